@@ -1,0 +1,330 @@
+/* retnet.h: Retentive Networks (arXiv 2307.08621) on any Vulkan 1.1 GPU.
+ *
+ * In four steps:
+ *
+ *   retnet_context *context;   a Vulkan device and everything made once per device
+ *   retnet_model   *model;     a checkpoint's weights, resident on that device
+ *   retnet_session *session;   slots: one recurrent state each, resident on that device
+ *
+ *   1. retnet_context_create(&(retnet_context_desc){0}, &context);
+ *   2. retnet_model_load(context, &(retnet_model_desc){.path = "dir"}, &model);
+ *   3. retnet_session_create(model, &(retnet_session_desc){.slots = 1}, &session);
+ *   4. retnet_session_run() reads tokens into a slot; retnet_session_generate() lets it speak.
+ *
+ * Destroy in the reverse order. Every desc may be zero-initialised; each field's comment says what 0 means.
+ *
+ * Errors. Calls that can fail return a retnet_result. The detail (which tensor, file, limit or Vulkan result; what was
+ * expected and what was found) goes to the context's log callback and to retnet_context_last_message().
+ * A failed call leaves its objects as they were unless its comment says otherwise.
+ *
+ * Threads. Objects of different contexts are independent. Within one context, one thread at a time may call functions
+ * that take the same session; different sessions of one model may be used from different threads at once. Creating and
+ * destroying models and sessions may run beside other sessions' calls. retnet_session_cancel() may be called from any
+ * thread at any time. The library starts no threads.
+ *
+ * This header needs no Vulkan headers. Tokens are numbers here; text.h turns text into tokens.
+ */
+#ifndef RETNET_RETNET_H
+#define RETNET_RETNET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(RETNET_SHARED) && defined(_WIN32)
+#ifdef RETNET_BUILD
+#define RETNET_API __declspec(dllexport)
+#else
+#define RETNET_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
+#define RETNET_API __attribute__((visibility("default")))
+#else
+#define RETNET_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RETNET_VERSION_MAJOR 0
+#define RETNET_VERSION_MINOR 1
+#define RETNET_VERSION_PATCH 0
+
+/* ---- Results ---------------------------------------------------------------------------------------------------- */
+
+/* X(name, value, text): every result there is, once. */
+#define RETNET_RESULTS(X)                                                                                              \
+    X(OK, 0, "success")                                                                                                \
+    X(CANCELLED, 1, "cancelled by retnet_session_cancel or a callback")                                                \
+    X(ERROR_INVALID_ARGUMENT, -1, "invalid argument")                                                                  \
+    X(ERROR_OUT_OF_HOST_MEMORY, -2, "out of host memory")                                                              \
+    X(ERROR_OUT_OF_DEVICE_MEMORY, -3, "out of device memory")                                                          \
+    X(ERROR_NO_DEVICE, -4, "no suitable Vulkan device")                                                                \
+    X(ERROR_DEVICE_LOST, -5, "the Vulkan device was lost")                                                             \
+    X(ERROR_VULKAN, -6, "a Vulkan call failed")                                                                        \
+    X(ERROR_FILE, -7, "a file could not be opened, read or written")                                                   \
+    X(ERROR_FORMAT, -8, "a file's content is malformed")                                                               \
+    X(ERROR_UNSUPPORTED, -9, "valid, but not supported by this library")                                               \
+    X(ERROR_LIMIT, -10, "a limit of the device or the library is exceeded")                                            \
+    X(ERROR_MISMATCH, -11, "the data belong to another model")                                                         \
+    X(ERROR_INTERNAL, -12, "internal error, please report it")
+
+typedef enum retnet_result {
+#define RETNET_RESULT_ENUM(name, value, text) RETNET_##name = (value),
+    RETNET_RESULTS(RETNET_RESULT_ENUM)
+#undef RETNET_RESULT_ENUM
+} retnet_result;
+
+/* The name ("RETNET_ERROR_FILE") and the meaning of a result. Never NULL; any thread. */
+RETNET_API const char *retnet_result_name(retnet_result result);
+RETNET_API const char *retnet_result_text(retnet_result result);
+
+/* ---- Context ---------------------------------------------------------------------------------------------------- */
+
+typedef struct retnet_context retnet_context;
+typedef struct retnet_model retnet_model;
+typedef struct retnet_session retnet_session;
+
+typedef enum retnet_log_level { RETNET_LOG_ERROR, RETNET_LOG_WARNING, RETNET_LOG_INFO } retnet_log_level;
+
+/* Called from the thread that made the call. `message` is one line without a newline, valid during the call only. */
+typedef void (*retnet_log_fn)(void *user, retnet_log_level level, const char *message);
+
+/* Host memory. `allocate` returns memory aligned for any type, or NULL; `release` accepts NULL. Both may be called
+ * from any thread that calls the library. */
+typedef struct retnet_allocator {
+    void *user;
+    void *(*allocate)(void *user, size_t size); /* NULL: malloc and free are used */
+    void (*release)(void *user, void *memory);
+} retnet_allocator;
+
+/* Progress of long work: `done` of `total` (bytes for a load). Return false to cancel; the call then returns
+ * RETNET_CANCELLED and leaves nothing behind. */
+typedef bool (*retnet_progress_fn)(void *user, uint64_t done, uint64_t total);
+
+typedef struct retnet_context_desc {
+    retnet_allocator allocator;
+    retnet_log_fn log; /* NULL: no log */
+    void *log_user;
+    const char *device_name;       /* case-insensitive part of a device name; NULL: any */
+    uint32_t device_number;        /* 1-based index in Vulkan's order; 0: by name, else the first of discrete,
+                                      integrated, virtual, CPU */
+    uint32_t submit_budget_us;     /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
+                                      own */
+    uint32_t pretend;              /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
+    bool enable_validation;        /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
+                                      messages go to the log as errors */
+} retnet_context_desc;
+
+/* Features that a context can be told not to use. */
+typedef enum retnet_pretend {
+    RETNET_PRETEND_NO_SUBGROUP = 1 << 0,           /* no subgroup arithmetic */
+    RETNET_PRETEND_NO_FLOAT16 = 1 << 1,            /* no fp16 arithmetic or 16-bit storage */
+    RETNET_PRETEND_NO_COOPERATIVE_MATRIX = 1 << 2, /* no matrix units */
+    RETNET_PRETEND_MINIMUM_LIMITS = 1 << 3,        /* only the limits that Vulkan 1.1 guarantees */
+    RETNET_PRETEND_DISCRETE = 1 << 4               /* stage uploads even where memory is unified */
+} retnet_pretend;
+
+/* Creates an instance and a device of the library's own. On failure *out is NULL and the reason went to desc->log.
+ * `desc` may be NULL. */
+RETNET_API retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_context **out);
+/* Accepts NULL. Its models and sessions must be gone. */
+RETNET_API void retnet_context_destroy(retnet_context *context);
+
+typedef struct retnet_device_info {
+    char name[256];
+    char driver[256];     /* driver name and version as the driver words them */
+    uint32_t vulkan;      /* the device's Vulkan version, as VK_MAKE_VERSION packs it */
+    bool is_cpu;          /* a software driver */
+    bool unified_memory;  /* weights are mapped in place */
+    uint32_t subgroup_size;
+    uint64_t memory_bytes; /* largest device-local heap */
+} retnet_device_info;
+
+RETNET_API void retnet_context_device_info(const retnet_context *context, retnet_device_info *info);
+
+/* Copies the newest error message of this context, cut to `size` - 1 bytes, and returns its whole length.
+ * Any thread; "" when there was none. */
+RETNET_API size_t retnet_context_last_message(const retnet_context *context, char *buffer, size_t size);
+
+/* One kernel family's share of the device's time since profiling was switched on. */
+typedef struct retnet_profile_entry {
+    const char *name;     /* lives as long as the context */
+    uint64_t dispatches;
+    uint64_t nanoseconds; /* between timestamps around its dispatches */
+    uint64_t bytes;       /* that the dispatches must at least move; 0: unknown */
+} retnet_profile_entry;
+
+/* Switches timestamps around dispatches on (clearing the counts) or off. Off by default: it costs overlap. No session
+ * of the context may be running. RETNET_ERROR_UNSUPPORTED where the queue has no timestamps. */
+RETNET_API retnet_result retnet_context_profile(retnet_context *context, bool enable);
+/* Writes up to `capacity` entries, largest first, and returns how many there are. */
+RETNET_API size_t retnet_context_profile_read(retnet_context *context, retnet_profile_entry *entries, size_t capacity);
+
+/* ---- Model ------------------------------------------------------------------------------------------------------ */
+
+/* How weight matrices are kept on the device. Norm weights, states and arithmetic are always fp32. */
+typedef enum retnet_weight_format {
+    RETNET_WEIGHTS_AS_STORED = 0, /* what the checkpoint holds */
+    RETNET_WEIGHTS_F32,
+    RETNET_WEIGHTS_F16,
+    RETNET_WEIGHTS_BF16,
+    RETNET_WEIGHTS_Q8, /* signed 8-bit, blocks of 32 along the input dimension, one f16 scale a block */
+    RETNET_WEIGHTS_Q4  /* 4-bit, blocks of 32 along the input dimension, one f16 scale a block */
+} retnet_weight_format;
+
+RETNET_API const char *retnet_weight_format_name(retnet_weight_format format); /* "f16"; NULL if unknown */
+
+typedef struct retnet_model_desc {
+    const char *path;            /* directory with config.json and model.safetensors, or with
+                                    model.safetensors.index.json and its shards */
+    retnet_weight_format format; /* 0: as stored */
+    retnet_progress_fn progress; /* NULL: none */
+    void *progress_user;
+} retnet_model_desc;
+
+/* Dimensions in the notation of the paper and of retnet.md: D hidden, H heads, K key and V value width of one head. */
+typedef struct retnet_model_info {
+    char architecture[64]; /* "fla" or "torchscale", and what is special about it */
+    uint32_t hidden_size;  /* D */
+    uint32_t layers;       /* L */
+    uint32_t heads;        /* H */
+    uint32_t key_value_heads;
+    uint32_t key_size;          /* K */
+    uint32_t value_size;        /* V */
+    uint32_t intermediate_size; /* I, of the feed-forward layer */
+    uint32_t vocabulary_size;
+    int32_t bos_token; /* -1: none */
+    int32_t eos_token; /* -1: none */
+    retnet_weight_format format;
+    uint64_t parameters;
+    uint64_t weight_bytes; /* on the device */
+    uint64_t state_bytes;  /* on the device, per slot */
+} retnet_model_info;
+
+/* Reads a checkpoint, checks all of it, and puts its weights on the device. Errors: FILE, FORMAT (malformed),
+ * UNSUPPORTED (a config field or tensor that changes the computation in a way this library does not implement, by
+ * name), LIMIT, OUT_OF_*_MEMORY, CANCELLED. */
+RETNET_API retnet_result retnet_model_load(retnet_context *context, const retnet_model_desc *desc, retnet_model **out);
+
+/* A model of a given shape with pseudo-random weights made on the device, for benchmarks.
+ * `shape` is one of "30m", "1.3b", "2.7b", "6.7b". `format` 0 means F16. */
+RETNET_API retnet_result retnet_model_synthesize(retnet_context *context, const char *shape,
+                                                 retnet_weight_format format, retnet_model **out);
+
+/* Accepts NULL. Its sessions must be gone. */
+RETNET_API void retnet_model_destroy(retnet_model *model);
+RETNET_API void retnet_model_get_info(const retnet_model *model, retnet_model_info *info);
+RETNET_API retnet_context *retnet_model_context(const retnet_model *model);
+
+/* ---- Session ---------------------------------------------------------------------------------------------------- */
+
+typedef struct retnet_session_desc {
+    uint32_t slots;        /* sequences with a state each; 0: 1 */
+    uint32_t prompt_chunk; /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
+} retnet_session_desc;
+
+typedef struct retnet_session_memory {
+    uint64_t device_bytes; /* states and activations */
+    uint64_t state_bytes;  /* of these, states */
+    uint64_t host_bytes;   /* host-visible buffers */
+} retnet_session_memory;
+
+/* What retnet_session_create with this desc would allocate. Allocates nothing. */
+RETNET_API retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_session_desc *desc,
+                                                   retnet_session_memory *memory);
+/* Every slot starts empty: state zero, position 0. `desc` may be NULL. */
+RETNET_API retnet_result retnet_session_create(retnet_model *model, const retnet_session_desc *desc,
+                                               retnet_session **out);
+/* Accepts NULL. */
+RETNET_API void retnet_session_destroy(retnet_session *session);
+
+/* Tokens of one slot in a run. */
+typedef struct retnet_span {
+    uint32_t slot;
+    const int32_t *tokens; /* [count], each in [0, vocabulary_size) */
+    size_t count;          /* at least 1 */
+    float *last_logits;    /* [vocabulary_size] after the last token; NULL: not wanted */
+    float *all_logits;     /* [count, vocabulary_size] after every token; NULL: not wanted */
+    float *log_probs;      /* [count]: element i is ln p(tokens[i] | what came before it in the slot); element 0 is NaN
+                              where the slot was empty or its last logits are not known. NULL: not wanted */
+} retnet_span;
+
+/* Reads tokens: appends spans[i].tokens to the slot's sequence and advances its state, in chunkwise form where a span
+ * has several tokens and in recurrent form where it has one. Slots must differ; spans of any lengths mix. All arguments
+ * are checked before anything changes. Cancelled between submits, each slot stands after its last finished chunk (see
+ * retnet_session_position). After an error of the device the slots of the batch are undefined; reset or load them. */
+RETNET_API retnet_result retnet_session_run(retnet_session *session, const retnet_span *spans, size_t span_count);
+
+/* How the next token is chosen. Applied in this order: logit bias, repetition penalty, temperature, top-k, top-p,
+ * min-p; the survivors are renormalised and drawn from with a counter-based generator. */
+typedef struct retnet_sampling {
+    float temperature;        /* 0: greedy (largest logit, lowest id on a tie); otherwise > 0 */
+    uint32_t top_k;           /* keep the k most likely; 0: all */
+    float top_p;              /* keep the smallest set with at least this mass, in (0, 1]; 0: all */
+    float min_p;              /* drop tokens less likely than min_p times the likeliest, in [0, 1); 0: none */
+    float repetition_penalty; /* logits of recent tokens are divided (positive) or multiplied (negative) by it; 0 or 1:
+                                 none */
+    uint32_t repetition_window; /* how many recent tokens of the slot count, at most 256; 0: 64 */
+    uint64_t seed;            /* same seed, same state, same device: same text */
+} retnet_sampling;
+
+/* A new token of a slot. Return false to stop that slot; the token has then been produced but not read back in. */
+typedef bool (*retnet_token_fn)(void *user, uint32_t slot, int32_t token);
+
+typedef struct retnet_generation {
+    const uint32_t *slots;   /* [slot_count], distinct, each with at least one token read; NULL: slot 0 alone */
+    size_t slot_count;
+    retnet_sampling sampling;
+    const int32_t *end_tokens; /* [end_token_count]: stops a slot; is reported by the callback, and is not read in */
+    size_t end_token_count;
+    uint32_t max_tokens;     /* per slot; 0: until an end token */
+    retnet_token_fn token;   /* NULL: none */
+    void *token_user;
+    int32_t *tokens;         /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
+    uint32_t *token_counts;  /* [slot_count], how many tokens each slot made (an end token included); NULL: not wanted */
+} retnet_generation;
+
+/* Generates until every slot met an end token, its maximum, or its callback's false. Every token that was made, save a
+ * slot's last, has been read into its state: the slot stands just before its last token, and its next-token logits
+ * are known, so that generation can go on or the next run can append. Returns RETNET_CANCELLED after
+ * retnet_session_cancel, with the session whole. */
+RETNET_API retnet_result retnet_session_generate(retnet_session *session, const retnet_generation *generation);
+
+/* Stops the session's current run or generate between submits; it returns RETNET_CANCELLED. Any thread, also a signal
+ * handler. Without a call in progress nothing happens. */
+RETNET_API void retnet_session_cancel(retnet_session *session);
+
+/* Number of tokens that the slot's state has read. 0 for a slot that does not exist. */
+RETNET_API uint64_t retnet_session_position(const retnet_session *session, uint32_t slot);
+RETNET_API retnet_model *retnet_session_model(const retnet_session *session);
+
+/* Empties a slot. */
+RETNET_API retnet_result retnet_session_reset(retnet_session *session, uint32_t slot);
+/* Makes `to` an independent copy of `from`. States are shared until one of them changes. */
+RETNET_API retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to);
+
+/* A slot as bytes: versioned, checksummed, little-endian; it names the model by a hash of config and weights.
+ * save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size to *size; a short capacity is
+ * RETNET_ERROR_LIMIT. load checks everything before the slot changes: FORMAT for a damaged blob, MISMATCH for another
+ * model's. */
+RETNET_API retnet_result retnet_session_save(retnet_session *session, uint32_t slot, void *blob, size_t capacity,
+                                             size_t *size);
+RETNET_API retnet_result retnet_session_load(retnet_session *session, uint32_t slot, const void *blob, size_t size);
+/* The same to and from a file. A failed save leaves an older file of that name as it was. */
+RETNET_API retnet_result retnet_session_save_file(retnet_session *session, uint32_t slot, const char *path);
+RETNET_API retnet_result retnet_session_load_file(retnet_session *session, uint32_t slot, const char *path);
+
+/* The raw recurrent state of one layer, S of retnet.md: [heads, K, V] fp32, key-major, keys unscaled (fla's layout).
+ * `state` has heads*K*V elements. Setting it does not change the position; see retnet_session_set_position. */
+RETNET_API retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state);
+RETNET_API retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer,
+                                                  const float *state);
+/* Declares how many tokens a slot's imported state has read; at most 2^30. */
+RETNET_API retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,64 @@
+/* base.h: what every part of the library stands on: errors with messages, host memory, checked arithmetic. */
+#ifndef RETNET_BASE_BASE_H
+#define RETNET_BASE_BASE_H
+
+#include "retnet/retnet.h"
+
+#include <stdatomic.h>
+
+#if defined(__GNUC__)
+#define RN_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#else
+#define RN_PRINTF(format, first)
+#endif
+
+#define RN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The host's services of one context: memory, log and the newest error message. Shared by everything made from it. */
+typedef struct rn_host {
+    retnet_allocator allocator; /* both functions set */
+    retnet_log_fn log;          /* NULL: no log */
+    void *log_user;
+    atomic_flag message_lock;
+    char message[512];
+} rn_host;
+
+/* Copies the callbacks; a NULL allocator becomes malloc and free. `allocator` itself may be NULL. */
+void rn_host_init(rn_host *host, const retnet_allocator *allocator, retnet_log_fn log, void *log_user);
+
+/* Zeroed memory for `count` elements of `size` bytes, or NULL (also on overflow). count 0 gives a valid pointer. */
+void *rn_alloc(rn_host *host, size_t count, size_t size);
+void rn_free(rn_host *host, void *memory); /* accepts NULL */
+
+/* Stores and logs the message and returns `result`, so that `return rn_fail(...)` reads well. The message names what
+ * was wrong and where; it does not repeat the result's own text. */
+retnet_result rn_fail(rn_host *host, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);
+/* rn_fail for a failed rn_alloc of something, named by `what`. */
+retnet_result rn_fail_memory(rn_host *host, const char *what, uint64_t bytes);
+void rn_log(rn_host *host, retnet_log_level level, const char *format, ...) RN_PRINTF(3, 4);
+
+/* Checked arithmetic: false on overflow, *out then unchanged. */
+bool rn_add_u64(uint64_t a, uint64_t b, uint64_t *out);
+bool rn_mul_u64(uint64_t a, uint64_t b, uint64_t *out);
+
+static inline uint64_t rn_round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+static inline uint32_t rn_divide_up(uint32_t value, uint32_t divisor) { return (value + divisor - 1) / divisor; }
+static inline uint32_t rn_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static inline uint32_t rn_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* A whole file mapped read-only. */
+typedef struct rn_file_map {
+    const uint8_t *data; /* NULL for an empty file */
+    uint64_t size;
+} rn_file_map;
+
+retnet_result rn_file_map_open(rn_host *host, const char *path, rn_file_map *map);
+void rn_file_map_close(rn_file_map *map); /* accepts a zeroed map */
+
+/* IEEE half precision and bfloat16 conversions, round to nearest even. */
+float rn_f16_to_f32(uint16_t value);
+uint16_t rn_f32_to_f16(float value);
+float rn_bf16_to_f32(uint16_t value);
+uint16_t rn_f32_to_bf16(float value);
+
+#endif
