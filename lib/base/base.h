@@ -7,9 +7,9 @@
 #include <stdatomic.h>
 
 #if defined(__GNUC__)
-#define RN_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define RN_PRINTF(format_at, first) __attribute__((__format__(__printf__, format_at, first)))
 #else
-#define RN_PRINTF(format, first)
+#define RN_PRINTF(format_at, first)
 #endif
 
 #define RN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -36,17 +36,41 @@ retnet_result rn_fail(rn_host *host, retnet_result result, const char *format, .
 /* rn_fail for a failed rn_alloc of something, named by `what`. */
 retnet_result rn_fail_memory(rn_host *host, const char *what, uint64_t bytes);
 void rn_log(rn_host *host, retnet_log_level level, const char *format, ...) RN_PRINTF(3, 4);
+/* Copies the newest message, cut to `size` - 1 bytes, and returns its whole length. Any thread. */
+size_t rn_last_message(rn_host *host, char *buffer, size_t size);
 
 /* Checked arithmetic: false on overflow, *out then unchanged. */
 bool rn_add_u64(uint64_t a, uint64_t b, uint64_t *out);
 bool rn_mul_u64(uint64_t a, uint64_t b, uint64_t *out);
 
-static inline uint64_t rn_round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-static inline uint32_t rn_divide_up(uint32_t value, uint32_t divisor) { return (value + divisor - 1) / divisor; }
-static inline uint32_t rn_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static inline uint32_t rn_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+static inline uint64_t rn_round_up(uint64_t value, uint64_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+static inline uint32_t rn_divide_up(uint32_t value, uint32_t divisor)
+{
+    return (value + divisor - 1) / divisor;
+}
+static inline uint32_t rn_min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+static inline uint32_t rn_max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
 
-/* A whole file mapped read-only. */
+/* A 64-bit hash for telling contents apart and for finding damage, not for secrets. Chains: pass the last hash as the
+ * next seed. Equal on all little-endian machines; runs at the speed of memory. */
+uint64_t rn_hash(uint64_t seed, const void *data, uint64_t size);
+
+/* DIRECTORY/NAME from rn_alloc, or NULL. */
+char *rn_path_join(rn_host *host, const char *directory, const char *name);
+/* True if there is something of this name, whatever it is. */
+bool rn_path_exists(const char *path);
+
+/* A whole file mapped read-only. Paths are UTF-8. A file that another program cuts short while it is mapped can fault,
+ * as mapped files do. */
 typedef struct rn_file_map {
     const uint8_t *data; /* NULL for an empty file */
     uint64_t size;
