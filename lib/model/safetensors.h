@@ -13,6 +13,7 @@ typedef struct rn_tensor {
     const char *name; /* lives as long as the set */
     const char *file; /* path of the file that holds it, for messages */
     rn_dtype dtype;
+    const char *dtype_name; /* as the file words it, also where dtype is RN_DTYPE_OTHER */
     uint32_t rank;
     uint64_t shape[RN_MAX_RANK];
     uint64_t elements;
@@ -29,7 +30,7 @@ retnet_result rn_tensor_set_open_directory(rn_host *host, const char *directory,
 void rn_tensor_set_close(rn_tensor_set *set); /* accepts NULL */
 
 size_t rn_tensor_set_count(const rn_tensor_set *set);
-const rn_tensor *rn_tensor_set_at(const rn_tensor_set *set, size_t index);        /* in order of name */
+const rn_tensor *rn_tensor_set_at(const rn_tensor_set *set, size_t index);       /* in order of name */
 const rn_tensor *rn_tensor_set_find(const rn_tensor_set *set, const char *name); /* NULL if absent */
 /* A value of the file's "__metadata__", or NULL. */
 const char *rn_tensor_set_metadata(const rn_tensor_set *set, const char *key);
