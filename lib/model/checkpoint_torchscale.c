@@ -1,0 +1,169 @@
+/* checkpoint_torchscale.c: the layout of torchscale's RetNetDecoder, and of its ports to Hugging Face. */
+#include "model/checkpoint_reader.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Recognising what is there ---------------------------------------------------------------------------------- */
+
+static void rn_torchscale_prefix(rn_checkpoint_reader *reader)
+{
+    static const char *const prefixes[] = {"", "decoder.", "model.", "model.decoder."};
+    for (size_t i = 0; i < RN_COUNT(prefixes); i++) {
+        reader->prefix = prefixes[i];
+        if (rn_reader_find(reader, "embed_tokens.weight")) return;
+    }
+    reader->result =
+        rn_fail(reader->host, RETNET_ERROR_FORMAT,
+                "%s: tensor embed_tokens.weight is missing, also behind decoder. and model.", reader->directory);
+}
+
+/* Variants that share tensor names with the plain model, and would otherwise be refused less clearly. */
+static void rn_torchscale_variants(rn_checkpoint_reader *reader)
+{
+    static const struct {
+        const char *part, *what;
+    } variants[] = {{".moe_layer.", "a mixture of experts"}, {".A.", "multiway"}, {".B.", "multiway"}};
+    const rn_tensor_set *tensors = reader->checkpoint->tensors;
+    for (size_t i = 0; i < rn_tensor_set_count(tensors); i++) {
+        const rn_tensor *tensor = rn_tensor_set_at(tensors, i);
+        for (size_t v = 0; v < RN_COUNT(variants); v++) {
+            if (!strstr(tensor->name, variants[v].part)) continue;
+            reader->result = rn_fail(reader->host, RETNET_ERROR_UNSUPPORTED, "%s: tensor %s: %s is not supported",
+                                     tensor->file, tensor->name, variants[v].what);
+            return;
+        }
+    }
+}
+
+/* Until September 2023: biases everywhere, layer norms, a plain feed-forward layer, values as wide as two keys. */
+static void rn_torchscale_old_layout(rn_checkpoint_reader *reader)
+{
+    rn_config *config = &reader->checkpoint->config;
+    if (!rn_reader_find(reader, "layers.0.retention.q_proj.bias")) return;
+    config->linear_bias = true;
+    config->norm = RN_NORM_LAYER;
+    config->ffn_gated = false;
+    config->ffn_norm = rn_reader_find(reader, "layers.0.ffn.ffn_layernorm.weight") != NULL;
+    /* The width was not yet a field of the config then. */
+    const rn_tensor *v = rn_reader_find(reader, "layers.0.retention.v_proj.weight");
+    if (v && v->rank == 2 && v->shape[0] == 2 * (uint64_t)config->hidden) config->value_size = 2 * config->key_size;
+}
+
+/* ---- Buffers ---------------------------------------------------------------------------------------------------- */
+
+/* Reads a stored fp32 buffer. Halved ones have lost too much, and are left to the formulas: false. */
+static bool rn_torchscale_buffer(rn_checkpoint_reader *reader, const char *name, float *values, uint32_t count)
+{
+    const rn_tensor *tensor = rn_reader_find(reader, "%s", name);
+    rn_vector_source source = {0};
+    if (!tensor) return false;
+    rn_reader_vector(reader, &source, count, "%s", name);
+    if (reader->result != RETNET_OK || tensor->dtype != RN_DTYPE_F32) return false;
+    memcpy(values, tensor->data, count * sizeof(*values));
+    return true;
+}
+
+static void rn_torchscale_angles(rn_checkpoint_reader *reader)
+{
+    rn_config *config = &reader->checkpoint->config;
+    float angles[RN_MAX_KEY_SIZE];
+    if (!rn_torchscale_buffer(reader, "retnet_rel_pos.angle", angles, config->key_size)) return;
+    for (uint32_t i = 0; i < config->key_size / 2; i++) {
+        if (!isfinite(angles[2 * i]) || angles[2 * i] != angles[2 * i + 1]) {
+            reader->result = rn_fail(reader->host, RETNET_ERROR_FORMAT,
+                                     "%s: retnet_rel_pos.angle: %g and %g found at %u, an equal pair expected",
+                                     reader->directory, angles[2 * i], angles[2 * i + 1], 2 * i);
+            return;
+        }
+        config->theta[i] = angles[2 * i];
+    }
+}
+
+static void rn_torchscale_decay(rn_checkpoint_reader *reader)
+{
+    rn_config *config = &reader->checkpoint->config;
+    float logarithms[RN_MAX_HEADS];
+    if (!rn_torchscale_buffer(reader, "retnet_rel_pos.decay", logarithms, config->heads)) return;
+    for (uint32_t h = 0; h < config->heads; h++) {
+        if (!(logarithms[h] <= 0 && logarithms[h] > -80)) {
+            reader->result =
+                rn_fail(reader->host, RETNET_ERROR_FORMAT,
+                        "%s: retnet_rel_pos.decay: %g found for head %u, the logarithm of a decay expected",
+                        reader->directory, logarithms[h], h);
+            return;
+        }
+        config->decay[h] = (float)exp(logarithms[h]);
+    }
+}
+
+/* ---- Layers ----------------------------------------------------------------------------------------------------- */
+
+/* `name` is that of the module: its parts are NAME.weight and, where the layout has them, NAME.bias. */
+static void rn_torchscale_norm(rn_checkpoint_reader *reader, rn_norm_source *out, uint32_t size, const char *name)
+{
+    rn_reader_vector(reader, &out->weight, size, "%s.weight", name);
+    if (reader->checkpoint->config.norm == RN_NORM_LAYER) rn_reader_vector(reader, &out->bias, size, "%s.bias", name);
+}
+
+static void rn_torchscale_linear(rn_checkpoint_reader *reader, rn_linear_source *out, uint32_t rows, uint32_t columns,
+                                 const char *name)
+{
+    rn_reader_matrix(reader, &out->weight, rn_all_rows(rows), columns, "%s.weight", name);
+    if (reader->checkpoint->config.linear_bias) rn_reader_vector(reader, &out->bias, rows, "%s.bias", name);
+}
+
+static void rn_torchscale_layer(rn_checkpoint_reader *reader, rn_layer_source *layer, uint32_t index)
+{
+    const rn_config *config = &reader->checkpoint->config;
+    uint32_t hidden = config->hidden, ffn = config->ffn;
+    uint32_t keys = config->heads * config->key_size, values = config->heads * config->value_size;
+    char name[64];
+#define RN_MODULE(suffix) (snprintf(name, sizeof(name), "layers.%u." suffix, index), name)
+    rn_torchscale_norm(reader, &layer->retention_norm, hidden, RN_MODULE("retention_layer_norm"));
+    rn_torchscale_linear(reader, &layer->q, keys, hidden, RN_MODULE("retention.q_proj"));
+    rn_torchscale_linear(reader, &layer->k, keys, hidden, RN_MODULE("retention.k_proj"));
+    rn_torchscale_linear(reader, &layer->v, values, hidden, RN_MODULE("retention.v_proj"));
+    rn_torchscale_linear(reader, &layer->g, values, hidden, RN_MODULE("retention.g_proj"));
+    rn_torchscale_linear(reader, &layer->o, hidden, values, RN_MODULE("retention.out_proj"));
+    rn_torchscale_norm(reader, &layer->ffn_norm, hidden, RN_MODULE("final_layer_norm"));
+    /* fc1 is the activated branch; what torchscale calls gate is the linear one. */
+    rn_torchscale_linear(reader, config->ffn_gated ? &layer->gate : &layer->up, ffn, hidden, RN_MODULE("ffn.fc1"));
+    if (config->ffn_gated) rn_torchscale_linear(reader, &layer->up, ffn, hidden, RN_MODULE("ffn.gate"));
+    if (config->ffn_norm) rn_torchscale_norm(reader, &layer->ffn_inner_norm, ffn, RN_MODULE("ffn.ffn_layernorm"));
+    rn_torchscale_linear(reader, &layer->down, hidden, ffn, RN_MODULE("ffn.fc2"));
+#undef RN_MODULE
+    layer->q.weight.rotation_head = layer->k.weight.rotation_head = config->key_size;
+    layer->q.bias.rotation_head = layer->k.bias.rotation_head = config->linear_bias ? config->key_size : 0;
+}
+
+/* torchscale calls the head output_projection; the ports have an lm_head outside the decoder. */
+static void rn_torchscale_head(rn_checkpoint_reader *reader)
+{
+    char name[64];
+    if (rn_tensor_set_find(reader->checkpoint->tensors, "lm_head.weight"))
+        snprintf(name, sizeof(name), "lm_head.weight");
+    else
+        snprintf(name, sizeof(name), "%soutput_projection.weight", reader->prefix);
+    rn_reader_head(reader, name);
+}
+
+void rn_checkpoint_read_torchscale(rn_checkpoint_reader *reader)
+{
+    rn_checkpoint *checkpoint = reader->checkpoint;
+    rn_config *config = &checkpoint->config;
+    rn_torchscale_variants(reader);
+    if (reader->result == RETNET_OK) rn_torchscale_prefix(reader);
+    if (reader->result != RETNET_OK) return;
+    rn_torchscale_old_layout(reader);
+    rn_torchscale_angles(reader);
+    rn_torchscale_decay(reader);
+    rn_reader_matrix(reader, &checkpoint->embedding, rn_all_rows(config->vocabulary), config->hidden,
+                     "embed_tokens.weight");
+    if (config->embedding_norm)
+        rn_torchscale_norm(reader, &checkpoint->embedding_norm, config->hidden, "layernorm_embedding");
+    for (uint32_t i = 0; i < config->layers; i++) rn_torchscale_layer(reader, &checkpoint->layers[i], i);
+    rn_torchscale_norm(reader, &checkpoint->output_norm, config->hidden, "layer_norm");
+    rn_torchscale_head(reader);
+}
