@@ -1,0 +1,50 @@
+/* long_test.c: many thousand recurrent steps keep the state finite and equal to what the chunkwise form makes of the
+ * same tokens. Without arguments 4,000 steps; the first argument is another number (issue: 100000). */
+#include "session/session_test.h"
+
+/* Tokens of the model's own choosing, so that decoding runs as it does for a host. */
+static int32_t *generate(session_test *test, uint32_t count)
+{
+    const int32_t first = 1;
+    uint32_t made = 0;
+    int32_t *tokens = session_test_alloc(count + 1, sizeof *tokens);
+    tokens[0] = first;
+    session_test_read_last(test->session, 0, &first, 1, NULL);
+    retnet_generation generation = {
+        .max_tokens = count, .tokens = tokens + 1, .token_counts = &made, .sampling = {.temperature = 1, .seed = 5}};
+    CHECK_OK(retnet_session_generate(test->session, &generation));
+    CHECK_INT(made, count);
+    return tokens;
+}
+
+static void check_fixture(const char *name, uint32_t steps)
+{
+    session_test test = session_test_create(fixture_named(name), 2, 0);
+    int32_t *tokens = generate(&test, steps); /* the last of them has not been read */
+    CHECK_INT(retnet_session_position(test.session, 0), steps);
+    session_test_read_last(test.session, 1, tokens, steps, NULL);
+    float *recurrent = session_test_state(test.session, 0), *chunkwise = session_test_state(test.session, 1);
+    for (uint32_t l = 0; l < test.info.layers; l++)
+        session_test_check_same(name, recurrent + l * test.state_size, chunkwise + l * test.state_size, test.state_size,
+                                1e-4);
+
+    /* Both go on in the same way. */
+    float *logits = session_test_alloc(2 * test.info.vocabulary_size, sizeof *logits);
+    for (uint32_t slot = 0; slot < 2; slot++)
+        session_test_read_last(test.session, slot, tokens + steps, 1, logits + slot * test.info.vocabulary_size);
+    session_test_check_same(name, logits, logits + test.info.vocabulary_size, test.info.vocabulary_size, 1e-3);
+    free(logits);
+    free(recurrent);
+    free(chunkwise);
+    free(tokens);
+    session_test_destroy(&test);
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t steps = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 4000;
+    REQUIRE(steps > 0);
+    check_fixture("plain", steps);
+    check_fixture("torchscale", steps);
+    return session_test_finish(test_failures);
+}

@@ -1,0 +1,278 @@
+/* snapshot_test.c: saved slots, in memory and in files: they come back as they were; damaged, cut, foreign ones are
+ * refused, and the session is then as it was. */
+#define _XOPEN_SOURCE 700 /* setrlimit */
+#include "session/session_test.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+enum { PROMPT = 30, MORE = 5 };
+
+typedef struct blob {
+    uint8_t *bytes;
+    size_t size;
+} blob;
+
+typedef struct snapshots {
+    session_test test;
+    int32_t *tokens; /* [PROMPT + MORE] */
+    float *logits;   /* after each of the last MORE, as they must come again */
+    size_t logits_size;
+} snapshots;
+
+static blob save(retnet_session *session, uint32_t slot)
+{
+    blob b = {0};
+    size_t size = 0;
+    CHECK_OK(retnet_session_save(session, slot, NULL, 0, &b.size));
+    REQUIRE(b.size > 0);
+    b.bytes = session_test_alloc(b.size, 1);
+    CHECK_OK(retnet_session_save(session, slot, b.bytes, b.size, &size));
+    CHECK_INT(size, b.size);
+    return b;
+}
+
+/* The slot stands after the prompt, and goes on as recorded, to the bit; it then stands after the prompt again. */
+static void check_goes_on(snapshots *s, uint32_t slot, const char *what)
+{
+    float *logits = session_test_alloc(1, s->logits_size);
+    uint32_t other = slot == 3 ? 2 : 3;
+    CHECK_INT(retnet_session_position(s->test.session, slot), PROMPT);
+    CHECK_OK(retnet_session_fork(s->test.session, slot, other));
+    session_test_read_singly(s->test.session, other, s->tokens + PROMPT, MORE, logits);
+    if (memcmp(logits, s->logits, s->logits_size) != 0) TEST_FAIL("%s: the slot goes on otherwise", what);
+    free(logits);
+}
+
+/* Loading is refused into slot 0, which stands after the prompt, and slot 0 does not notice. */
+static void check_refused(snapshots *s, const void *bytes, size_t size, retnet_result expected, const char *what)
+{
+    session_test_begin_refusal();
+    retnet_result result = retnet_session_load(s->test.session, 0, bytes, size);
+    if (session_test_end_refusal() == 0) TEST_FAIL("%s: no message", what);
+    if (result != expected)
+        TEST_FAIL("%s: %s, expected %s", what, retnet_result_name(result), retnet_result_name(expected));
+    check_goes_on(s, 0, what);
+}
+
+static void test_round_trip(snapshots *s)
+{
+    blob first = save(s->test.session, 0);
+    CHECK_OK(retnet_session_load(s->test.session, 1, first.bytes, first.size));
+    check_goes_on(s, 1, "loaded from memory");
+    blob second = save(s->test.session, 1);
+    CHECK_INT(second.size, first.size);
+    CHECK(second.size == first.size && memcmp(first.bytes, second.bytes, first.size) == 0);
+
+    /* A slot that has other things on its mind, and one that generates at once: the last logits came along. */
+    int32_t generated[2][MORE];
+    session_test_read_last(s->test.session, 2, s->tokens, 3, NULL);
+    CHECK_OK(retnet_session_load(s->test.session, 2, first.bytes, first.size));
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t slot = 1 + i;
+        retnet_generation generation = {.slots = &slot, .slot_count = 1, .max_tokens = MORE, .tokens = generated[i]};
+        if (i == 0) CHECK_OK(retnet_session_fork(s->test.session, 0, 1));
+        CHECK_OK(retnet_session_generate(s->test.session, &generation));
+    }
+    CHECK(memcmp(generated[0], generated[1], sizeof generated[0]) == 0);
+
+    /* An empty slot is a slot. */
+    CHECK_OK(retnet_session_reset(s->test.session, 1));
+    blob empty = save(s->test.session, 1);
+    CHECK_OK(retnet_session_load(s->test.session, 2, empty.bytes, empty.size));
+    CHECK_INT(retnet_session_position(s->test.session, 2), 0);
+    free(first.bytes);
+    free(second.bytes);
+    free(empty.bytes);
+}
+
+static void test_short_capacity(snapshots *s)
+{
+    size_t size = 0;
+    blob b = save(s->test.session, 0);
+    uint8_t *bytes = session_test_alloc(b.size + 16, 1);
+    memset(bytes, 0xab, b.size + 16);
+    CHECK_REFUSED(retnet_session_save(s->test.session, 0, bytes, b.size - 1, &size), RETNET_ERROR_LIMIT);
+    CHECK_INT(size, b.size);
+    for (size_t i = b.size - 1; i < b.size + 16; i++) CHECK_INT(bytes[i], 0xab);
+    CHECK_OK(retnet_session_save(s->test.session, 0, bytes, b.size + 16, &size));
+    CHECK_INT(size, b.size);
+    for (size_t i = b.size; i < b.size + 16; i++) CHECK_INT(bytes[i], 0xab);
+    free(bytes);
+    free(b.bytes);
+}
+
+/* Any flipped bit: of the header each, of the rest some. */
+static void test_flipped_bits(snapshots *s)
+{
+    blob b = save(s->test.session, 0);
+    size_t step = b.size > 4096 ? b.size / 48 + 1 : 7;
+    for (size_t at = 0; at < b.size; at += at < 128 ? 1 : step) {
+        char what[64];
+        snprintf(what, sizeof what, "bit flipped in byte %zu", at);
+        b.bytes[at] ^= (uint8_t)(1 << at % 8);
+        session_test_begin_refusal();
+        retnet_result result = retnet_session_load(s->test.session, 0, b.bytes, b.size);
+        size_t lines = session_test_end_refusal();
+        /* Magic, version and lengths may have errors of their own; another model's hash is damage here. */
+        if (result != RETNET_ERROR_FORMAT && !(at < 128 && result == RETNET_ERROR_UNSUPPORTED))
+            TEST_FAIL("%s: %s", what, retnet_result_name(result));
+        if (lines == 0) TEST_FAIL("%s: no message", what);
+        if (at % 32 == 0) check_goes_on(s, 0, what);
+        b.bytes[at] ^= (uint8_t)(1 << at % 8);
+    }
+    check_refused(s, b.bytes, b.size - 1, RETNET_ERROR_FORMAT, "last byte missing");
+    check_refused(s, b.bytes, b.size / 2, RETNET_ERROR_FORMAT, "second half missing");
+    check_refused(s, b.bytes, 8, RETNET_ERROR_FORMAT, "eight bytes");
+    check_refused(s, b.bytes, 0, RETNET_ERROR_FORMAT, "no bytes");
+    uint8_t *longer = session_test_alloc(b.size + 1, 1);
+    memcpy(longer, b.bytes, b.size);
+    check_refused(s, longer, b.size + 1, RETNET_ERROR_FORMAT, "one byte more");
+    memset(longer, 0, b.size);
+    check_refused(s, longer, b.size, RETNET_ERROR_FORMAT, "zeros");
+    free(longer);
+    free(b.bytes);
+}
+
+/* States of models of the same shape with other weights, with another config, and of another shape. */
+static void test_other_models(snapshots *s)
+{
+    fixture other = *fixture_named("odd-v");
+    for (int i = 0; i < 3; i++) {
+        char directory[512];
+        const char *const names[] = {"other weights", "another eps", "another shape"};
+        if (i == 0) other.seed++;
+        if (i == 1) other = *fixture_named("odd-v"), other.eps = 1e-5;
+        if (i == 2) other = *fixture_named("gqa");
+        session_test_directory(directory, sizeof directory);
+        fixture_write(&other, directory);
+        retnet_model *model = session_test_model(s->test.context, directory, RETNET_WEIGHTS_AS_STORED);
+        retnet_session *session = session_test_session(model, 1, 0);
+        session_test_read_last(session, 0, s->tokens, 3, NULL);
+        blob b = save(session, 0);
+        check_refused(s, b.bytes, b.size, RETNET_ERROR_MISMATCH, names[i]);
+        free(b.bytes);
+        retnet_session_destroy(session);
+        retnet_model_destroy(model);
+    }
+}
+
+/* ---- Files ------------------------------------------------------------------------------------------------------- */
+
+static size_t files_in(const char *path)
+{
+    size_t count = 0;
+    DIR *directory = opendir(path);
+    REQUIRE(directory);
+    for (struct dirent *entry; (entry = readdir(directory));) count += entry->d_name[0] != '.';
+    closedir(directory);
+    return count;
+}
+
+static void write_file(const char *path, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    REQUIRE(file);
+    REQUIRE(size == 0 || fwrite(bytes, size, 1, file) == 1);
+    REQUIRE(fclose(file) == 0);
+}
+
+/* Another process with the same checkpoint, as far as a test can be one: a new context, model and session. */
+static void check_restart(snapshots *s, const char *path)
+{
+    float *logits = session_test_alloc(1, s->logits_size);
+    retnet_context *context = session_test_context();
+    retnet_model *model = session_test_model(context, s->test.directory, RETNET_WEIGHTS_AS_STORED);
+    retnet_session *session = session_test_session(model, 2, 0);
+    CHECK_OK(retnet_session_load_file(session, 1, path));
+    CHECK_INT(retnet_session_position(session, 1), PROMPT);
+    session_test_read_singly(session, 1, s->tokens + PROMPT, MORE, logits);
+    CHECK(memcmp(logits, s->logits, s->logits_size) == 0);
+    free(logits);
+    retnet_session_destroy(session);
+    retnet_model_destroy(model);
+    retnet_context_destroy(context);
+}
+
+static void check_file_refused(snapshots *s, const char *path, retnet_result expected)
+{
+    CHECK_REFUSED(retnet_session_load_file(s->test.session, 0, path), expected);
+    check_goes_on(s, 0, path);
+}
+
+static void test_files(snapshots *s)
+{
+    char directory[512], path[600], bad[600];
+    session_test_directory(directory, sizeof directory);
+    snprintf(path, sizeof path, "%s/slot", directory);
+    snprintf(bad, sizeof bad, "%s/bad", directory);
+    CHECK_OK(retnet_session_save_file(s->test.session, 0, path));
+    CHECK_OK(retnet_session_save_file(s->test.session, 0, path)); /* over the older one */
+    CHECK_INT(files_in(directory), 1);
+    CHECK_OK(retnet_session_load_file(s->test.session, 1, path));
+    check_goes_on(s, 1, "loaded from a file");
+    check_restart(s, path);
+
+    blob b = save(s->test.session, 0);
+    write_file(bad, b.bytes, b.size - 4);
+    check_file_refused(s, bad, RETNET_ERROR_FORMAT);
+    b.bytes[b.size / 2] ^= 16;
+    write_file(bad, b.bytes, b.size);
+    check_file_refused(s, bad, RETNET_ERROR_FORMAT);
+    write_file(bad, b.bytes, 0);
+    check_file_refused(s, bad, RETNET_ERROR_FORMAT);
+    snprintf(bad, sizeof bad, "%s/absent", directory);
+    check_file_refused(s, bad, RETNET_ERROR_FILE);
+    check_file_refused(s, directory, RETNET_ERROR_FILE);
+    snprintf(bad, sizeof bad, "%s/absent/slot", directory);
+    CHECK_REFUSED(retnet_session_save_file(s->test.session, 0, bad), RETNET_ERROR_FILE);
+    free(b.bytes);
+}
+
+/* A save that runs out of space leaves the older file, and nothing else. */
+static void test_failed_save(snapshots *s)
+{
+    char directory[512], path[600];
+    session_test_directory(directory, sizeof directory);
+    snprintf(path, sizeof path, "%s/slot", directory);
+    CHECK_OK(retnet_session_save_file(s->test.session, 0, path));
+    session_test_read_last(s->test.session, 1, s->tokens, 1, NULL);
+
+    struct rlimit old, small;
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &old) == 0);
+    small = (struct rlimit){.rlim_cur = 1000, .rlim_max = old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN); /* so that the write fails rather than the program */
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    session_test_begin_refusal(); /* no output until the limit is gone: it might go to a file */
+    retnet_result result = retnet_session_save_file(s->test.session, 1, path);
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &old) == 0);
+    CHECK(session_test_end_refusal() > 0);
+    CHECK_INT(result, RETNET_ERROR_FILE);
+    CHECK_INT(files_in(directory), 1);
+    CHECK_OK(retnet_session_load_file(s->test.session, 1, path));
+    check_goes_on(s, 1, "the older file");
+}
+
+int main(void)
+{
+    snapshots s = {.test = session_test_create(fixture_named("odd-v"), 4, 0)};
+    s.tokens = session_test_tokens(PROMPT + MORE, s.test.info.vocabulary_size, 99);
+    s.logits_size = (size_t)MORE * s.test.info.vocabulary_size * sizeof *s.logits;
+    s.logits = session_test_alloc(1, s.logits_size);
+    session_test_read_last(s.test.session, 0, s.tokens, PROMPT, NULL);
+    CHECK_OK(retnet_session_fork(s.test.session, 0, 1));
+    session_test_read_singly(s.test.session, 1, s.tokens + PROMPT, MORE, s.logits);
+    check_goes_on(&s, 0, "forked");
+
+    test_round_trip(&s);
+    test_short_capacity(&s);
+    test_flipped_bits(&s);
+    test_other_models(&s);
+    test_files(&s);
+    test_failed_save(&s);
+    free(s.tokens);
+    free(s.logits);
+    session_test_destroy(&s.test);
+    return session_test_finish(test_failures);
+}
