@@ -46,7 +46,8 @@ set_target_properties(retnet_shared PROPERTIES VERSION ${PROJECT_VERSION}
 foreach(library retnet_static retnet_shared)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME retnet)
   target_include_directories(${library} INTERFACE ${PROJECT_SOURCE_DIR}/include)
-  target_link_libraries(${library} PRIVATE $<BUILD_INTERFACE:retnet_options> PkgConfig::JANSSON ${CMAKE_DL_LIBS} m)
+  target_link_libraries(${library} PRIVATE $<BUILD_INTERFACE:retnet_options> PkgConfig::JANSSON Threads::Threads
+                                           ${CMAKE_DL_LIBS} m)
 endforeach()
 
 if(BUILD_SHARED_LIBS)
