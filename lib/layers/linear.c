@@ -1,0 +1,123 @@
+#include "layers/linear.h"
+
+#include "shaders.h"
+
+typedef struct linear_push {
+    uint32_t blocks, rows, row_base, columns, x_stride, y_stride, inputs, scale_offset, norm_weight, bias;
+    float eps;
+    uint32_t heads, head_size, tiles;
+} linear_push;
+
+static uint32_t block_bytes(retnet_weight_format format)
+{
+    switch (format) {
+    case RETNET_WEIGHTS_F32: return 8192;
+    case RETNET_WEIGHTS_Q8: return 2176;
+    case RETNET_WEIGHTS_Q4: return 1152;
+    default: return 4096;
+    }
+}
+
+uint32_t rn_matrix_blocks(const rn_matrix *matrix) { return rn_divide_up(matrix->inputs, RN_BLOCK_INPUTS); }
+
+uint32_t rn_matrix_panels(const rn_matrix *matrix)
+{
+    return rn_divide_up(matrix->rows, RN_PANEL_ROWS) * (matrix->alternating ? 2 : 1);
+}
+
+uint64_t rn_matrix_panel_bytes(const rn_matrix *matrix)
+{
+    return (uint64_t)rn_matrix_blocks(matrix) * block_bytes(matrix->format);
+}
+
+uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *matrix)
+{
+    uint64_t fitting = device->caps.max_storage_range / rn_matrix_panel_bytes(matrix);
+    uint32_t panels = rn_matrix_panels(matrix);
+    if (fitting >= panels) return panels;
+    /* 16 panels of any format are a multiple of every alignment that Vulkan allows. */
+    return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
+}
+
+/* How a workgroup is shaped: rows of it, and ways in which each row's inputs are split. Depends on the matrix and the
+ * device only, so that results do not depend on the number of columns. */
+typedef struct linear_shape { uint32_t group_rows, splits; } linear_shape;
+
+static linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix)
+{
+    /* A software driver runs invocations one after another: long loops and no barriers. */
+    if (device->caps.is_cpu) return (linear_shape){64, 1};
+    uint32_t most = rn_min_u32(device->caps.max_invocations, 256);
+    linear_shape shape = {16, most / 16};
+    if (matrix->rows >= 8192) shape = (linear_shape){32, most / 32};
+    while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
+    return shape;
+}
+
+static uint32_t choose_columns(const rn_linear *linear)
+{
+    if (linear->columns == 1) return 1;
+    return linear->columns <= 2 ? 2 : linear->columns <= 4 ? 4 : 8;
+}
+
+bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads)
+{
+    uint32_t staged = (rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4) * 4;
+    return heads <= 128 && staged + 2 * 256 * 4 + 128 * 4 + 72 * 4 <= device->caps.shared_memory;
+}
+
+void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
+{
+    const rn_matrix *matrix = linear->matrix;
+    rn_device *device = recorder->device;
+    bool staged = linear->prologue == RN_PROLOGUE_RMS_NORM || linear->prologue == RN_PROLOGUE_GROUP_NORM;
+    bool glu = linear->epilogue == RN_EPILOGUE_GLU;
+    linear_shape shape = choose_shape(device, matrix);
+    uint32_t columns = choose_columns(linear), blocks = rn_matrix_blocks(matrix);
+    if (glu != matrix->alternating || (staged && linear->columns != 1)) {
+        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL, "linear: matrix and epilogue differ"));
+        return;
+    }
+    uint32_t constants[] = {
+        shape.group_rows * shape.splits, matrix->format,   shape.group_rows,     columns, linear->prologue,
+        linear->epilogue,                linear->activation, linear->has_bias, staged ? blocks * RN_BLOCK_INPUTS : 1,
+    };
+    const rn_kernel *kernel;
+    retnet_result result =
+        rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR], constants, RN_COUNT(constants), &kernel);
+    if (result != RETNET_OK) {
+        rn_recorder_fail(recorder, result);
+        return;
+    }
+    uint32_t pair = glu ? 2 : 1, panels = rn_matrix_panels(matrix);
+    uint32_t step = rn_matrix_panels_per_binding(device, matrix);
+    for (uint32_t first = 0; first < panels; first += step) {
+        uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;
+        uint64_t bytes = count * rn_matrix_panel_bytes(matrix);
+        rn_binding bindings[] = {
+            {matrix->buffer, matrix->offset + first * rn_matrix_panel_bytes(matrix), bytes},
+            linear->input,
+            linear->output,
+            linear->params,
+        };
+        linear_push push = {
+            .blocks = blocks,
+            .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
+            .row_base = row_base,
+            .columns = linear->columns,
+            .x_stride = linear->x_stride,
+            .y_stride = linear->y_stride,
+            .inputs = matrix->inputs,
+            .scale_offset = linear->scale_offset,
+            .norm_weight = linear->norm_weight,
+            .bias = linear->bias,
+            .eps = linear->eps,
+            .heads = linear->heads,
+            .head_size = linear->head_size,
+            .tiles = linear->tiles,
+        };
+        rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                             count / pair * (RN_PANEL_ROWS / shape.group_rows),
+                             rn_divide_up(linear->columns, columns), 1, bytes);
+    }
+}

@@ -1,0 +1,44 @@
+#include "layers/norm.h"
+
+#include "shaders.h"
+
+typedef struct norm_push {
+    uint32_t size, x_stride, y_stride, gate_stride, gate_offset, weight, bias;
+    float eps;
+    uint32_t decay_sums, scale_offset, tiles, record_count, first_row;
+} norm_push;
+
+void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
+{
+    uint32_t constants[] = {64, norm->layer_norm, norm->has_weight, norm->has_bias, norm->has_gate, norm->eps_scaled,
+                            norm->mode};
+    const rn_kernel *kernel;
+    retnet_result result =
+        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_NORM], constants, RN_COUNT(constants), &kernel);
+    if (result != RETNET_OK) {
+        rn_recorder_fail(recorder, result);
+        return;
+    }
+    /* Bindings that a variant does not use still need a buffer. */
+    rn_binding bindings[] = {norm->input, norm->output, norm->params, norm->has_gate ? norm->gate : norm->params,
+                             norm->eps_scaled ? norm->chunks : norm->params};
+    if (!norm->eps_scaled && bindings[4].size > 16384) bindings[4].size = 16384;
+    norm_push push = {
+        .size = norm->size,
+        .x_stride = norm->x_stride,
+        .y_stride = norm->y_stride,
+        .gate_stride = norm->gate_stride,
+        .gate_offset = norm->gate_offset,
+        .weight = norm->weight,
+        .bias = norm->bias,
+        .eps = norm->eps,
+        .decay_sums = norm->decay_sums,
+        .scale_offset = norm->scale_offset,
+        .tiles = norm->tiles,
+        .record_count = norm->chunk_count,
+        .first_row = norm->first_row,
+    };
+    uint64_t bytes = 8ull * norm->rows * norm->segments * norm->size;
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, norm->segments, norm->rows,
+                         1, bytes);
+}

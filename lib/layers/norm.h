@@ -1,0 +1,35 @@
+/* norm.h: RMS norm, layer norm and group norm over rows of activations. */
+#ifndef RETNET_LAYERS_NORM_H
+#define RETNET_LAYERS_NORM_H
+
+#include "vulkan/recorder.h"
+
+/* Values match norm.comp. */
+typedef enum rn_norm_mode {
+    RN_NORM_NORMALISE, /* y = norm(x) */
+    RN_NORM_DEFER,     /* y = x * weight, and the factor behind it at scale_offset, for a projection to apply */
+    RN_NORM_APPLY      /* y = x * factor, from the sums that retention_step left at scale_offset */
+} rn_norm_mode;
+
+/* Normalises `segments` pieces of `size` values in each of `rows` rows, starting at `first_row`. y may be x. */
+typedef struct rn_norm {
+    rn_norm_mode mode;
+    bool layer_norm; /* subtract the mean */
+    rn_binding input, output, params;
+    uint32_t first_row, rows, segments, size;
+    uint32_t x_stride, y_stride; /* floats */
+    bool has_weight, has_bias;
+    uint32_t weight, bias; /* in params; [size], shared by the segments */
+    float eps;
+    bool has_gate; /* times silu(gate) */
+    rn_binding gate;
+    uint32_t gate_stride, gate_offset;
+    bool eps_scaled; /* eps times s_n of the row's position (retnet.md, NORM) */
+    rn_binding chunks;
+    uint32_t chunk_count, decay_sums;
+    uint32_t scale_offset, tiles;
+} rn_norm;
+
+void rn_norm_record(rn_recorder *recorder, const rn_norm *norm);
+
+#endif

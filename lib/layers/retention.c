@@ -1,0 +1,190 @@
+#include "layers/retention.h"
+
+#include "shaders.h"
+
+#include <math.h>
+
+typedef struct step_push {
+    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset, y_stride, sums_offset, heads, key_value_group;
+    uint32_t value_size, value_stride, angles, decays, weight, decay_sums;
+    float query_scale, eps;
+} step_push;
+
+typedef struct rotate_push {
+    uint32_t stride, q_offset, k_offset, heads, key_value_heads, key_size, angles;
+    float query_scale;
+} rotate_push;
+
+typedef struct scores_push {
+    uint32_t stride, q_offset, k_offset, heads, key_value_group, key_size, powers;
+} scores_push;
+
+typedef struct states_push {
+    uint32_t stride, k_offset, v_offset, heads, key_value_group, key_size, value_size, value_stride, powers;
+} states_push;
+
+typedef struct output_push {
+    uint32_t stride, q_offset, v_offset, y_stride, heads, key_value_group, key_size, value_size, value_stride, powers;
+    uint32_t scores, states_before;
+} output_push;
+
+uint32_t rn_retention_value_stride(uint32_t value_size) { return rn_divide_up(value_size, 4) * 4; }
+
+/* Fours of columns that a workgroup of the recurrent form owns. */
+static uint32_t step_lanes(const rn_device *device, uint32_t value_size)
+{
+    uint32_t vectors = rn_retention_value_stride(value_size) / 4;
+    if (device->caps.is_cpu) return rn_min_u32(64, vectors);
+    return rn_min_u32(8, vectors);
+}
+
+static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t key_size)
+{
+    if (device->caps.is_cpu) return 1;
+    uint32_t splits = 1, most = rn_min_u32(device->caps.max_invocations, 256) / lanes;
+    while (splits * 2 <= most && splits * 2 <= key_size) splits *= 2;
+    return splits;
+}
+
+uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t value_size)
+{
+    return rn_divide_up(rn_retention_value_stride(value_size) / 4, step_lanes(device, value_size));
+}
+
+static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint32_t *constants, uint32_t count)
+{
+    const rn_kernel *kernel = NULL;
+    retnet_result result = rn_kernel_get(recorder->device, &rn_shaders[shader], constants, count, &kernel);
+    if (result != RETNET_OK) rn_recorder_fail(recorder, result);
+    return kernel;
+}
+
+static float query_scale(const rn_retention *retention) { return (float)(1.0 / sqrt(retention->key_size)); }
+
+void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step)
+{
+    const rn_device *device = recorder->device;
+    uint32_t lanes = step_lanes(device, retention->value_size);
+    uint32_t splits = step_splits(device, lanes, retention->key_size);
+    uint32_t constants[] = {lanes * splits,
+                            lanes,
+                            retention->key_size,
+                            step->has_gate && !step->raw,
+                            step->has_weight && !step->raw,
+                            step->eps_scaled};
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants));
+    if (!kernel) return;
+    step_push push = {
+        .x_stride = retention->x_stride,
+        .q_offset = retention->q_offset,
+        .k_offset = retention->k_offset,
+        .v_offset = retention->v_offset,
+        .gate_offset = retention->gate_offset,
+        .y_stride = retention->y_stride,
+        .sums_offset = step->sums_offset,
+        .heads = retention->heads,
+        .key_value_group = retention->heads / retention->key_value_heads,
+        .value_size = retention->value_size,
+        .value_stride = rn_retention_value_stride(retention->value_size),
+        .angles = retention->tables.angles,
+        .decays = retention->tables.decays,
+        .weight = step->weight,
+        .decay_sums = retention->tables.decay_sums,
+        .query_scale = query_scale(retention),
+        .eps = step->eps,
+    };
+    rn_binding bindings[] = {retention->input, retention->output, retention->state, retention->params, step->records};
+    uint64_t state_bytes = 4ull * retention->heads * retention->key_size * push.value_stride;
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                         rn_retention_step_tiles(device, retention->value_size), retention->heads, step->count,
+                         2 * state_bytes * step->count);
+}
+
+static uint64_t scores_floats(uint32_t heads, uint32_t chunk_count)
+{
+    return (uint64_t)chunk_count * heads * RN_CHUNK * RN_CHUNK;
+}
+
+uint64_t rn_retention_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk_count)
+{
+    uint64_t states = (uint64_t)chunk_count * heads * key_size * rn_retention_value_stride(value_size);
+    return 4 * (scores_floats(heads, chunk_count) + states);
+}
+
+static void record_rotate(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
+{
+    uint32_t constants[] = {64};
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_ROTATE, constants, RN_COUNT(constants));
+    if (!kernel) return;
+    rotate_push push = {r->x_stride,     r->q_offset, r->k_offset,      r->heads,
+                        r->key_value_heads, r->key_size, r->tables.angles, query_scale(r)};
+    rn_binding bindings[] = {r->input, r->params, chunks->chunks};
+    uint32_t pairs = (r->heads + r->key_value_heads) * (r->key_size / 2);
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, rn_divide_up(pairs, 64),
+                         chunks->longest, chunks->chunk_count, 0);
+}
+
+static void record_scores(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
+                          rn_binding scores)
+{
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_SCORES, NULL, 0);
+    if (!kernel) return;
+    scores_push push = {r->x_stride, r->q_offset, r->k_offset,     r->heads,
+                        r->heads / r->key_value_heads, r->key_size, r->tables.powers};
+    rn_binding bindings[] = {r->input, scores, r->params, chunks->chunks};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                         rn_divide_up(chunks->longest, 8), r->heads, chunks->chunk_count, 0);
+}
+
+static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
+                          rn_binding before)
+{
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STATES, NULL, 0);
+    if (!kernel) return;
+    states_push push = {r->x_stride,  r->k_offset,   r->v_offset,
+                        r->heads,     r->heads / r->key_value_heads, r->key_size,
+                        r->value_size, rn_retention_value_stride(r->value_size), r->tables.powers};
+    rn_binding bindings[] = {r->input, before, r->state, r->params, chunks->chunks, chunks->sequences};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                         rn_divide_up(push.value_stride, 64), rn_divide_up(r->key_size, 8),
+                         chunks->sequence_count * r->heads, 0);
+}
+
+static void record_output(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
+                          rn_binding scratch, uint32_t states_before)
+{
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT, NULL, 0);
+    if (!kernel) return;
+    output_push push = {
+        .stride = r->x_stride,
+        .q_offset = r->q_offset,
+        .v_offset = r->v_offset,
+        .y_stride = r->y_stride,
+        .heads = r->heads,
+        .key_value_group = r->heads / r->key_value_heads,
+        .key_size = r->key_size,
+        .value_size = r->value_size,
+        .value_stride = rn_retention_value_stride(r->value_size),
+        .powers = r->tables.powers,
+        .states_before = states_before,
+    };
+    rn_binding bindings[] = {r->input, r->output, scratch, r->params, chunks->chunks};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                         rn_divide_up(r->value_size, 64), rn_divide_up(chunks->longest, 8),
+                         chunks->chunk_count * r->heads, 0);
+}
+
+void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
+                                const rn_retention_chunks *chunks)
+{
+    uint64_t score_bytes = 4 * scores_floats(retention->heads, chunks->chunk_count);
+    uint64_t all_bytes = rn_retention_scratch_bytes(retention->heads, retention->key_size, retention->value_size,
+                                                    chunks->chunk_count);
+    rn_binding scores = {chunks->scratch, chunks->scratch_offset, score_bytes};
+    rn_binding before = {chunks->scratch, chunks->scratch_offset + score_bytes, all_bytes - score_bytes};
+    rn_binding scratch = {chunks->scratch, chunks->scratch_offset, all_bytes};
+    record_rotate(recorder, retention, chunks);
+    record_scores(recorder, retention, chunks, scores);
+    record_states(recorder, retention, chunks, before);
+    record_output(recorder, retention, chunks, scratch, (uint32_t)(score_bytes / 4));
+}

@@ -1,0 +1,62 @@
+/* retention.h: the recurrent and the chunkwise form of retention on the device, for batches of sequences. */
+#ifndef RETNET_LAYERS_RETENTION_H
+#define RETNET_LAYERS_RETENTION_H
+
+#include "vulkan/recorder.h"
+
+enum { RN_CHUNK = 64, RN_MAX_RECORDS = 1024 };
+
+/* Records in device memory, 16 bytes each. */
+typedef struct rn_step_record { uint32_t row, state, position, unused; } rn_step_record;
+typedef struct rn_chunk_record { uint32_t row, length, position, unused; } rn_chunk_record;
+typedef struct rn_sequence_record { uint32_t first_chunk, chunks, state, unused; } rn_sequence_record;
+
+/* Where the tables of one model lie in its parameters (shaders/positions.glsl), in floats, or pairs where said. */
+typedef struct rn_retention_tables {
+    uint32_t angles;     /* pairs */
+    uint32_t decay_sums; /* pairs */
+    uint32_t decays;
+    uint32_t powers;
+} rn_retention_tables;
+
+/* One layer's retention over rows of projected activations: q, k, v and the gate lie in one row at their offsets. */
+typedef struct rn_retention {
+    uint32_t heads, key_value_heads, key_size, value_size;
+    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats */
+    uint32_t y_stride;
+    rn_retention_tables tables;
+    rn_binding input, output, params;
+    rn_binding state; /* [states][heads][K][value_stride] of this layer */
+} rn_retention;
+
+/* Values of a state's row, padded so that it can be read in fours. */
+uint32_t rn_retention_value_stride(uint32_t value_size);
+/* Workgroups that share the columns of one head in the recurrent form: as many sums a head does it leave. */
+uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t value_size);
+
+/* The recurrent form: `count` sequences, one token each. Leaves o * weight * silu(gate) and sums (retention_step.comp)
+ * or, with `raw`, o alone. */
+typedef struct rn_retention_step {
+    rn_binding records; /* rn_step_record[count] */
+    uint32_t count;
+    bool raw, has_gate, has_weight, eps_scaled;
+    uint32_t weight, sums_offset;
+    float eps;
+} rn_retention_step;
+
+void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step);
+
+/* The chunkwise form: rotates q and k in place and leaves raw retention. */
+typedef struct rn_retention_chunks {
+    rn_binding chunks;    /* rn_chunk_record[chunk_count] */
+    rn_binding sequences; /* rn_sequence_record[sequence_count] */
+    uint32_t chunk_count, sequence_count, longest; /* tokens of the longest chunk */
+    const rn_buffer *scratch; /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
+    uint64_t scratch_offset;
+} rn_retention_chunks;
+
+uint64_t rn_retention_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk_count);
+void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
+                                const rn_retention_chunks *chunks);
+
+#endif

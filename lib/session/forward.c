@@ -1,0 +1,316 @@
+#include "layers/embedding.h"
+#include "session/session.h"
+
+/* One pass through the model, in the order of the paper:
+ *
+ *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
+ *
+ * A single row takes the fused way, five dispatches a layer: the norms before the projections and the group norm are
+ * taken while a projection reads its input. Several rows take each norm as a dispatch of its own, which computes the
+ * same numbers to the bit. */
+
+rn_binding rn_region_binding(const retnet_session *session, rn_region region)
+{
+    return (rn_binding){&session->activations, region.offset, 4ull * region.rows * region.stride};
+}
+
+static rn_binding records(const retnet_session *session, uint64_t offset)
+{
+    return (rn_binding){&session->input, offset, 16ull * RN_MAX_RECORDS};
+}
+
+typedef struct forward {
+    retnet_session *session;
+    rn_recorder *recorder;
+    const rn_pass *pass;
+    uint32_t rows;
+    bool single; /* one row: norms may be fused */
+} forward;
+
+/* linear(norm(x)), fused where that is possible. */
+static void normed_linear(const forward *f, rn_region from, const rn_model_norm *norm, rn_linear linear)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_session_layout *l = &session->layout;
+    uint32_t inputs = linear.matrix->inputs;
+    linear.columns = f->rows;
+    linear.params = rn_model_params(session->model);
+    bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
+    if (f->single && rms && rn_linear_can_fuse(session->device, inputs, 0)) {
+        linear.input = rn_region_binding(session, from);
+        linear.x_stride = from.stride;
+        linear.prologue = RN_PROLOGUE_RMS_NORM;
+        linear.norm_weight = norm->weight;
+        linear.eps = config->norm_eps;
+        rn_linear_record(f->recorder, &linear);
+        return;
+    }
+    rn_norm n = {
+        .mode = rms ? RN_NORM_DEFER : RN_NORM_NORMALISE,
+        .layer_norm = config->norm == RN_NORM_LAYER,
+        .input = rn_region_binding(session, from),
+        .output = rn_region_binding(session, l->normed),
+        .params = linear.params,
+        .rows = f->rows,
+        .segments = 1,
+        .size = inputs,
+        .x_stride = from.stride,
+        .y_stride = l->normed.stride,
+        .has_weight = norm->has_weight,
+        .weight = norm->weight,
+        .has_bias = norm->has_bias,
+        .bias = norm->bias,
+        .eps = config->norm_eps,
+        .scale_offset = l->normed_scale,
+    };
+    rn_norm_record(f->recorder, &n);
+    linear.input = n.output;
+    linear.x_stride = l->normed.stride;
+    linear.prologue = rms ? RN_PROLOGUE_ROW_SCALE : RN_PROLOGUE_NONE;
+    linear.scale_offset = l->normed_scale;
+    rn_linear_record(f->recorder, &linear);
+}
+
+static rn_retention layer_retention(const forward *f, uint32_t layer)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_session_layout *l = &session->layout;
+    return (rn_retention){
+        .heads = config->heads,
+        .key_value_heads = config->kv_heads,
+        .key_size = config->key_size,
+        .value_size = config->value_size,
+        .x_stride = l->projected.stride,
+        .q_offset = l->q_offset,
+        .k_offset = l->k_offset,
+        .v_offset = l->v_offset,
+        .gate_offset = l->gate_offset,
+        .y_stride = l->retained.stride,
+        .tables = session->model->tables,
+        .input = rn_region_binding(session, l->projected),
+        .output = rn_region_binding(session, l->retained),
+        .params = rn_model_params(session->model),
+        .state = rn_session_layer_state(session, layer),
+    };
+}
+
+/* Group norm and gate over rows [first_row, first_row + rows) of raw retention, in place. */
+static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t first_row, uint32_t rows,
+                       rn_binding row_records, uint32_t record_count)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_session_layout *l = &session->layout;
+    rn_norm n = {
+        .mode = RN_NORM_NORMALISE,
+        .layer_norm = config->norm == RN_NORM_LAYER,
+        .input = rn_region_binding(session, l->retained),
+        .output = rn_region_binding(session, l->retained),
+        .params = rn_model_params(session->model),
+        .first_row = first_row,
+        .rows = rows,
+        .segments = config->heads,
+        .size = config->value_size,
+        .x_stride = l->retained.stride,
+        .y_stride = l->retained.stride,
+        .has_weight = layer->group_norm.has_weight,
+        .weight = layer->group_norm.weight,
+        .eps = config->norm_eps,
+        .has_gate = config->output_gate,
+        .gate = rn_region_binding(session, l->projected),
+        .gate_stride = l->projected.stride,
+        .gate_offset = l->gate_offset,
+        .eps_scaled = config->score_normalised_eps,
+        .chunks = row_records,
+        .chunk_count = record_count,
+        .decay_sums = session->model->tables.decay_sums,
+    };
+    rn_norm_record(f->recorder, &n);
+}
+
+/* Single tokens. Returns whether the group norm is left to the output projection. */
+static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn_retention *retention)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_session_layout *l = &session->layout;
+    uint32_t values = config->heads * config->value_size;
+    /* A mean-subtracting group norm cannot be left to the reader as a factor. */
+    bool raw = config->norm == RN_NORM_LAYER;
+    rn_retention_step step = {
+        .records = records(session, l->steps_at),
+        .count = f->pass->steps,
+        .raw = raw,
+        .has_gate = config->output_gate,
+        .has_weight = layer->group_norm.has_weight,
+        .eps_scaled = config->score_normalised_eps,
+        .weight = layer->group_norm.weight,
+        .sums_offset = l->retained_sums,
+        .eps = config->norm_eps,
+    };
+    rn_retention_step_record(f->recorder, retention, &step);
+    if (raw) {
+        group_norm(f, layer, 0, f->pass->steps, step.records, f->pass->steps);
+        return false;
+    }
+    if (f->single && rn_linear_can_fuse(session->device, values, config->heads)) return true;
+    rn_norm apply = {
+        .mode = RN_NORM_APPLY,
+        .input = retention->output,
+        .output = retention->output,
+        .params = retention->params,
+        .rows = f->pass->steps,
+        .segments = config->heads,
+        .size = config->value_size,
+        .x_stride = l->retained.stride,
+        .y_stride = l->retained.stride,
+        .scale_offset = l->retained_sums,
+        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+    };
+    rn_norm_record(f->recorder, &apply);
+    return false;
+}
+
+static void retain_chunks(const forward *f, const rn_model_layer *layer, const rn_retention *retention)
+{
+    const retnet_session *session = f->session;
+    const rn_session_layout *l = &session->layout;
+    const rn_pass *pass = f->pass;
+    rn_retention_chunks chunks = {
+        .chunks = records(session, l->chunks_at),
+        .sequences = records(session, l->sequences_at),
+        .chunk_count = pass->chunks,
+        .sequence_count = pass->sequences,
+        .longest = pass->longest,
+        .scratch = &session->scratch,
+    };
+    rn_retention_chunks_record(f->recorder, retention, &chunks);
+    group_norm(f, layer, pass->steps, pass->rows - pass->steps, chunks.chunks, pass->chunks);
+}
+
+static void retention_layer(const forward *f, uint32_t index)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_session_layout *l = &session->layout;
+    const rn_model_layer *layer = &session->model->layers[index];
+    rn_linear qkvg = {
+        .matrix = &layer->qkvg.matrix,
+        .output = rn_region_binding(session, l->projected),
+        .y_stride = l->projected.stride,
+        .has_bias = layer->qkvg.has_bias,
+        .bias = layer->qkvg.bias,
+    };
+    normed_linear(f, l->x, &layer->retention_norm, qkvg);
+    rn_retention retention = layer_retention(f, index);
+    bool defers_norm = f->pass->steps && retain_steps(f, layer, &retention);
+    if (f->pass->chunks) retain_chunks(f, layer, &retention);
+    rn_linear o = {
+        .matrix = &layer->o.matrix,
+        .input = rn_region_binding(session, l->retained),
+        .output = rn_region_binding(session, l->x),
+        .params = rn_model_params(session->model),
+        .columns = f->rows,
+        .x_stride = l->retained.stride,
+        .y_stride = l->x.stride,
+        .prologue = defers_norm ? RN_PROLOGUE_GROUP_NORM : RN_PROLOGUE_NONE,
+        .scale_offset = l->retained_sums,
+        .heads = config->heads,
+        .head_size = config->value_size,
+        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .epilogue = RN_EPILOGUE_ADD,
+        .has_bias = layer->o.has_bias,
+        .bias = layer->o.bias,
+    };
+    rn_linear_record(f->recorder, &o);
+}
+
+static void feed_forward_layer(const forward *f, uint32_t index)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_session_layout *l = &session->layout;
+    const rn_model_layer *layer = &session->model->layers[index];
+    rn_linear up = {
+        .matrix = &layer->up.matrix,
+        .output = rn_region_binding(session, l->hidden),
+        .y_stride = l->hidden.stride,
+        .epilogue = config->ffn_gated ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
+        .activation = 1 + (uint32_t)config->activation,
+        .has_bias = layer->up.has_bias,
+        .bias = layer->up.bias,
+    };
+    normed_linear(f, l->x, &layer->ffn_norm, up);
+    rn_linear down = {
+        .matrix = &layer->down.matrix,
+        .input = rn_region_binding(session, l->hidden),
+        .output = rn_region_binding(session, l->x),
+        .params = rn_model_params(session->model),
+        .columns = f->rows,
+        .x_stride = l->hidden.stride,
+        .y_stride = l->x.stride,
+        .epilogue = RN_EPILOGUE_ADD,
+        .has_bias = layer->down.has_bias,
+        .bias = layer->down.bias,
+    };
+    if (config->ffn_norm)
+        normed_linear(f, l->hidden, &layer->ffn_inner_norm, down);
+    else
+        rn_linear_record(f->recorder, &down);
+}
+
+static void embed(const forward *f)
+{
+    const retnet_session *session = f->session;
+    const retnet_model *model = session->model;
+    const rn_session_layout *l = &session->layout;
+    rn_binding x = rn_region_binding(session, l->x);
+    rn_binding tokens = {&session->input, l->tokens_at, 4ull * l->rows};
+    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
+                        model->config.embedding_scale);
+    if (!model->config.embedding_norm) return;
+    rn_norm n = {
+        .layer_norm = model->config.norm == RN_NORM_LAYER,
+        .input = x,
+        .output = x,
+        .params = rn_model_params(model),
+        .rows = f->rows,
+        .segments = 1,
+        .size = model->config.hidden,
+        .x_stride = l->x.stride,
+        .y_stride = l->x.stride,
+        .has_weight = model->embedding_norm.has_weight,
+        .weight = model->embedding_norm.weight,
+        .has_bias = model->embedding_norm.has_bias,
+        .bias = model->embedding_norm.bias,
+        .eps = model->config.norm_eps,
+    };
+    rn_norm_record(f->recorder, &n);
+}
+
+void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass)
+{
+    forward f = {session, recorder, pass, pass->rows, pass->rows == 1};
+    embed(&f);
+    for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        retention_layer(&f, i);
+        feed_forward_layer(&f, i);
+        rn_session_bound_submit(session, recorder, pass, i + 1);
+    }
+}
+
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows)
+{
+    const retnet_model *model = session->model;
+    uint32_t vocabulary = model->config.vocabulary;
+    rn_pass pass = {.rows = rows};
+    forward f = {session, recorder, &pass, rows, rows == 1};
+    rn_linear head = {
+        .matrix = &model->head,
+        .output = {&session->logits, 0, session->logits.size},
+        .y_stride = vocabulary,
+    };
+    normed_linear(&f, from, &model->output_norm, head);
+}

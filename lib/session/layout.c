@@ -1,0 +1,118 @@
+#include "session/session.h"
+
+enum { ALIGNMENT = 256 }; /* the most that Vulkan lets a device ask of a binding's offset */
+
+static uint32_t padded(uint32_t size) { return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS; }
+
+static rn_region place(uint64_t *end, uint32_t rows, uint32_t stride)
+{
+    rn_region region = {*end, rows, stride};
+    *end = rn_round_up(*end + 4ull * rows * stride, ALIGNMENT);
+    return region;
+}
+
+static uint64_t place_bytes(uint64_t *end, uint64_t bytes)
+{
+    uint64_t at = *end;
+    *end = rn_round_up(at + bytes, ALIGNMENT);
+    return at;
+}
+
+static void place_activations(const retnet_model *model, rn_session_layout *l)
+{
+    const rn_config *c = &model->config;
+    uint32_t values = c->heads * c->value_size;
+    l->q_offset = 0;
+    l->k_offset = c->heads * c->key_size;
+    l->v_offset = l->k_offset + c->kv_heads * c->key_size;
+    l->gate_offset = l->v_offset + c->kv_heads * c->value_size;
+    uint32_t projected = l->gate_offset + (c->output_gate ? values : 0);
+    uint32_t sums = c->heads * rn_retention_step_tiles(model->device, c->value_size);
+    uint32_t widest = c->ffn_norm ? rn_max_u32(c->hidden, c->ffn) : c->hidden;
+    l->normed_scale = padded(widest);
+    l->retained_sums = padded(values);
+    uint64_t end = 0;
+    l->x = place(&end, l->rows, padded(c->hidden));
+    l->normed = place(&end, l->rows > l->logit_rows ? l->rows : l->logit_rows, padded(widest) + RN_BLOCK_INPUTS);
+    l->projected = place(&end, l->rows, padded(projected));
+    l->retained = place(&end, l->rows, padded(values) + padded(sums));
+    l->hidden = place(&end, l->rows, padded(c->ffn));
+    l->gathered = place(&end, l->logit_rows, padded(c->hidden));
+    l->activation_bytes = end;
+}
+
+static void place_input(rn_session_layout *l)
+{
+    uint64_t end = 0, records = 16ull * RN_MAX_RECORDS;
+    l->tokens_at = place_bytes(&end, 4ull * l->rows);
+    l->steps_at = place_bytes(&end, records);
+    l->chunks_at = place_bytes(&end, records);
+    l->sequences_at = place_bytes(&end, records);
+    l->targets_at = place_bytes(&end, 4ull * l->logit_rows);
+    l->input_bytes = end;
+}
+
+static uint32_t default_rows(const retnet_model *model) { return model->device->caps.is_cpu ? 128 : 1024; }
+
+/* Chunks of one pass: as many as rows allow, while their states fit in one binding and a modest part of memory. */
+static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
+{
+    const rn_config *c = &model->config;
+    uint64_t most = model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range
+                                                                         : 1ull << 30;
+    uint64_t one = rn_retention_scratch_bytes(c->heads, c->key_size, c->value_size, 1);
+    uint64_t chunks = most / one, wanted = rn_divide_up(rows, RN_CHUNK) + 8;
+    if (wanted > RN_MAX_RECORDS) wanted = RN_MAX_RECORDS;
+    return (uint32_t)(chunks < wanted ? chunks : wanted);
+}
+
+retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc,
+                                     rn_session_layout *l)
+{
+    rn_host *host = model->device->host;
+    const rn_capabilities *caps = &model->device->caps;
+    *l = (rn_session_layout){.slots = desc && desc->slots ? desc->slots : 1};
+    uint32_t rows = desc && desc->prompt_chunk ? desc->prompt_chunk : default_rows(model);
+    if (l->slots > RN_MAX_SLOTS || rows > 65536)
+        return rn_fail(host, RETNET_ERROR_LIMIT, "session: %u slots and prompt_chunk %u, at most %u and 65536", l->slots,
+                       rows, (unsigned)RN_MAX_SLOTS);
+    l->rows = rn_max_u32(rn_divide_up(rows, RN_CHUNK) * RN_CHUNK, l->slots);
+    l->chunks = fitting_chunks(model, l->rows);
+    l->logit_rows = rn_max_u32(l->slots, 64);
+    if (l->chunks == 0)
+        return rn_fail(host, RETNET_ERROR_LIMIT, "session: one chunk's states exceed what %s binds at once (%llu bytes)",
+                       model->device->name, (unsigned long long)caps->max_storage_range);
+    place_activations(model, l);
+    place_input(l);
+    const rn_config *c = &model->config;
+    l->scratch_bytes = rn_retention_scratch_bytes(c->heads, c->key_size, c->value_size, l->chunks);
+    l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
+    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
+    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->slots, ALIGNMENT);
+    if (l->layer_state_bytes > caps->max_storage_range || l->layer_state_bytes > caps->max_allocation)
+        return rn_fail(host, RETNET_ERROR_LIMIT,
+                       "session: one layer's states of %u slots take %llu bytes, but %s binds at most %llu", l->slots,
+                       (unsigned long long)l->layer_state_bytes, model->device->name,
+                       (unsigned long long)caps->max_storage_range);
+    uint64_t most = caps->max_allocation < (1ull << 30) ? caps->max_allocation : 1ull << 30;
+    uint64_t layers = most / l->layer_state_bytes;
+    l->layers_per_state_buffer = layers == 0 ? 1 : layers > c->layers ? c->layers : (uint32_t)layers;
+    l->state_buffers = rn_divide_up(c->layers, l->layers_per_state_buffer);
+    if (l->state_buffers > RN_MAX_STATE_BUFFERS)
+        return rn_fail(host, RETNET_ERROR_LIMIT, "session: the states need over %u allocations",
+                       (unsigned)RN_MAX_STATE_BUFFERS);
+    return RETNET_OK;
+}
+
+retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_session_desc *desc,
+                                        retnet_session_memory *memory)
+{
+    if (!model || !memory) return RETNET_ERROR_INVALID_ARGUMENT;
+    rn_session_layout l;
+    retnet_result result = rn_session_layout_make(model, desc, &l);
+    if (result != RETNET_OK) return result;
+    memory->state_bytes = l.layer_state_bytes * model->config.layers;
+    memory->device_bytes = memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes;
+    memory->host_bytes = l.input_bytes + l.readback_bytes + 4ull * l.logit_rows;
+    return RETNET_OK;
+}

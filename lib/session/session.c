@@ -1,0 +1,125 @@
+#include "session/session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...)
+{
+    char message[400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    return rn_fail(session->device->host, result, "%s", message);
+}
+
+static retnet_result allocate_host(retnet_session *session)
+{
+    rn_host *host = session->device->host;
+    uint32_t slots = session->layout.slots, vocabulary = session->model->config.vocabulary;
+    session->slots = rn_alloc(host, slots, sizeof *session->slots);
+    session->references = rn_alloc(host, slots, sizeof *session->references);
+    session->zero = rn_alloc(host, slots, sizeof *session->zero);
+    session->decode = rn_alloc(host, slots + 1, sizeof *session->decode);
+    session->decode_recorded = rn_alloc(host, slots + 1, sizeof *session->decode_recorded);
+    if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded)
+        return rn_fail_memory(host, "slots", slots * sizeof *session->slots);
+    for (uint32_t i = 0; i < slots; i++) {
+        session->slots[i].state = i;
+        session->references[i] = 1;
+        session->zero[i] = true;
+        session->slots[i].logits = rn_alloc(host, vocabulary, sizeof(float));
+        if (!session->slots[i].logits) return rn_fail_memory(host, "logits", vocabulary * sizeof(float));
+    }
+    return RETNET_OK;
+}
+
+static retnet_result allocate_device(retnet_session *session)
+{
+    rn_device *device = session->device;
+    const rn_session_layout *l = &session->layout;
+    uint32_t layers = session->model->config.layers;
+    retnet_result result = RETNET_OK;
+    for (uint32_t i = 0; i < l->state_buffers && result == RETNET_OK; i++) {
+        uint32_t held = rn_min_u32(l->layers_per_state_buffer, layers - i * l->layers_per_state_buffer);
+        result = rn_buffer_create(device, held * l->layer_state_bytes, RN_MEMORY_DEVICE, "states", &session->states[i]);
+    }
+    struct {
+        rn_buffer *buffer;
+        uint64_t bytes;
+        rn_memory_use use;
+        const char *what;
+    } buffers[] = {
+        {&session->activations, l->activation_bytes, RN_MEMORY_DEVICE, "activations"},
+        {&session->scratch, l->scratch_bytes, RN_MEMORY_DEVICE, "chunk states"},
+        {&session->logits, l->logits_bytes, RN_MEMORY_DEVICE, "logits"},
+        {&session->input, l->input_bytes, RN_MEMORY_UPLOAD, "tokens"},
+        {&session->readback, l->readback_bytes, RN_MEMORY_READBACK, "logits read back"},
+        {&session->log_probs, 4ull * l->logit_rows, RN_MEMORY_READBACK, "log-probabilities"},
+    };
+    for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
+        if (buffers[i].bytes)
+            result = rn_buffer_create(device, buffers[i].bytes, buffers[i].use, buffers[i].what, buffers[i].buffer);
+    if (result == RETNET_OK) result = rn_recorder_create(device, &session->recorder);
+    return result;
+}
+
+/* The padding of activations is read, times zero: it has to be finite. */
+static retnet_result clear_activations(retnet_session *session)
+{
+    rn_recorder *recorder = &session->recorder;
+    rn_recorder_begin(recorder);
+    rn_recorder_fill_zero(recorder, &session->activations, 0, session->activations.size);
+    retnet_result result = rn_recorder_end(recorder);
+    return result == RETNET_OK ? rn_recorder_run(recorder) : result;
+}
+
+retnet_result retnet_session_create(retnet_model *model, const retnet_session_desc *desc, retnet_session **out)
+{
+    if (out) *out = NULL;
+    if (!model || !out) return RETNET_ERROR_INVALID_ARGUMENT;
+    rn_host *host = model->device->host;
+    retnet_session *session = rn_alloc(host, 1, sizeof *session);
+    if (!session) return rn_fail_memory(host, "session", sizeof *session);
+    session->model = model;
+    session->device = model->device;
+    retnet_result result = rn_session_layout_make(model, desc, &session->layout);
+    if (result == RETNET_OK) result = allocate_host(session);
+    if (result == RETNET_OK) result = allocate_device(session);
+    if (result == RETNET_OK) result = clear_activations(session);
+    if (result == RETNET_OK)
+        *out = session;
+    else
+        retnet_session_destroy(session);
+    return result;
+}
+
+void retnet_session_destroy(retnet_session *session)
+{
+    if (!session) return;
+    rn_device *device = session->device;
+    rn_host *host = device->host;
+    rn_recorder_destroy(&session->recorder);
+    for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++) rn_recorder_destroy(&session->decode[i]);
+    for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);
+    rn_buffer *buffers[] = {&session->activations, &session->scratch,  &session->logits,
+                            &session->input,       &session->readback, &session->log_probs};
+    for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_buffer_destroy(device, buffers[i]);
+    for (uint32_t i = 0; session->slots && i < session->layout.slots; i++) rn_free(host, session->slots[i].logits);
+    rn_free(host, session->slots);
+    rn_free(host, session->references);
+    rn_free(host, session->zero);
+    rn_free(host, session->decode);
+    rn_free(host, session->decode_recorded);
+    rn_free(host, session);
+}
+
+void retnet_session_cancel(retnet_session *session) { atomic_store(&session->cancel, true); }
+
+uint64_t retnet_session_position(const retnet_session *session, uint32_t slot)
+{
+    return slot < session->layout.slots ? session->slots[slot].position : 0;
+}
+
+retnet_model *retnet_session_model(const retnet_session *session) { return session->model; }

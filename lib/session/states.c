@@ -1,0 +1,185 @@
+#include "session/session.h"
+
+#include <math.h>
+#include <string.h>
+
+static const rn_buffer *layer_buffer(const retnet_session *session, uint32_t layer, uint64_t *offset)
+{
+    const rn_session_layout *l = &session->layout;
+    *offset = layer % l->layers_per_state_buffer * l->layer_state_bytes;
+    return &session->states[layer / l->layers_per_state_buffer];
+}
+
+rn_binding rn_session_layer_state(const retnet_session *session, uint32_t layer)
+{
+    uint64_t offset;
+    const rn_buffer *buffer = layer_buffer(session, layer, &offset);
+    return (rn_binding){buffer, offset, session->layout.layer_state_bytes};
+}
+
+static uint32_t find_free_state(const retnet_session *session)
+{
+    uint32_t i = 0;
+    /* There are as many states as slots, and a shared one leaves another free. */
+    while (session->references[i]) i++;
+    return i;
+}
+
+/* Leaves the slot with a state that nobody shares and whose content does not matter. */
+static void take_any_state(retnet_session *session, uint32_t slot)
+{
+    rn_slot *s = &session->slots[slot];
+    if (session->references[s->state] == 1) return;
+    uint32_t own = find_free_state(session);
+    session->references[s->state]--;
+    session->references[own] = 1;
+    s->state = own;
+}
+
+void rn_session_own_state(retnet_session *session, uint32_t slot)
+{
+    uint32_t old = session->slots[slot].state;
+    bool zero = session->zero[old];
+    take_any_state(session, slot);
+    uint32_t own = session->slots[slot].state;
+    if (own == old && !zero) return;
+    uint64_t bytes = rn_model_layer_state_bytes(session->model);
+    for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        uint64_t offset;
+        const rn_buffer *buffer = layer_buffer(session, i, &offset);
+        if (zero)
+            rn_recorder_fill_zero(&session->recorder, buffer, offset + own * bytes, bytes);
+        else
+            rn_recorder_copy(&session->recorder, buffer, offset + old * bytes, buffer, offset + own * bytes, bytes);
+    }
+    session->zero[own] = false;
+}
+
+static retnet_result check_slot(retnet_session *session, uint32_t slot)
+{
+    if (slot < session->layout.slots) return RETNET_OK;
+    return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u, but the session has %u", slot,
+                           session->layout.slots);
+}
+
+static void empty_slot(retnet_session *session, uint32_t slot)
+{
+    rn_slot *s = &session->slots[slot];
+    take_any_state(session, slot);
+    session->zero[s->state] = true;
+    s->position = 0;
+    s->has_logits = false;
+    s->recent_count = 0;
+}
+
+retnet_result retnet_session_reset(retnet_session *session, uint32_t slot)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_slot(session, slot);
+    if (result == RETNET_OK) empty_slot(session, slot);
+    return result;
+}
+
+retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_slot(session, from);
+    if (result == RETNET_OK) result = check_slot(session, to);
+    if (result != RETNET_OK || from == to) return result;
+    rn_slot *source = &session->slots[from], *target = &session->slots[to];
+    session->references[target->state]--;
+    session->references[source->state]++;
+    float *logits = target->logits;
+    *target = *source;
+    target->logits = logits;
+    memcpy(logits, source->logits, session->model->config.vocabulary * sizeof *logits);
+    return RETNET_OK;
+}
+
+retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_slot(session, slot);
+    if (result == RETNET_OK && position > RN_MAX_POSITION)
+        return rn_session_fail(session, RETNET_ERROR_LIMIT, "position %llu, at most %u",
+                               (unsigned long long)position, RN_MAX_POSITION);
+    if (result != RETNET_OK) return result;
+    session->slots[slot].position = position;
+    session->slots[slot].has_logits = false;
+    return RETNET_OK;
+}
+
+/* ---- Layers' states to and from the host ------------------------------------------------------------------------ */
+
+static void copy_rows(float *to, uint32_t to_stride, const float *from, uint32_t from_stride, uint32_t rows,
+                      uint32_t columns)
+{
+    for (uint32_t i = 0; i < rows; i++) {
+        memcpy(to + (size_t)i * to_stride, from + (size_t)i * from_stride, columns * sizeof *to);
+        if (to_stride > columns) memset(to + (size_t)i * to_stride + columns, 0, (to_stride - columns) * sizeof *to);
+    }
+}
+
+/* Runs `recorder` with one copy between a layer's state and `staging`. */
+static retnet_result transfer(retnet_session *session, uint32_t slot, uint32_t layer, rn_buffer *staging, bool upload)
+{
+    uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
+    const rn_buffer *buffer = layer_buffer(session, layer, &offset);
+    rn_recorder *recorder = &session->recorder;
+    rn_recorder_begin(recorder);
+    if (upload) rn_session_own_state(session, slot);
+    offset += session->slots[slot].state * bytes;
+    if (upload)
+        rn_recorder_copy(recorder, staging, 0, buffer, offset, bytes);
+    else
+        rn_recorder_copy(recorder, buffer, offset, staging, 0, bytes);
+    retnet_result result = rn_recorder_end(recorder);
+    return result == RETNET_OK ? rn_recorder_run(recorder) : result;
+}
+
+static retnet_result move_state(retnet_session *session, uint32_t slot, uint32_t layer, float *out, const float *in)
+{
+    const rn_config *c = &session->model->config;
+    uint32_t rows = c->heads * c->key_size, stride = rn_retention_value_stride(c->value_size);
+    rn_buffer staging;
+    retnet_result result =
+        rn_buffer_create(session->device, rn_model_layer_state_bytes(session->model),
+                         out ? RN_MEMORY_READBACK : RN_MEMORY_UPLOAD, "state", &staging);
+    if (result != RETNET_OK) return result;
+    if (in) copy_rows(staging.mapped, stride, in, c->value_size, rows, c->value_size);
+    result = transfer(session, slot, layer, &staging, in != NULL);
+    if (result == RETNET_OK && out) copy_rows(out, c->value_size, staging.mapped, stride, rows, c->value_size);
+    rn_buffer_destroy(session->device, &staging);
+    return result;
+}
+
+static retnet_result check_state(retnet_session *session, uint32_t slot, uint32_t layer, const float *state)
+{
+    retnet_result result = check_slot(session, slot);
+    if (result == RETNET_OK && (layer >= session->model->config.layers || !state))
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "state of layer %u: the model has %u", layer,
+                               session->model->config.layers);
+    return result;
+}
+
+retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_state(session, slot, layer, state);
+    if (result != RETNET_OK) return result;
+    const rn_config *c = &session->model->config;
+    if (session->zero[session->slots[slot].state]) {
+        memset(state, 0, sizeof(float) * c->heads * c->key_size * c->value_size);
+        return RETNET_OK;
+    }
+    return move_state(session, slot, layer, state, NULL);
+}
+
+retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer, const float *state)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_state(session, slot, layer, state);
+    if (result != RETNET_OK) return result;
+    session->slots[slot].has_logits = false;
+    return move_state(session, slot, layer, NULL, state);
+}

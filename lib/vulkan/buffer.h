@@ -1,0 +1,25 @@
+/* buffer.h: device memory. Few large buffers, each with an allocation of its own; callers place things inside. */
+#ifndef RETNET_VULKAN_BUFFER_H
+#define RETNET_VULKAN_BUFFER_H
+
+#include "vulkan/device.h"
+
+typedef enum rn_memory_use {
+    RN_MEMORY_DEVICE,   /* device-local; mapped too where memory is unified */
+    RN_MEMORY_UPLOAD,   /* host writes, device reads: mapped, coherent */
+    RN_MEMORY_READBACK, /* device writes, host reads: mapped, coherent, cached where there is such memory */
+} rn_memory_use;
+
+typedef struct rn_buffer {
+    VkBuffer handle;
+    VkDeviceMemory memory;
+    VkDeviceSize size;
+    void *mapped; /* NULL: not host-visible */
+} rn_buffer;
+
+/* `what` names the buffer in messages. The content is undefined. */
+retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_use use, const char *what,
+                               rn_buffer *buffer);
+void rn_buffer_destroy(rn_device *device, rn_buffer *buffer); /* accepts a zeroed buffer */
+
+#endif

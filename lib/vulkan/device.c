@@ -1,0 +1,378 @@
+#include "vulkan/device.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+/* volk keeps the loader's entry points in globals (the library's own, hidden copy). They are only touched under this
+ * lock, while a context is created; afterwards each context uses its own tables. */
+#ifdef _WIN32
+static SRWLOCK loader_lock = SRWLOCK_INIT;
+static void lock_loader(void) { AcquireSRWLockExclusive(&loader_lock); }
+static void unlock_loader(void) { ReleaseSRWLockExclusive(&loader_lock); }
+#else
+static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
+static void lock_loader(void) { pthread_mutex_lock(&loader_lock); }
+static void unlock_loader(void) { pthread_mutex_unlock(&loader_lock); }
+#endif
+
+static const char *const validation_layer = "VK_LAYER_KHRONOS_validation";
+
+static const char *vulkan_result_name(VkResult result)
+{
+    switch (result) {
+#define RN_NAME(code)                                                                                                  \
+    case code: return #code
+        RN_NAME(VK_NOT_READY);
+        RN_NAME(VK_TIMEOUT);
+        RN_NAME(VK_INCOMPLETE);
+        RN_NAME(VK_ERROR_OUT_OF_HOST_MEMORY);
+        RN_NAME(VK_ERROR_OUT_OF_DEVICE_MEMORY);
+        RN_NAME(VK_ERROR_INITIALIZATION_FAILED);
+        RN_NAME(VK_ERROR_DEVICE_LOST);
+        RN_NAME(VK_ERROR_MEMORY_MAP_FAILED);
+        RN_NAME(VK_ERROR_LAYER_NOT_PRESENT);
+        RN_NAME(VK_ERROR_EXTENSION_NOT_PRESENT);
+        RN_NAME(VK_ERROR_FEATURE_NOT_PRESENT);
+        RN_NAME(VK_ERROR_INCOMPATIBLE_DRIVER);
+        RN_NAME(VK_ERROR_TOO_MANY_OBJECTS);
+        RN_NAME(VK_ERROR_FRAGMENTED_POOL);
+        RN_NAME(VK_ERROR_OUT_OF_POOL_MEMORY);
+        RN_NAME(VK_ERROR_UNKNOWN);
+#undef RN_NAME
+    default: return "another Vulkan result";
+    }
+}
+
+retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what)
+{
+    retnet_result ours = RETNET_ERROR_VULKAN;
+    if (result == VK_ERROR_OUT_OF_HOST_MEMORY) ours = RETNET_ERROR_OUT_OF_HOST_MEMORY;
+    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY) ours = RETNET_ERROR_OUT_OF_DEVICE_MEMORY;
+    if (result == VK_ERROR_DEVICE_LOST) {
+        ours = RETNET_ERROR_DEVICE_LOST;
+        atomic_store(&device->lost, true);
+    }
+    return rn_fail(device->host, ours, "%s: %s (%d)", what, vulkan_result_name(result), (int)result);
+}
+
+/* ---- Instance --------------------------------------------------------------------------------------------------- */
+
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                            VkDebugUtilsMessageTypeFlagsEXT types,
+                                                            const VkDebugUtilsMessengerCallbackDataEXT *data,
+                                                            void *user)
+{
+    (void)types;
+    bool error = severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT;
+    rn_log(user, error ? RETNET_LOG_ERROR : RETNET_LOG_INFO, "validation: %s", data->pMessage);
+    return VK_FALSE;
+}
+
+static bool has_layer(const char *name)
+{
+    VkLayerProperties layers[64];
+    uint32_t count = RN_COUNT(layers);
+    VkResult result = vkEnumerateInstanceLayerProperties(&count, layers);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE) return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(layers[i].layerName, name) == 0) return true;
+    return false;
+}
+
+static retnet_result create_instance(rn_device *device, const retnet_context_desc *desc)
+{
+    uint32_t version = VK_API_VERSION_1_0;
+    if (vkEnumerateInstanceVersion) vkEnumerateInstanceVersion(&version);
+    if (version < VK_API_VERSION_1_1)
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader is older than 1.1");
+
+    bool validate = desc->enable_validation && has_layer(validation_layer);
+    if (desc->enable_validation && !validate)
+        rn_log(device->host, RETNET_LOG_WARNING, "%s is not installed: no validation", validation_layer);
+
+    VkDebugUtilsMessengerCreateInfoEXT messenger = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .pfnUserCallback = on_validation_message,
+        .pUserData = device->host,
+    };
+    VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    VkValidationFeaturesEXT features = {
+        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+        .pNext = &messenger,
+        .enabledValidationFeatureCount = RN_COUNT(enables),
+        .pEnabledValidationFeatures = enables,
+    };
+    VkApplicationInfo application = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+        .pEngineName = "retnet",
+        .apiVersion = version < VK_API_VERSION_1_3 ? version : VK_API_VERSION_1_3,
+    };
+    const char *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    VkInstanceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+        .pNext = validate ? &features : NULL,
+        .pApplicationInfo = &application,
+        .enabledLayerCount = validate ? 1 : 0,
+        .ppEnabledLayerNames = &validation_layer,
+        .enabledExtensionCount = validate ? 1 : 0,
+        .ppEnabledExtensionNames = extensions,
+    };
+    VkResult result = vkCreateInstance(&info, NULL, &device->instance);
+    if (result != VK_SUCCESS) {
+        rn_device_fail(device, result, "vkCreateInstance");
+        return RETNET_ERROR_NO_DEVICE;
+    }
+    volkLoadInstanceOnly(device->instance);
+#define RN_LOAD(function)                                                                                              \
+    device->fn.function = (PFN_vk##function)vkGetInstanceProcAddr(device->instance, "vk" #function);
+    RN_INSTANCE_FUNCTIONS(RN_LOAD)
+#undef RN_LOAD
+    if (validate) {
+        PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
+            device->instance, "vkCreateDebugUtilsMessengerEXT");
+        if (create) create(device->instance, &messenger, NULL, &device->messenger);
+    }
+    return RETNET_OK;
+}
+
+static void destroy_instance(rn_device *device)
+{
+    if (!device->instance) return;
+    if (device->messenger) {
+        lock_loader();
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
+            device->instance, "vkDestroyDebugUtilsMessengerEXT");
+        unlock_loader();
+        if (destroy) destroy(device->instance, device->messenger, NULL);
+    }
+    device->fn.DestroyInstance(device->instance, NULL);
+    device->instance = VK_NULL_HANDLE;
+}
+
+/* ---- Physical device -------------------------------------------------------------------------------------------- */
+
+static bool contains_ignoring_case(const char *text, const char *part)
+{
+    size_t length = strlen(part);
+    for (; *text; text++) {
+        size_t i = 0;
+        while (i < length && text[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i])) i++;
+        if (i == length) return true;
+    }
+    return length == 0;
+}
+
+static int type_rank(VkPhysicalDeviceType type)
+{
+    switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return 0;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return 1;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return 2;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return 3;
+    default: return 4;
+    }
+}
+
+static retnet_result choose_physical_device(rn_device *device, const retnet_context_desc *desc)
+{
+    enum { MAX_DEVICES = 32 };
+    VkPhysicalDevice devices[MAX_DEVICES];
+    uint32_t count = MAX_DEVICES;
+    VkResult result = device->fn.EnumeratePhysicalDevices(device->instance, &count, devices);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE) {
+        rn_device_fail(device, result, "vkEnumeratePhysicalDevices");
+        return RETNET_ERROR_NO_DEVICE;
+    }
+    int best_rank = 5;
+    char names[320] = "";
+    for (uint32_t i = 0; i < count; i++) {
+        VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+        device->fn.GetPhysicalDeviceProperties2(devices[i], &properties);
+        const VkPhysicalDeviceProperties *p = &properties.properties;
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%u: %s", used ? ", " : "", i + 1, p->deviceName);
+        bool wanted = desc->device_number ? i + 1 == desc->device_number
+                                          : !desc->device_name || contains_ignoring_case(p->deviceName, desc->device_name);
+        if (!wanted || p->apiVersion < VK_API_VERSION_1_1 || type_rank(p->deviceType) >= best_rank) continue;
+        best_rank = type_rank(p->deviceType);
+        device->physical = devices[i];
+    }
+    if (device->physical) return RETNET_OK;
+    if (count == 0)
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan driver is installed (no physical device)");
+    if (desc->device_number)
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan 1.1 device number %u; there are: %s",
+                       desc->device_number, names);
+    return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan 1.1 device whose name contains \"%s\"; there are: %s",
+                   desc->device_name ? desc->device_name : "", names);
+}
+
+static retnet_result choose_queue_family(rn_device *device, uint32_t *timestamp_bits)
+{
+    VkQueueFamilyProperties families[32];
+    uint32_t count = RN_COUNT(families);
+    device->fn.GetPhysicalDeviceQueueFamilyProperties(device->physical, &count, families);
+    device->queue_family = UINT32_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || families[i].queueCount == 0) continue;
+        /* A family without graphics leaves the desktop's rendering alone. */
+        bool compute_only = !(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT);
+        if (device->queue_family != UINT32_MAX && !compute_only) continue;
+        device->queue_family = i;
+        *timestamp_bits = families[i].timestampValidBits;
+        if (compute_only) break;
+    }
+    if (device->queue_family == UINT32_MAX)
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "%s has no compute queue", device->name);
+    return RETNET_OK;
+}
+
+static bool all_memory_is_unified(const VkPhysicalDeviceMemoryProperties *memory)
+{
+    for (uint32_t i = 0; i < memory->memoryHeapCount; i++)
+        if (!(memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)) return false;
+    return true;
+}
+
+static void pretend_minimum_limits(rn_capabilities *caps)
+{
+    caps->max_invocations = rn_min_u32(caps->max_invocations, 128);
+    caps->shared_memory = rn_min_u32(caps->shared_memory, 16384);
+    if (caps->max_storage_range > (1u << 27)) caps->max_storage_range = 1u << 27;
+    if (caps->max_allocation > (1u << 30)) caps->max_allocation = 1u << 30;
+    for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
+}
+
+static void read_capabilities(rn_device *device, const retnet_context_desc *desc)
+{
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    VkPhysicalDeviceMaintenance3Properties maintenance = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &subgroup};
+    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
+                                               .pNext = &maintenance};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    device->fn.GetPhysicalDeviceProperties2(device->physical, &properties);
+    device->api_version = properties.properties.apiVersion;
+    bool names_driver = device->api_version >= VK_API_VERSION_1_2;
+    properties.pNext = names_driver ? (void *)&driver : (void *)&maintenance;
+    device->fn.GetPhysicalDeviceProperties2(device->physical, &properties);
+    device->fn.GetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+
+    const VkPhysicalDeviceProperties *p = &properties.properties;
+    snprintf(device->name, sizeof device->name, "%s", p->deviceName);
+    if (names_driver)
+        snprintf(device->driver, sizeof device->driver, "%s %s", driver.driverName, driver.driverInfo);
+    else
+        snprintf(device->driver, sizeof device->driver, "driver version %u", p->driverVersion);
+
+    const VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
+                                          VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    rn_capabilities *caps = &device->caps;
+    *caps = (rn_capabilities){
+        .is_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+        .unified_memory = all_memory_is_unified(&device->memory),
+        .subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+                               (subgroup.supportedOperations & needed) == needed,
+        .subgroup_size = subgroup.subgroupSize,
+        .max_invocations = rn_min_u32(p->limits.maxComputeWorkGroupInvocations, p->limits.maxComputeWorkGroupSize[0]),
+        .shared_memory = p->limits.maxComputeSharedMemorySize,
+        .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
+                       p->limits.maxComputeWorkGroupCount[2]},
+        .max_storage_range = p->limits.maxStorageBufferRange,
+        .max_allocation = maintenance.maxMemoryAllocationSize,
+        .storage_alignment = p->limits.minStorageBufferOffsetAlignment,
+        .timestamp_period = p->limits.timestampPeriod,
+    };
+    if (caps->storage_alignment < p->limits.minUniformBufferOffsetAlignment)
+        caps->storage_alignment = p->limits.minUniformBufferOffsetAlignment;
+    if (desc->pretend & RETNET_PRETEND_NO_SUBGROUP) caps->subgroup_arithmetic = false;
+    if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;
+    if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
+}
+
+static retnet_result create_device(rn_device *device)
+{
+    float priority = 0.5f;
+    VkDeviceQueueCreateInfo queue = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+        .queueFamilyIndex = device->queue_family,
+        .queueCount = 1,
+        .pQueuePriorities = &priority,
+    };
+    VkDeviceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .queueCreateInfoCount = 1,
+        .pQueueCreateInfos = &queue,
+    };
+    VkResult result = device->fn.CreateDevice(device->physical, &info, NULL, &device->handle);
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreateDevice");
+    volkLoadDeviceTable(&device->vk, device->handle);
+    device->vk.vkGetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
+
+    VkPipelineCacheCreateInfo cache = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+    result = device->vk.vkCreatePipelineCache(device->handle, &cache, NULL, &device->pipeline_cache);
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreatePipelineCache");
+    return RETNET_OK;
+}
+
+static retnet_result open_under_lock(rn_device *device, const retnet_context_desc *desc)
+{
+    if (volkInitialize() != VK_SUCCESS)
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader library is not installed");
+    retnet_result result = create_instance(device, desc);
+    if (result == RETNET_OK) result = choose_physical_device(device, desc);
+    if (result != RETNET_OK) return result;
+    read_capabilities(device, desc);
+    uint32_t timestamp_bits = 0;
+    result = choose_queue_family(device, &timestamp_bits);
+    if (result != RETNET_OK) return result;
+    if (timestamp_bits == 0) device->caps.timestamp_period = 0;
+    return create_device(device);
+}
+
+retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, rn_device *device)
+{
+    memset(device, 0, sizeof *device);
+    device->host = host;
+    device->submit_budget_us = desc->submit_budget_us ? desc->submit_budget_us : 100000;
+    rn_mutex_init(&device->queue_lock);
+    rn_mutex_init(&device->kernel_lock);
+    rn_mutex_init(&device->profile_lock);
+    lock_loader();
+    retnet_result result = open_under_lock(device, desc);
+    unlock_loader();
+    if (result != RETNET_OK) rn_device_close(device);
+    return result;
+}
+
+void rn_device_close(rn_device *device)
+{
+    if (!device->host) return;
+    if (device->handle) {
+        device->vk.vkDestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
+        device->vk.vkDestroyDevice(device->handle, NULL);
+    }
+    destroy_instance(device);
+    rn_mutex_destroy(&device->queue_lock);
+    rn_mutex_destroy(&device->kernel_lock);
+    rn_mutex_destroy(&device->profile_lock);
+    memset(device, 0, sizeof *device);
+}
+
+void rn_device_profile_add(rn_device *device, const char *name, uint64_t nanoseconds, uint64_t bytes)
+{
+    rn_mutex_lock(&device->profile_lock);
+    uint32_t i = 0;
+    while (i < device->profile_count && strcmp(device->profile[i].name, name) != 0) i++;
+    if (i < RN_MAX_PROFILE_SLOTS) {
+        if (i == device->profile_count) device->profile[device->profile_count++] = (rn_profile_slot){.name = name};
+        device->profile[i].dispatches++;
+        device->profile[i].nanoseconds += nanoseconds;
+        device->profile[i].bytes += bytes;
+    }
+    rn_mutex_unlock(&device->profile_lock);
+}

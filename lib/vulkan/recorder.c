@@ -1,0 +1,364 @@
+#include "vulkan/recorder.h"
+
+#include <string.h>
+
+enum { SETS_PER_POOL = 256 };
+
+static const VkAccessFlags all_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                                          VK_ACCESS_UNIFORM_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
+                                          VK_ACCESS_TRANSFER_WRITE_BIT;
+static const VkPipelineStageFlags all_stages =
+    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+
+retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
+{
+    memset(recorder, 0, sizeof *recorder);
+    recorder->device = device;
+    const struct VolkDeviceTable *vk = &device->vk;
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = device->queue_family,
+    };
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    VkResult result = vk->vkCreateCommandPool(device->handle, &pool, NULL, &recorder->pool);
+    if (result == VK_SUCCESS) {
+        VkCommandBufferAllocateInfo allocate = {
+            .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+            .commandPool = recorder->pool,
+            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+            .commandBufferCount = 1,
+        };
+        result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->commands);
+    }
+    if (result == VK_SUCCESS) result = vk->vkCreateFence(device->handle, &fence, NULL, &recorder->fence);
+    if (result == VK_SUCCESS) return RETNET_OK;
+    rn_recorder_destroy(recorder);
+    return rn_device_fail(device, result, "creating a command buffer");
+}
+
+void rn_recorder_destroy(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    if (!device) return;
+    if (recorder->pending) rn_recorder_wait(recorder);
+    const struct VolkDeviceTable *vk = &device->vk;
+    for (uint32_t i = 0; i < recorder->pool_count; i++)
+        vk->vkDestroyDescriptorPool(device->handle, recorder->descriptor_pools[i], NULL);
+    rn_free(device->host, recorder->descriptor_pools);
+    rn_free(device->host, recorder->timed);
+    if (recorder->queries) vk->vkDestroyQueryPool(device->handle, recorder->queries, NULL);
+    if (recorder->fence) vk->vkDestroyFence(device->handle, recorder->fence, NULL);
+    if (recorder->pool) vk->vkDestroyCommandPool(device->handle, recorder->pool, NULL);
+    memset(recorder, 0, sizeof *recorder);
+}
+
+void rn_recorder_fail(rn_recorder *recorder, retnet_result result)
+{
+    if (recorder->result == RETNET_OK) recorder->result = result;
+}
+
+static void check(rn_recorder *recorder, VkResult result, const char *what)
+{
+    if (result != VK_SUCCESS) rn_recorder_fail(recorder, rn_device_fail(recorder->device, result, what));
+}
+
+/* ---- Barriers --------------------------------------------------------------------------------------------------- */
+
+static void full_barrier(rn_recorder *recorder)
+{
+    VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = all_accesses,
+    };
+    recorder->device->vk.vkCmdPipelineBarrier(recorder->commands, all_stages, all_stages, 0, 1, &barrier, 0, NULL, 0,
+                                              NULL);
+    recorder->access_count = 0;
+}
+
+static bool conflicts(const rn_recorder *recorder, const rn_access *access)
+{
+    for (uint32_t i = 0; i < recorder->access_count; i++) {
+        const rn_access *earlier = &recorder->accesses[i];
+        if (earlier->buffer == access->buffer && (earlier->write || access->write) && earlier->begin < access->end &&
+            access->begin < earlier->end)
+            return true;
+    }
+    return false;
+}
+
+/* One memory barrier orders everything before it, so the list of what is unordered starts anew after each. */
+static void order(rn_recorder *recorder, const rn_access *accesses, uint32_t count)
+{
+    bool barrier = recorder->access_count + count > RN_MAX_HAZARDS;
+    for (uint32_t i = 0; i < count && !barrier; i++) barrier = conflicts(recorder, &accesses[i]);
+    if (barrier) full_barrier(recorder);
+    memcpy(recorder->accesses + recorder->access_count, accesses, count * sizeof *accesses);
+    recorder->access_count += count;
+}
+
+/* ---- Recording -------------------------------------------------------------------------------------------------- */
+
+static void prepare_queries(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    recorder->profiled = device->profiling;
+    recorder->timed_count = 0;
+    if (!recorder->profiled) return;
+    if (!recorder->queries) {
+        VkQueryPoolCreateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+            .queryType = VK_QUERY_TYPE_TIMESTAMP,
+            .queryCount = 2 * RN_MAX_TIMED,
+        };
+        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, NULL, &recorder->queries), "query pool");
+        recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
+        if (!recorder->timed) rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED));
+    }
+    if (recorder->result == RETNET_OK)
+        device->vk.vkCmdResetQueryPool(recorder->commands, recorder->queries, 0, 2 * RN_MAX_TIMED);
+}
+
+void rn_recorder_begin(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    recorder->result = recorder->pending ? rn_recorder_wait(recorder) : RETNET_OK;
+    recorder->access_count = 0;
+    recorder->dispatches = 0;
+    recorder->bound = VK_NULL_HANDLE;
+    recorder->pool_current = 0;
+    if (atomic_load(&device->lost))
+        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_DEVICE_LOST, "the device was lost earlier"));
+    for (uint32_t i = 0; i < recorder->pool_count && recorder->result == RETNET_OK; i++)
+        check(recorder, device->vk.vkResetDescriptorPool(device->handle, recorder->descriptor_pools[i], 0),
+              "resetting descriptors");
+    if (recorder->result == RETNET_OK)
+        check(recorder, device->vk.vkResetCommandPool(device->handle, recorder->pool, 0), "resetting commands");
+    if (recorder->result != RETNET_OK) return;
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    check(recorder, device->vk.vkBeginCommandBuffer(recorder->commands, &info), "beginning commands");
+    if (recorder->result != RETNET_OK) return;
+    prepare_queries(recorder);
+    full_barrier(recorder); /* orders this after whatever the queue ran before */
+}
+
+static void add_descriptor_pool(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    VkDescriptorPool *pools = rn_alloc(device->host, recorder->pool_count + 1, sizeof *pools);
+    if (!pools) {
+        rn_recorder_fail(recorder, rn_fail_memory(device->host, "descriptor pools", sizeof *pools));
+        return;
+    }
+    if (recorder->pool_count) memcpy(pools, recorder->descriptor_pools, recorder->pool_count * sizeof *pools);
+    rn_free(device->host, recorder->descriptor_pools);
+    recorder->descriptor_pools = pools;
+    VkDescriptorPoolSize sizes[] = {
+        {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * 4},
+        {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, SETS_PER_POOL * 2},
+    };
+    VkDescriptorPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = SETS_PER_POOL,
+        .poolSizeCount = RN_COUNT(sizes),
+        .pPoolSizes = sizes,
+    };
+    check(recorder, device->vk.vkCreateDescriptorPool(device->handle, &info, NULL, &pools[recorder->pool_count]),
+          "descriptor pool");
+    if (recorder->result == RETNET_OK) recorder->pool_count++;
+}
+
+static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout layout)
+{
+    /* Every set uses at most 4 storage and 2 uniform buffers, so that a pool holds exactly its number. */
+    recorder->pool_current = recorder->dispatches / SETS_PER_POOL;
+    if (recorder->pool_current == recorder->pool_count) add_descriptor_pool(recorder);
+    if (recorder->result != RETNET_OK) return VK_NULL_HANDLE;
+    VkDescriptorSetAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+        .descriptorPool = recorder->descriptor_pools[recorder->pool_current],
+        .descriptorSetCount = 1,
+        .pSetLayouts = &layout,
+    };
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    check(recorder, recorder->device->vk.vkAllocateDescriptorSets(recorder->device->handle, &info, &set),
+          "allocating descriptors");
+    return set;
+}
+
+static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings)
+{
+    const rn_shader *shader = kernel->shader;
+    const struct VolkDeviceTable *vk = &recorder->device->vk;
+    VkDescriptorSet set = allocate_set(recorder, kernel->set_layout);
+    if (recorder->result != RETNET_OK) return;
+    VkDescriptorBufferInfo buffers[RN_MAX_BINDINGS];
+    VkWriteDescriptorSet writes[RN_MAX_BINDINGS];
+    for (uint32_t i = 0; i < shader->binding_count; i++) {
+        buffers[i] = (VkDescriptorBufferInfo){bindings[i].buffer->handle, bindings[i].offset, bindings[i].size};
+        writes[i] = (VkWriteDescriptorSet){
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+            .dstSet = set,
+            .dstBinding = i,
+            .descriptorCount = 1,
+            .descriptorType = shader->uniform_bindings >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER
+                                                                : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .pBufferInfo = &buffers[i],
+        };
+    }
+    vk->vkUpdateDescriptorSets(recorder->device->handle, shader->binding_count, writes, 0, NULL);
+    vk->vkCmdBindDescriptorSets(recorder->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout, 0, 1, &set, 0,
+                                NULL);
+    if (recorder->bound != kernel->pipeline)
+        vk->vkCmdBindPipeline(recorder->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->pipeline);
+    recorder->bound = kernel->pipeline;
+}
+
+static bool check_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings,
+                           uint32_t binding_count, uint32_t push_bytes, const uint32_t groups[3])
+{
+    rn_device *device = recorder->device;
+    const rn_shader *shader = kernel->shader;
+    if (binding_count != shader->binding_count || push_bytes != shader->push_bytes)
+        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL,
+                                           "kernel %s has %u bindings and %u push bytes, the host gives %u and %u",
+                                           shader->name, shader->binding_count, shader->push_bytes, binding_count,
+                                           push_bytes));
+    for (uint32_t i = 0; i < binding_count && recorder->result == RETNET_OK; i++) {
+        const rn_binding *b = &bindings[i];
+        if (b->offset % device->caps.storage_alignment || b->size > device->caps.max_storage_range || b->size == 0 ||
+            b->offset + b->size > b->buffer->size)
+            rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_LIMIT,
+                                               "kernel %s, binding %u: %llu bytes at %llu of a buffer of %llu; the "
+                                               "device binds at most %llu",
+                                               shader->name, i, (unsigned long long)b->size,
+                                               (unsigned long long)b->offset, (unsigned long long)b->buffer->size,
+                                               (unsigned long long)device->caps.max_storage_range));
+    }
+    for (int i = 0; i < 3 && recorder->result == RETNET_OK; i++)
+        if (groups[i] > device->caps.max_groups[i])
+            rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_LIMIT, "kernel %s: %u workgroups, at most %u",
+                                               shader->name, groups[i], device->caps.max_groups[i]));
+    return recorder->result == RETNET_OK;
+}
+
+static void timestamp(rn_recorder *recorder, VkPipelineStageFlagBits stage, uint32_t query)
+{
+    recorder->device->vk.vkCmdWriteTimestamp(recorder->commands, stage, recorder->queries, query);
+}
+
+void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings,
+                          uint32_t binding_count, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
+                          uint32_t z, uint64_t bytes)
+{
+    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0) return;
+    if (!check_dispatch(recorder, kernel, bindings, binding_count, push_bytes, (uint32_t[]){x, y, z})) return;
+    const rn_shader *shader = kernel->shader;
+    rn_access accesses[RN_MAX_BINDINGS];
+    for (uint32_t i = 0; i < binding_count; i++)
+        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset,
+                                  bindings[i].offset + bindings[i].size, shader->written_bindings >> i & 1};
+    order(recorder, accesses, binding_count);
+    bind(recorder, kernel, bindings);
+    if (recorder->result != RETNET_OK) return;
+    const struct VolkDeviceTable *vk = &recorder->device->vk;
+    if (push_bytes)
+        vk->vkCmdPushConstants(recorder->commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
+    bool timed = recorder->profiled && recorder->timed_count < RN_MAX_TIMED;
+    if (timed) {
+        full_barrier(recorder); /* nothing else may run between the two timestamps */
+        timestamp(recorder, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 2 * recorder->timed_count);
+    }
+    vk->vkCmdDispatch(recorder->commands, x, y, z);
+    if (timed) {
+        timestamp(recorder, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 2 * recorder->timed_count + 1);
+        recorder->timed[recorder->timed_count++] = (rn_timed){shader->name, bytes};
+        full_barrier(recorder);
+    }
+    recorder->dispatches++;
+}
+
+void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
+                      VkDeviceSize to_offset, VkDeviceSize size)
+{
+    if (recorder->result != RETNET_OK || size == 0) return;
+    rn_access accesses[] = {{from->handle, from_offset, from_offset + size, false},
+                            {to->handle, to_offset, to_offset + size, true}};
+    order(recorder, accesses, RN_COUNT(accesses));
+    VkBufferCopy region = {from_offset, to_offset, size};
+    recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
+}
+
+void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+{
+    if (recorder->result != RETNET_OK || size == 0) return;
+    rn_access access = {buffer->handle, offset, offset + size, true};
+    order(recorder, &access, 1);
+    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
+}
+
+retnet_result rn_recorder_end(rn_recorder *recorder)
+{
+    if (recorder->result != RETNET_OK) return recorder->result;
+    VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_HOST_READ_BIT,
+    };
+    const struct VolkDeviceTable *vk = &recorder->device->vk;
+    vk->vkCmdPipelineBarrier(recorder->commands, all_stages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0,
+                             NULL);
+    check(recorder, vk->vkEndCommandBuffer(recorder->commands), "ending commands");
+    return recorder->result;
+}
+
+/* ---- Submitting ------------------------------------------------------------------------------------------------- */
+
+retnet_result rn_recorder_submit(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    if (recorder->result != RETNET_OK) return recorder->result;
+    VkSubmitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &recorder->commands,
+    };
+    rn_mutex_lock(&device->queue_lock);
+    VkResult result = device->vk.vkQueueSubmit(device->queue, 1, &info, recorder->fence);
+    rn_mutex_unlock(&device->queue_lock);
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");
+    recorder->pending = true;
+    return RETNET_OK;
+}
+
+static void read_timestamps(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    for (uint32_t i = 0; i < recorder->timed_count; i++) {
+        uint64_t ticks[2];
+        VkResult result =
+            device->vk.vkGetQueryPoolResults(device->handle, recorder->queries, 2 * i, 2, sizeof ticks, ticks,
+                                             sizeof ticks[0], VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+        if (result != VK_SUCCESS) return;
+        uint64_t ns = (uint64_t)((double)(ticks[1] - ticks[0]) * device->caps.timestamp_period);
+        rn_device_profile_add(device, recorder->timed[i].name, ns, recorder->timed[i].bytes);
+    }
+}
+
+retnet_result rn_recorder_wait(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    if (!recorder->pending) return RETNET_OK;
+    VkResult result = device->vk.vkWaitForFences(device->handle, 1, &recorder->fence, VK_TRUE, UINT64_MAX);
+    recorder->pending = false;
+    if (result == VK_SUCCESS) result = device->vk.vkResetFences(device->handle, 1, &recorder->fence);
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, "waiting for the device");
+    if (recorder->profiled) read_timestamps(recorder);
+    return RETNET_OK;
+}
+
+retnet_result rn_recorder_run(rn_recorder *recorder)
+{
+    retnet_result result = rn_recorder_submit(recorder);
+    return result == RETNET_OK ? rn_recorder_wait(recorder) : result;
+}

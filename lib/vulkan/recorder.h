@@ -1,0 +1,76 @@
+/* recorder.h: records dispatches and copies into one command buffer, with the barriers that their reads and writes
+ * need and no others, and submits it, once or many times.
+ *
+ * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
+ * One thread at a time per recorder. */
+#ifndef RETNET_VULKAN_RECORDER_H
+#define RETNET_VULKAN_RECORDER_H
+
+#include "vulkan/buffer.h"
+#include "vulkan/kernel.h"
+
+typedef struct rn_binding {
+    const rn_buffer *buffer;
+    VkDeviceSize offset, size; /* bytes; the offset is a multiple of caps.storage_alignment */
+} rn_binding;
+
+enum { RN_MAX_HAZARDS = 64, RN_MAX_TIMED = 1024 };
+
+/* A range of a buffer touched since the last barrier. */
+typedef struct rn_access {
+    VkBuffer buffer;
+    VkDeviceSize begin, end;
+    bool write;
+} rn_access;
+
+typedef struct rn_timed {
+    const char *name;
+    uint64_t bytes;
+} rn_timed;
+
+typedef struct rn_recorder {
+    rn_device *device;
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+    VkFence fence;
+    VkDescriptorPool *descriptor_pools; /* grown as needed, kept between recordings */
+    uint32_t pool_count, pool_current;
+    VkQueryPool queries; /* only when profiling */
+    rn_timed *timed;
+    uint32_t timed_count;
+    rn_access accesses[RN_MAX_HAZARDS];
+    uint32_t access_count;
+    VkPipeline bound;
+    uint32_t dispatches;
+    bool pending; /* submitted, not yet waited for */
+    bool profiled;
+    retnet_result result;
+} rn_recorder;
+
+retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder);
+void rn_recorder_destroy(rn_recorder *recorder); /* waits; accepts a zeroed recorder */
+
+/* Starts a new recording; what was recorded before is gone. Waits for a pending submit. */
+void rn_recorder_begin(rn_recorder *recorder);
+
+/* Dispatches groups[3] workgroups. bindings and push must have the counts and sizes that the kernel's module has.
+ * `bytes` is what the dispatch must at least move, for the profile. */
+void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings,
+                          uint32_t binding_count, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
+                          uint32_t z, uint64_t bytes);
+void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
+                      VkDeviceSize to_offset, VkDeviceSize size);
+void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size);
+/* Makes an earlier error of the caller's the recording's. */
+void rn_recorder_fail(rn_recorder *recorder, retnet_result result);
+
+/* Ends the recording and returns the first error of it. */
+retnet_result rn_recorder_end(rn_recorder *recorder);
+/* Submits what was recorded; may be called again after rn_recorder_wait. Host writes to mapped buffers before it are
+ * seen by the device, and after rn_recorder_wait the device's writes are seen by the host. */
+retnet_result rn_recorder_submit(rn_recorder *recorder);
+retnet_result rn_recorder_wait(rn_recorder *recorder);
+/* submit and wait. */
+retnet_result rn_recorder_run(rn_recorder *recorder);
+
+#endif

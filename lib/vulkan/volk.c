@@ -1,0 +1,3 @@
+/* volk.c: the library's own, hidden copy of volk. */
+#define VOLK_IMPLEMENTATION
+#include <volk.h>

@@ -1,0 +1,153 @@
+#version 450
+// linear.comp: y = epilogue(W x) for a few columns x at a time, W in panels (weights.glsl). The columns are tokens.
+//
+// An invocation owns one row of W (two with GLU: an activated and a linear one) and every SPLITS-th block of inputs,
+// for COLUMNS columns; the splits are added in shared memory in a fixed order. With one column the norm before the
+// projection can be taken on the way in (PROLOGUE), so that it costs no dispatch of its own.
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 64; // GROUP_ROWS * SPLITS
+layout(constant_id = 1) const uint FORMAT = 2;
+layout(constant_id = 2) const uint GROUP_ROWS = 64; // rows of a workgroup: a power of two up to 64
+layout(constant_id = 3) const uint COLUMNS = 1;
+layout(constant_id = 4) const uint PROLOGUE = 0;
+layout(constant_id = 5) const uint EPILOGUE = 0;
+layout(constant_id = 6) const uint ACTIVATION = 0;
+layout(constant_id = 7) const uint BIAS = 0;
+layout(constant_id = 8) const uint STAGED = 1; // floats of shared memory for the staged input
+
+const uint PROLOGUE_NONE = 0;       // x as it is
+const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)
+const uint PROLOGUE_RMS_NORM = 2;   // x is normalised with a weight from params; one column
+const uint PROLOGUE_GROUP_NORM = 3; // x is scaled head by head with the sums that retention_step left; one column
+const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
+
+#define WEIGHTS_BINDING 0
+#include "weights.glsl"
+#include "activation.glsl"
+#include "norm_sum.glsl"
+
+layout(std430, set = 0, binding = 1) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 1) readonly buffer InputVectors { vec4 x4[]; };
+layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
+layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
+
+layout(push_constant) uniform Push {
+    uint blocks;       // of 32 inputs
+    uint rows;         // of y in this dispatch
+    uint row_base;     // first row of y
+    uint columns;
+    uint x_stride;     // floats, a multiple of 32, at least 32 * blocks; the padding is finite
+    uint y_stride;     // floats
+    uint inputs;       // inputs of W, without padding
+    uint scale_offset; // PROLOGUE_ROW_SCALE: where in a column of x its factor is; GROUP_NORM: where the sums begin
+    uint norm_weight;  // in params
+    uint bias;         // in params
+    float eps;
+    uint heads, head_size, tiles; // GROUP_NORM: sums are [heads][tiles]
+} push;
+
+shared vec4 staged[STAGED / 4 + 1];
+shared float partial[EPILOGUE == EPILOGUE_GLU ? 2 * LOCAL_SIZE : LOCAL_SIZE];
+shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1];
+
+const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
+const uint ROWS = EPILOGUE == EPILOGUE_GLU ? 2 : 1; // of an invocation
+
+const bool STAGES = PROLOGUE == PROLOGUE_RMS_NORM || PROLOGUE == PROLOGUE_GROUP_NORM;
+
+// The norm's factor stays out of the staged values: it scales the whole sum in the end.
+float stage_rms_norm(uint lane)
+{
+    float sum = 0.0;
+    if (lane < 64)
+        for (uint i = lane; i < push.inputs; i += 64) sum += x[i] * x[i];
+    for (uint i = lane; i < push.blocks * 32; i += LOCAL_SIZE)
+        staged[i >> 2][i & 3] = i < push.inputs ? x[i] * params[push.norm_weight + i] : 0.0;
+    return inversesqrt(norm_sum(lane, sum) / float(push.inputs) + push.eps);
+}
+
+float stage_group_norm(uint lane)
+{
+    for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
+        float sum = 0.0;
+        for (uint i = 0; i < push.tiles; i++) sum += x[push.scale_offset + head * push.tiles + i];
+        head_scale[head] = inversesqrt(sum / float(push.head_size));
+    }
+    barrier();
+    for (uint i = lane; i < push.blocks * 32; i += LOCAL_SIZE)
+        staged[i >> 2][i & 3] = i < push.inputs ? x[i] * head_scale[i / push.head_size] : 0.0;
+    barrier();
+    return 1.0;
+}
+
+vec4 input_at(uint column, uint index)
+{
+    return STAGES ? staged[index] : x4[column * (push.x_stride >> 2) + index];
+}
+
+void store(uint column, uint row, float value, float linear_value)
+{
+    if (BIAS != 0) value += params[push.bias + row];
+    value = activate(ACTIVATION, value);
+    uint at = column * push.y_stride + row;
+    if (EPILOGUE == EPILOGUE_GLU)
+        y[at] = value * linear_value;
+    else if (EPILOGUE == EPILOGUE_ADD)
+        y[at] += value;
+    else
+        y[at] = value;
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x;
+    uint local_row = SPLITS == 1 ? lane : lane % GROUP_ROWS, split = SPLITS == 1 ? 0 : lane / GROUP_ROWS;
+    uint groups_per_panel = PANEL_ROWS / GROUP_ROWS;
+    uint panel = gl_WorkGroupID.x / groups_per_panel;
+    uint panel_row = (gl_WorkGroupID.x % groups_per_panel) * GROUP_ROWS + local_row;
+    uint row = panel * PANEL_ROWS + panel_row;
+    uint first_column = gl_WorkGroupID.y * COLUMNS;
+
+    float factor = 1.0;
+    if (PROLOGUE == PROLOGUE_RMS_NORM) factor = stage_rms_norm(lane);
+    if (PROLOGUE == PROLOGUE_GROUP_NORM) factor = stage_group_norm(lane);
+
+    uint column[COLUMNS];
+    float sum[COLUMNS * ROWS];
+    for (uint c = 0; c < COLUMNS; c++) column[c] = min(first_column + c, push.columns - 1);
+    for (uint i = 0; i < COLUMNS * ROWS; i++) sum[i] = 0.0;
+
+    uint units = block_units(FORMAT), panel_units = push.blocks * units;
+    for (uint b = split; b < push.blocks; b += SPLITS) {
+        for (uint r = 0; r < ROWS; r++) {
+            uint block = (panel * ROWS + r) * panel_units + b * units;
+            vec4 w[8];
+            load_block(FORMAT, block, panel_row, w);
+            float scale = FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4 ? block_scale(FORMAT, block, panel_row) : 1.0;
+            for (uint c = 0; c < COLUMNS; c++) {
+                float s = 0.0;
+                for (uint i = 0; i < 8; i++) s += dot(w[i], input_at(column[c], b * 8 + i));
+                sum[c * ROWS + r] += s * scale;
+            }
+        }
+    }
+
+    for (uint c = 0; c < COLUMNS; c++) {
+        if (SPLITS > 1) {
+            barrier();
+            for (uint r = 0; r < ROWS; r++) partial[r * LOCAL_SIZE + lane] = sum[c * ROWS + r];
+            barrier();
+            if (split == 0) {
+                for (uint r = 0; r < ROWS; r++) {
+                    float total = 0.0;
+                    for (uint s = 0; s < SPLITS; s++) total += partial[r * LOCAL_SIZE + s * GROUP_ROWS + local_row];
+                    sum[c * ROWS + r] = total;
+                }
+            }
+        }
+        if (PROLOGUE == PROLOGUE_ROW_SCALE) factor = x[column[c] * push.x_stride + push.scale_offset];
+        if (split == 0 && row < push.rows && first_column + c < push.columns)
+            store(first_column + c, push.row_base + row, sum[c * ROWS] * factor, sum[c * ROWS + ROWS - 1] * factor);
+    }
+}

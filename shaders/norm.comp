@@ -1,0 +1,95 @@
+#version 450
+// norm.comp: RMS or layer norm of rows, or of equal segments of rows (group norm), a workgroup each.
+//
+//     y = (x - mean) * r * w + b        r = 1 / sqrt(mean((x - mean)^2) + eps * c)      mean = 0 for RMS
+//
+// optionally times silu(gate). c is 1, or s_n of the row's position (retnet.md, NORM).
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 64;
+layout(constant_id = 1) const uint LAYER_NORM = 0; // subtract the mean
+layout(constant_id = 2) const uint WEIGHT = 0;
+layout(constant_id = 3) const uint BIAS = 0;
+layout(constant_id = 4) const uint GATE = 0;
+layout(constant_id = 5) const uint EPS_SCALED = 0;
+layout(constant_id = 6) const uint MODE = 0;
+
+const uint MODE_NORMALISE = 0;
+const uint MODE_DEFER = 1; // y = x * w, and r goes to y[scale_offset] (linear.comp, PROLOGUE_ROW_SCALE)
+const uint MODE_APPLY = 2; // y = x * r with r from the sums that retention_step left behind x
+
+#define PARAMS_BINDING 2
+#include "positions.glsl"
+#include "norm_sum.glsl"
+#include "activation.glsl"
+
+layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 1) buffer Output { float y[]; };
+layout(std430, set = 0, binding = 3) readonly buffer GateInput { float gate[]; };
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // EPS_SCALED: chunks {row, length, position, -}
+
+layout(push_constant) uniform Push {
+    uint size;         // of a segment
+    uint x_stride;     // floats, of a row
+    uint y_stride;
+    uint gate_stride;
+    uint gate_offset;
+    uint weight;       // in params, [size]
+    uint bias;
+    float eps;
+    uint decay_sums;   // in params, units of vec2
+    uint scale_offset; // MODE_DEFER: in a row of y; MODE_APPLY: where the sums begin in a row of x
+    uint tiles;        // MODE_APPLY
+    uint record_count; // EPS_SCALED
+    uint first_row;
+} push;
+
+// Chunks lie one after the other in rows, so the last one that starts at or before the row holds it.
+uint position_of(uint row)
+{
+    uint i = 0;
+    while (i + 1 < push.record_count && records[i + 1].x <= row) i++;
+    return records[i].z + row - records[i].x;
+}
+
+float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
+{
+    float sum = 0.0;
+    if (lane < 64)
+        for (uint i = lane; i < push.size; i += 64) sum += (x[at + i] - mean) * (x[at + i] - mean);
+    float eps = push.eps;
+    if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, segment, position_of(row));
+    return inversesqrt(norm_sum(lane, sum) / float(push.size) + eps);
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x, segment = gl_WorkGroupID.x, row = push.first_row + gl_WorkGroupID.y;
+    uint at = row * push.x_stride + segment * push.size, to = row * push.y_stride + segment * push.size;
+
+    float mean = 0.0, factor = 0.0;
+    if (LAYER_NORM != 0) {
+        float sum = 0.0;
+        if (lane < 64)
+            for (uint i = lane; i < push.size; i += 64) sum += x[at + i];
+        mean = norm_sum(lane, sum) / float(push.size);
+    }
+    if (MODE == MODE_APPLY) {
+        float sum = 0.0;
+        for (uint i = 0; i < push.tiles; i++)
+            sum += x[row * push.x_stride + push.scale_offset + segment * push.tiles + i];
+        factor = inversesqrt(sum / float(push.size));
+    } else {
+        factor = normalising_factor(lane, row, segment, at, mean);
+    }
+
+    for (uint i = lane; i < push.size; i += LOCAL_SIZE) {
+        float value = x[at + i] - mean;
+        if (MODE != MODE_DEFER) value *= factor;
+        if (WEIGHT != 0) value *= params[push.weight + i];
+        if (BIAS != 0) value += params[push.bias + i];
+        if (GATE != 0) value *= silu(gate[row * push.gate_stride + push.gate_offset + segment * push.size + i]);
+        y[to + i] = value;
+    }
+    if (MODE == MODE_DEFER && lane == 0) y[row * push.y_stride + push.scale_offset] = factor;
+}

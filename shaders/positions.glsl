@@ -1,0 +1,34 @@
+// positions.glsl: what depends on a token's absolute position, from tables that the host built in double precision.
+// A position is three digits in base 1024, each with a table of its own, so that 2^30 positions are exact to fp32
+// rounding without a sine or a power on the device.
+//
+// Include with PARAMS_BINDING defined.
+
+layout(std430, set = 0, binding = PARAMS_BINDING) readonly buffer Params { float params[]; };
+layout(std430, set = 0, binding = PARAMS_BINDING) readonly buffer ParamPairs { vec2 param_pairs[]; };
+
+// cos and sin of position * theta[pair]. `angles` is in units of vec2: [3][1024][pairs].
+vec2 rotation_at(uint angles, uint pairs, uint position, uint pair)
+{
+    vec2 r = param_pairs[angles + (position & 1023u) * pairs + pair];
+    if (position >= 1024) {
+        vec2 s = param_pairs[angles + (1024 + (position >> 10 & 1023u)) * pairs + pair];
+        r = vec2(r.x * s.x - r.y * s.y, r.x * s.y + r.y * s.x);
+    }
+    if (position >= 1u << 20) {
+        vec2 s = param_pairs[angles + (2048 + (position >> 20)) * pairs + pair];
+        r = vec2(r.x * s.x - r.y * s.y, r.x * s.y + r.y * s.x);
+    }
+    return r;
+}
+
+// s_n of retnet.md, the sum of decay^m for m = 0..position. `sums` is in units of vec2: [head][3][1024], where digit
+// table 0 holds (s_d, decay^(d+1)), 1 and 2 hold (sum of decay^m for m < d * 1024^level, decay^(d * 1024^level)).
+float decay_sum_at(uint sums, uint head, uint position)
+{
+    uint base = sums + head * 3072;
+    vec2 low = param_pairs[base + (position & 1023u)];
+    vec2 middle = param_pairs[base + 1024 + (position >> 10 & 1023u)];
+    float high = param_pairs[base + 2048 + (position >> 20)].x;
+    return low.x + low.y * (middle.x + middle.y * high);
+}

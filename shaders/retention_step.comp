@@ -1,0 +1,111 @@
+#version 450
+// retention_step.comp: recurrent retention (retnet.md 1.1), one token of one sequence and head a column of workgroups:
+//
+//     S <- decay * S + k^T v        o = q S        q and k rotated to the token's position, q times K^(-1/2)
+//
+// S [K, V] is read and written once. A workgroup owns LANES * 4 columns of V and splits the rows of S, K, SPLITS ways.
+// It leaves y = o * weight * silu(gate) and, because the group norm needs all of V, its part of the sum of o^2 plus
+// its share of the norm's eps: the reader multiplies by 1 / sqrt(sum of the parts / V).
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 64; // LANES * SPLITS
+layout(constant_id = 1) const uint LANES = 64;
+layout(constant_id = 2) const uint KEY_SIZE = 128;
+layout(constant_id = 3) const uint GATE = 1;
+layout(constant_id = 4) const uint WEIGHT = 1;
+layout(constant_id = 5) const uint EPS_SCALED = 0;
+
+#define PARAMS_BINDING 3
+#include "positions.glsl"
+#include "activation.glsl"
+
+layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
+layout(std430, set = 0, binding = 2) buffer State { vec4 state[]; }; // [states][heads][K][value_stride / 4]
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, -}
+
+layout(push_constant) uniform Push {
+    uint x_stride, q_offset, k_offset, v_offset, gate_offset; // floats
+    uint y_stride, sums_offset;
+    uint heads, key_value_group; // query heads that share a key and value head
+    uint value_size, value_stride;
+    uint angles, decays, weight, decay_sums; // in params; angles and decay_sums in units of vec2
+    float query_scale, eps;
+} push;
+
+const uint SPLITS = LOCAL_SIZE / LANES;
+
+shared float query[KEY_SIZE], key[KEY_SIZE];
+shared vec4 partial[LOCAL_SIZE];
+shared float squares[LANES];
+
+void stage_rotated(uint lane, uint row, uint head, uint position)
+{
+    uint q = row * push.x_stride + push.q_offset + head * KEY_SIZE;
+    uint k = row * push.x_stride + push.k_offset + head / push.key_value_group * KEY_SIZE;
+    for (uint i = lane; i < KEY_SIZE / 2; i += LOCAL_SIZE) {
+        vec2 r = rotation_at(push.angles, KEY_SIZE / 2, position, i);
+        vec2 a = vec2(x[q + i], x[q + i + KEY_SIZE / 2]) * push.query_scale;
+        vec2 b = vec2(x[k + i], x[k + i + KEY_SIZE / 2]);
+        query[i] = a.x * r.x - a.y * r.y;
+        query[i + KEY_SIZE / 2] = a.x * r.y + a.y * r.x;
+        key[i] = b.x * r.x - b.y * r.y;
+        key[i + KEY_SIZE / 2] = b.x * r.y + b.y * r.x;
+    }
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
+    uvec4 record = records[gl_WorkGroupID.z];
+    uint row = record.x, position = record.z;
+    uint column = SPLITS == 1 ? lane : lane % LANES, split = SPLITS == 1 ? 0 : lane / LANES;
+    uint vector = gl_WorkGroupID.x * LANES + column, vectors = push.value_stride / 4;
+
+    stage_rotated(lane, row, head, position);
+    barrier();
+
+    vec4 o = vec4(0.0);
+    uint first = vector * 4;
+    if (vector < vectors) {
+        uint v_at = row * push.x_stride + push.v_offset + head / push.key_value_group * push.value_size;
+        vec4 v = vec4(0.0);
+        for (uint i = 0; i < 4; i++)
+            if (first + i < push.value_size) v[i] = x[v_at + first + i];
+        float decay = params[push.decays + head];
+        uint at = (record.y * push.heads + head) * KEY_SIZE * vectors + vector;
+        for (uint k = split; k < KEY_SIZE; k += SPLITS) {
+            vec4 s = decay * state[at + k * vectors] + key[k] * v;
+            o += query[k] * s;
+            state[at + k * vectors] = s;
+        }
+    }
+    if (SPLITS > 1) {
+        partial[lane] = o;
+        barrier();
+        if (split == 0)
+            for (uint s = 1; s < SPLITS; s++) o += partial[s * LANES + column];
+    }
+    if (split == 0) squares[column] = dot(o, o);
+    barrier();
+
+    if (lane == 0) {
+        float sum = 0.0;
+        for (uint i = 0; i < LANES; i++) sum += squares[i];
+        if (gl_WorkGroupID.x == 0) {
+            float eps = push.eps * float(push.value_size);
+            if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, position);
+            sum += eps;
+        }
+        y[row * push.y_stride + push.sums_offset + head * gl_NumWorkGroups.x + gl_WorkGroupID.x] = sum;
+    }
+    if (split != 0) return;
+    for (uint i = 0; i < 4; i++) {
+        if (first + i >= push.value_size) break;
+        uint in_row = head * push.value_size + first + i;
+        float value = o[i];
+        if (WEIGHT != 0) value *= params[push.weight + first + i];
+        if (GATE != 0) value *= silu(x[row * push.x_stride + push.gate_offset + in_row]);
+        y[row * push.y_stride + in_row] = value;
+    }
+}

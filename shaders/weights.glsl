@@ -1,0 +1,84 @@
+// weights.glsl: how weight matrices lie in memory, and reading a block of one.
+//
+// A matrix [rows, inputs] is cut into panels of 64 rows, a panel into blocks of 32 inputs. A block holds its 64 rows'
+// pieces interleaved in units of 16 bytes, so that neighbouring invocations, each with a row of its own, read
+// neighbouring memory:
+//
+//     F32       8 units of 4 weights a row            8192 bytes a block
+//     F16, BF16 4 units of 8 weights a row            4096
+//     Q8        2 units of 16 signed bytes a row, then 64 f16 scales      2176
+//     Q4        1 unit of 32 nibbles a row, then 64 f16 scales            1152    weight = (nibble - 8) * scale
+//
+// Nibble i of a Q4 unit is in bits 4 * (i % 8) of word i / 8. Inputs and rows beyond the matrix are zero.
+
+const uint FORMAT_F32 = 1, FORMAT_F16 = 2, FORMAT_BF16 = 3, FORMAT_Q8 = 4, FORMAT_Q4 = 5; // as retnet_weight_format
+
+const uint PANEL_ROWS = 64, BLOCK_INPUTS = 32;
+
+// In units of 16 bytes.
+uint block_units(uint format)
+{
+    return format == FORMAT_F32 ? 512 : format == FORMAT_Q8 ? 136 : format == FORMAT_Q4 ? 72 : 256;
+}
+
+// Where the f16 scale of a row lies in its block, in units of 32 bits; odd rows are in the upper half.
+uint scale_word(uint format, uint row)
+{
+    return (format == FORMAT_Q8 ? 128 : 64) * 4 + (row >> 1);
+}
+
+#ifdef WEIGHTS_BINDING
+layout(std430, set = 0, binding = WEIGHTS_BINDING) readonly buffer Weights { uvec4 weights[]; };
+layout(std430, set = 0, binding = WEIGHTS_BINDING) readonly buffer WeightWords { uint weight_words[]; };
+
+vec4 signed_bytes(uint word)
+{
+    return vec4(bitfieldExtract(int(word), 0, 8), bitfieldExtract(int(word), 8, 8), bitfieldExtract(int(word), 16, 8),
+                int(word) >> 24);
+}
+
+vec4 low_nibbles(uint word)
+{
+    return vec4(word & 15u, word >> 4 & 15u, word >> 8 & 15u, word >> 12 & 15u) - 8.0;
+}
+
+float block_scale(uint format, uint block, uint row)
+{
+    vec2 pair = unpackHalf2x16(weight_words[block * 4 + scale_word(format, row)]);
+    return (row & 1u) == 0 ? pair.x : pair.y;
+}
+
+// The 32 weights of a row of the block that starts at unit `block`; Q8 and Q4 without their scale.
+void load_block(uint format, uint block, uint row, out vec4 w[8])
+{
+    if (format == FORMAT_F32) {
+        for (uint i = 0; i < 8; i++) w[i] = uintBitsToFloat(weights[block + i * 64 + row]);
+    } else if (format == FORMAT_F16) {
+        for (uint i = 0; i < 4; i++) {
+            uvec4 u = weights[block + i * 64 + row];
+            w[2 * i] = vec4(unpackHalf2x16(u.x), unpackHalf2x16(u.y));
+            w[2 * i + 1] = vec4(unpackHalf2x16(u.z), unpackHalf2x16(u.w));
+        }
+    } else if (format == FORMAT_BF16) {
+        for (uint i = 0; i < 4; i++) {
+            uvec4 u = weights[block + i * 64 + row];
+            w[2 * i] = uintBitsToFloat(uvec4(u.x << 16, u.x & 0xffff0000u, u.y << 16, u.y & 0xffff0000u));
+            w[2 * i + 1] = uintBitsToFloat(uvec4(u.z << 16, u.z & 0xffff0000u, u.w << 16, u.w & 0xffff0000u));
+        }
+    } else if (format == FORMAT_Q8) {
+        for (uint i = 0; i < 2; i++) {
+            uvec4 u = weights[block + i * 64 + row];
+            w[4 * i] = signed_bytes(u.x);
+            w[4 * i + 1] = signed_bytes(u.y);
+            w[4 * i + 2] = signed_bytes(u.z);
+            w[4 * i + 3] = signed_bytes(u.w);
+        }
+    } else {
+        uvec4 u = weights[block + row];
+        for (uint i = 0; i < 4; i++) {
+            w[2 * i] = low_nibbles(u[i]);
+            w[2 * i + 1] = low_nibbles(u[i] >> 16);
+        }
+    }
+}
+#endif
