@@ -95,9 +95,12 @@ static retnet_result read_tokens(generation *g, size_t *active)
     *active = 0;
     for (size_t i = 0; i < g->count; i++) {
         speaker *s = &g->speakers[i];
+        if (!s->done && g->session->slots[s->slot].position >= RN_MAX_POSITION)
+            return rn_session_fail(g->session, RETNET_ERROR_LIMIT, "generate: slot %u stands at position %u", s->slot,
+                                   RN_MAX_POSITION);
         if (!s->done) g->spans[(*active)++] = (retnet_span){.slot = s->slot, .tokens = &s->token, .count = 1};
     }
-    return *active ? retnet_session_run(g->session, g->spans, *active) : RETNET_OK;
+    return *active ? rn_session_read(g->session, g->spans, *active, false) : RETNET_OK;
 }
 
 static retnet_result generate(generation *g)
@@ -105,9 +108,10 @@ static retnet_result generate(generation *g)
     retnet_result result = RETNET_OK;
     size_t active = g->count;
     while (active && result == RETNET_OK) {
-        if (atomic_exchange(&g->session->cancel, false)) return RETNET_CANCELLED;
         for (size_t i = 0; i < g->count; i++)
             if (!g->speakers[i].done) make_token(g, &g->speakers[i]);
+        /* Here everyone's last token has been made and not read, as the caller is promised. */
+        if (atomic_load(&g->session->cancel)) return RETNET_CANCELLED;
         result = read_tokens(g, &active);
     }
     return result;
@@ -120,6 +124,7 @@ retnet_result retnet_session_generate(retnet_session *session, const retnet_gene
     size_t count = wish->slots ? wish->slot_count : 1;
     retnet_result result = check_generation(session, wish, count);
     if (result != RETNET_OK) return result;
+    atomic_store(&session->cancel, false); /* what came while nothing ran */
     rn_host *host = session->device->host;
     uint32_t vocabulary = session->model->config.vocabulary;
     generation g = {.session = session, .wish = wish, .count = count};

@@ -18,6 +18,7 @@ typedef struct run {
     retnet_session *session;
     const retnet_span *spans;
     size_t span_count;
+    bool cancellable;
     size_t *cursor;    /* [span_count] tokens read */
     part *parts;       /* [span_count] of this pass */
     uint32_t part_count;
@@ -339,6 +340,8 @@ static retnet_result run_pass(run *r)
 {
     retnet_session *session = r->session;
     retnet_result result;
+    /* Not before: a slot that a cancelled run did not come to keeps its logits. */
+    for (uint32_t i = 0; i < r->part_count; i++) session->slots[r->spans[r->parts[i].span].slot].has_logits = false;
     if (can_replay(r)) {
         result = replay(r);
     } else {
@@ -395,21 +398,18 @@ static retnet_result run_all(run *r)
     retnet_result result = own_states(r);
     if (result != RETNET_OK) return result;
     score_first_tokens(r);
-    for (size_t i = 0; i < r->span_count; i++) session->slots[r->spans[i].slot].has_logits = false;
     while (result == RETNET_OK && build_pass(r)) {
-        if (atomic_exchange(&session->cancel, false)) return RETNET_CANCELLED;
+        if (r->cancellable && atomic_load(&session->cancel)) return RETNET_CANCELLED;
         result = run_pass(r);
     }
     return result;
 }
 
-retnet_result retnet_session_run(retnet_session *session, const retnet_span *spans, size_t span_count)
+retnet_result rn_session_read(retnet_session *session, const retnet_span *spans, size_t span_count, bool cancellable)
 {
-    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_spans(session, spans, span_count);
-    if (result != RETNET_OK) return result;
+    retnet_result result = RETNET_OK;
     rn_host *host = session->device->host;
-    run r = {.session = session, .spans = spans, .span_count = span_count};
+    run r = {.session = session, .spans = spans, .span_count = span_count, .cancellable = cancellable};
     r.cursor = rn_alloc(host, span_count, sizeof *r.cursor);
     r.parts = rn_alloc(host, span_count, sizeof *r.parts);
     r.wanted = rn_alloc(host, session->layout.rows, sizeof *r.wanted);
@@ -418,4 +418,13 @@ retnet_result retnet_session_run(retnet_session *session, const retnet_span *spa
     rn_free(host, r.parts);
     rn_free(host, r.wanted);
     return result;
+}
+
+retnet_result retnet_session_run(retnet_session *session, const retnet_span *spans, size_t span_count)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_spans(session, spans, span_count);
+    if (result != RETNET_OK) return result;
+    atomic_store(&session->cancel, false); /* what came while nothing ran */
+    return rn_session_read(session, spans, span_count, true);
 }

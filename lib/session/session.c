@@ -115,11 +115,14 @@ void retnet_session_destroy(retnet_session *session)
     rn_free(host, session);
 }
 
-void retnet_session_cancel(retnet_session *session) { atomic_store(&session->cancel, true); }
+void retnet_session_cancel(retnet_session *session)
+{
+    if (session) atomic_store(&session->cancel, true);
+}
 
 uint64_t retnet_session_position(const retnet_session *session, uint32_t slot)
 {
-    return slot < session->layout.slots ? session->slots[slot].position : 0;
+    return session && slot < session->layout.slots ? session->slots[slot].position : 0;
 }
 
 retnet_model *retnet_session_model(const retnet_session *session) { return session->model; }

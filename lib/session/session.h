@@ -76,6 +76,9 @@ typedef struct rn_pass {
     uint32_t layers_before; /* layers that earlier submits of this pass held */
 } rn_pass;
 
+/* retnet_session_run without its checks. If not cancellable, retnet_session_cancel has to wait for what follows. */
+retnet_result rn_session_read(retnet_session *session, const retnet_span *spans, size_t span_count, bool cancellable);
+
 /* Called after each recorded layer: ends, runs and restarts the recording when what it holds would run longer than the
  * device's budget for one submit, going by the time that earlier submits took. */
 void rn_session_bound_submit(retnet_session *session, rn_recorder *recorder, rn_pass *pass, uint32_t layers);
