@@ -103,14 +103,27 @@ retnet_result retnet_session_save(retnet_session *session, uint32_t slot, void *
 
 /* ---- Loading ---------------------------------------------------------------------------------------------------- */
 
+/* Damage comes first: only an undamaged state can be said to be another model's. */
+static retnet_result check_damage(retnet_session *session, const uint8_t *blob, size_t size)
+{
+    blob_header header;
+    uint64_t checksum;
+    if (size < sizeof header + sizeof checksum || memcmp(blob, blob_magic, sizeof blob_magic) != 0)
+        return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: not a saved state (%zu bytes)", size);
+    memcpy(&header, blob, sizeof header);
+    if (header.version != BLOB_VERSION)
+        return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: version %u of the format, %u expected",
+                               header.version, (unsigned)BLOB_VERSION);
+    memcpy(&checksum, blob + size - sizeof checksum, sizeof checksum);
+    if (rn_hash(0, blob, size - sizeof checksum) != checksum)
+        return rn_session_fail(session, RETNET_ERROR_FORMAT,
+                               "load: the checksum does not match, the data are damaged or cut short");
+    return RETNET_OK;
+}
+
 static retnet_result check_header(retnet_session *session, const blob_header *header, size_t size)
 {
     blob_header ours = make_header(session, &session->slots[0]);
-    if (size < sizeof *header + sizeof(uint64_t) || memcmp(header->magic, blob_magic, sizeof blob_magic) != 0)
-        return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: not a saved state (%zu bytes)", size);
-    if (header->version != BLOB_VERSION)
-        return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: version %u of the format, %u expected",
-                               header->version, (unsigned)BLOB_VERSION);
     if (header->model != ours.model || header->layers != ours.layers || header->heads != ours.heads ||
         header->key_size != ours.key_size || header->value_size != ours.value_size ||
         header->vocabulary != ours.vocabulary)
@@ -126,12 +139,8 @@ static retnet_result check_header(retnet_session *session, const blob_header *he
     return RETNET_OK;
 }
 
-static retnet_result check_content(retnet_session *session, const uint8_t *blob, const blob_header *header, size_t size)
+static retnet_result check_tokens(retnet_session *session, const uint8_t *blob, const blob_header *header)
 {
-    uint64_t checksum;
-    memcpy(&checksum, blob + size - sizeof checksum, sizeof checksum);
-    if (rn_hash(0, blob, size - sizeof checksum) != checksum)
-        return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: the checksum does not match, the data are damaged");
     for (uint32_t i = 0; i < header->recent_count; i++) {
         int32_t token;
         memcpy(&token, blob + sizeof *header + 4ull * i, sizeof token);
@@ -176,10 +185,11 @@ retnet_result retnet_session_load(retnet_session *session, uint32_t slot, const 
                                session->layout.slots);
     if (!is_little_endian()) return rn_session_fail(session, RETNET_ERROR_UNSUPPORTED, "load: big-endian host");
     blob_header header;
-    memset(&header, 0, sizeof header);
-    memcpy(&header, blob, size < sizeof header ? size : sizeof header);
-    retnet_result result = check_header(session, &header, size);
-    if (result == RETNET_OK) result = check_content(session, blob, &header, size);
+    retnet_result result = check_damage(session, blob, size);
+    if (result != RETNET_OK) return result;
+    memcpy(&header, blob, sizeof header);
+    result = check_header(session, &header, size);
+    if (result == RETNET_OK) result = check_tokens(session, blob, &header);
     return result == RETNET_OK ? read_blob(session, slot, &header, blob) : result;
 }
 
@@ -234,6 +244,9 @@ retnet_result retnet_session_load_file(retnet_session *session, uint32_t slot, c
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     if (!path) return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "load: no path");
+    if (slot >= session->layout.slots)
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "load: slot %u of %u", slot,
+                               session->layout.slots);
     rn_file_map map;
     retnet_result result = rn_file_map_open(session->device->host, path, &map);
     if (result != RETNET_OK) return result;
