@@ -262,8 +262,8 @@ static void test_session(session_test *test)
     retnet_session_memory memory;
     const retnet_result invalid = RETNET_ERROR_INVALID_ARGUMENT;
     CHECK_RESULT(retnet_session_create(NULL, NULL, &session), invalid);
-    CHECK_REFUSED(retnet_session_create(test->model, NULL, NULL), invalid);
-    CHECK_REFUSED(retnet_session_memory_for(test->model, NULL, NULL), invalid);
+    CHECK_RESULT(retnet_session_create(test->model, NULL, NULL), invalid);
+    CHECK_RESULT(retnet_session_memory_for(test->model, NULL, NULL), invalid);
     CHECK_RESULT(retnet_session_memory_for(NULL, NULL, &memory), invalid);
 
     CHECK_OK(retnet_session_memory_for(test->model, NULL, &memory));

@@ -58,6 +58,23 @@ static void check_position(session_test *test, const ref_model *model, uint64_t 
     free(sequence.states);
 }
 
+/* The last position that there is, and nothing after it. */
+static void check_end(session_test *test)
+{
+    const int32_t token = 1;
+    const uint64_t end = 1 << 30;
+    retnet_span span = {.tokens = &token, .count = 1};
+    retnet_generation generation = {.max_tokens = 3};
+    CHECK_OK(retnet_session_set_position(test->session, 0, end));
+    CHECK_REFUSED(retnet_session_set_position(test->session, 0, end + 1), RETNET_ERROR_LIMIT);
+    CHECK_INT(retnet_session_position(test->session, 0), end);
+    CHECK_REFUSED(retnet_session_run(test->session, &span, 1), RETNET_ERROR_LIMIT);
+    CHECK_OK(retnet_session_set_position(test->session, 0, end - 2));
+    CHECK_OK(retnet_session_run(test->session, &span, 1));
+    CHECK_REFUSED(retnet_session_generate(test->session, &generation), RETNET_ERROR_LIMIT);
+    CHECK_INT(retnet_session_position(test->session, 0), end);
+}
+
 static void check_fixture(const char *name)
 {
     static const uint64_t positions[] = {0, 10, 1000, 65535, 65536, 1000000, 16777215, (1 << 30) - TOKENS};
@@ -65,9 +82,7 @@ static void check_fixture(const char *name)
     ref_model *model = ref_model_open(test.directory);
     REQUIRE(model);
     for (size_t i = 0; i < RN_COUNT(positions); i++) check_position(&test, model, positions[i]);
-    CHECK_OK(retnet_session_set_position(test.session, 0, 1 << 30));
-    CHECK_REFUSED(retnet_session_set_position(test.session, 0, (1 << 30) + 1), RETNET_ERROR_INVALID_ARGUMENT);
-    CHECK_INT(retnet_session_position(test.session, 0), 1 << 30);
+    check_end(&test);
     ref_model_close(model);
     session_test_destroy(&test);
 }
