@@ -37,10 +37,18 @@ static inline void test_remove_directory(const char *directory)
     rmdir(directory);
 }
 
-static inline void test_write_file(const char *path, const void *data, size_t size)
+/* A new file: some file systems wait for the disk when one is written over. */
+static inline FILE *test_create_file(const char *path)
 {
+    unlink(path);
     FILE *file = fopen(path, "wb");
     REQUIRE(file);
+    return file;
+}
+
+static inline void test_write_file(const char *path, const void *data, size_t size)
+{
+    FILE *file = test_create_file(path);
     REQUIRE(fwrite(data, 1, size, file) == size);
     REQUIRE(fclose(file) == 0);
 }
@@ -128,8 +136,7 @@ static inline void test_free(test_tensors *tensors)
 static inline void test_write_raw(const char *path, uint64_t length, const char *header, size_t header_bytes,
                                   const void *data, size_t data_bytes)
 {
-    FILE *file = fopen(path, "wb");
-    REQUIRE(file);
+    FILE *file = test_create_file(path);
     for (int i = 0; i < 8; i++) fputc((int)(length >> (8 * i) & 0xFF), file);
     REQUIRE(fwrite(header, 1, header_bytes, file) == header_bytes);
     REQUIRE(data_bytes == 0 || fwrite(data, 1, data_bytes, file) == data_bytes);
