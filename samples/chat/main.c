@@ -8,12 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { PATH_LENGTH = 4096 };
+
 static const char bundled_system[] = "You are Mara, the blacksmith of Willowbrook.";
 
 typedef struct chat {
     options options;
     console *console;
-    char model_path[4096];
+    char model_path[PATH_LENGTH];
     char message[512]; /* of the library's newest error */
     unsigned messages; /* errors logged while validating */
 
@@ -43,7 +45,7 @@ static void on_log(void *user, retnet_log_level level, const char *message)
 
 static bool has_config(const char *directory)
 {
-    char path[4096 + 16];
+    char path[2 * PATH_LENGTH + 16];
     snprintf(path, sizeof path, "%s/config.json", directory);
     return access(path, R_OK) == 0;
 }
@@ -53,7 +55,7 @@ static bool has_config(const char *directory)
 static void find_bundled_model(chat *chat)
 {
     static const char *const beside[] = {"model", "../../../samples/chat/model"};
-    char program[4096];
+    char program[PATH_LENGTH];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash = NULL;
     if (length > 0) {
@@ -62,8 +64,9 @@ static void find_bundled_model(chat *chat)
     }
     for (size_t i = 0; slash && i < sizeof beside / sizeof beside[0]; i++) {
         slash[1] = 0;
-        int written = snprintf(chat->model_path, sizeof chat->model_path, "%s%s", program, beside[i]);
-        if (written < (int)sizeof chat->model_path && has_config(chat->model_path)) return;
+        char path[2 * PATH_LENGTH];
+        snprintf(path, sizeof path, "%s%s", program, beside[i]);
+        if (has_config(path) && realpath(path, chat->model_path)) return;
     }
     snprintf(chat->model_path, sizeof chat->model_path, "%s", CHAT_MODEL_DIRECTORY);
 }
@@ -100,7 +103,7 @@ static bool load_model(chat *chat)
 
 static bool load_tokenizer(chat *chat)
 {
-    char path[4096 + 32];
+    char path[PATH_LENGTH + 32];
     snprintf(path, sizeof path, "%s/tokenizer.model", chat->model_path);
     retnet_result result = retnet_tokenizer_load(path, chat->message, sizeof chat->message, &chat->tokenizer);
     if (result != RETNET_OK) return fail(chat, "cannot load the tokenizer", result);
