@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // embedding.comp: rows of the embedding matrix, times a scale, for a list of tokens. An invocation writes 32 values.
 
 layout(local_size_x_id = 0) in;
@@ -28,9 +29,11 @@ void main()
     uint row = tokens[index] - push.first_row;
     if (row >= push.rows) return;
     uint block = (row / PANEL_ROWS * push.blocks + b) * block_units(FORMAT);
-    vec4 w[8];
-    load_block(FORMAT, block, row % PANEL_ROWS, w);
     float scale = push.scale;
     if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4) scale *= block_scale(FORMAT, block, row % PANEL_ROWS);
-    for (uint k = 0; k < 8; k++) y[index * (push.y_stride >> 2) + b * 8 + k] = w[k] * scale;
+    [[unroll]] for (uint upper = 0; upper < 2; upper++) {
+        vec4 w[4];
+        load_half_block(FORMAT, block, row % PANEL_ROWS, upper, w);
+        [[unroll]] for (uint k = 0; k < 4; k++) y[index * (push.y_stride >> 2) + b * 8 + upper * 4 + k] = w[k] * scale;
+    }
 }

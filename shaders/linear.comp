@@ -1,8 +1,9 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // linear.comp: y = epilogue(W x) for a few columns x at a time, W in panels (weights.glsl). The columns are tokens.
 //
-// An invocation owns one row of W (two with GLU: an activated and a linear one) and every SPLITS-th block of inputs,
-// for COLUMNS columns; the splits are added in shared memory in a fixed order. With one column the norm before the
+// An invocation owns one row in each of PANELS neighbouring panels (with GLU an activated and a linear one alternate) and
+// every SPLITS-th block of inputs, for COLUMNS columns; the splits are added in shared memory in a fixed order. With one column the norm before the
 // projection can be taken on the way in (PROLOGUE), so that it costs no dispatch of its own.
 
 layout(local_size_x_id = 0) in;
@@ -15,6 +16,7 @@ layout(constant_id = 5) const uint EPILOGUE = 0;
 layout(constant_id = 6) const uint ACTIVATION = 0;
 layout(constant_id = 7) const uint BIAS = 0;
 layout(constant_id = 8) const uint STAGED = 1; // floats of shared memory for the staged input
+layout(constant_id = 9) const uint PANELS = 1; // of an invocation; even with GLU
 
 const uint PROLOGUE_NONE = 0;       // x as it is
 const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)
@@ -34,6 +36,7 @@ layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
 
 layout(push_constant) uniform Push {
     uint blocks;       // of 32 inputs
+    uint panels;       // of W in this dispatch
     uint rows;         // of y in this dispatch
     uint row_base;     // first row of y
     uint columns;
@@ -48,11 +51,11 @@ layout(push_constant) uniform Push {
 } push;
 
 shared vec4 staged[STAGED / 4 + 1];
-shared float partial[EPILOGUE == EPILOGUE_GLU ? 2 * LOCAL_SIZE : LOCAL_SIZE];
+shared float partial[PANELS * LOCAL_SIZE];
 shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1];
 
 const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
-const uint ROWS = EPILOGUE == EPILOGUE_GLU ? 2 : 1; // of an invocation
+const uint PANELS_PER_ROW = EPILOGUE == EPILOGUE_GLU ? 2 : 1;
 
 const bool STAGES = PROLOGUE == PROLOGUE_RMS_NORM || PROLOGUE == PROLOGUE_GROUP_NORM;
 
@@ -104,50 +107,62 @@ void main()
     uint lane = gl_LocalInvocationID.x;
     uint local_row = SPLITS == 1 ? lane : lane % GROUP_ROWS, split = SPLITS == 1 ? 0 : lane / GROUP_ROWS;
     uint groups_per_panel = PANEL_ROWS / GROUP_ROWS;
-    uint panel = gl_WorkGroupID.x / groups_per_panel;
+    uint first_panel = gl_WorkGroupID.x / groups_per_panel * PANELS;
     uint panel_row = (gl_WorkGroupID.x % groups_per_panel) * GROUP_ROWS + local_row;
-    uint row = panel * PANEL_ROWS + panel_row;
     uint first_column = gl_WorkGroupID.y * COLUMNS;
 
     float factor = 1.0;
     if (PROLOGUE == PROLOGUE_RMS_NORM) factor = stage_rms_norm(lane);
     if (PROLOGUE == PROLOGUE_GROUP_NORM) factor = stage_group_norm(lane);
 
-    uint column[COLUMNS];
-    float sum[COLUMNS * ROWS];
-    for (uint c = 0; c < COLUMNS; c++) column[c] = min(first_column + c, push.columns - 1);
-    for (uint i = 0; i < COLUMNS * ROWS; i++) sum[i] = 0.0;
+    uint column[COLUMNS], panel[PANELS];
+    float sum[COLUMNS * PANELS];
+    [[unroll]] for (uint c = 0; c < COLUMNS; c++) column[c] = min(first_column + c, push.columns - 1);
+    [[unroll]] for (uint p = 0; p < PANELS; p++) panel[p] = min(first_panel + p, push.panels - 1);
+    [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) sum[i] = 0.0;
 
     uint units = block_units(FORMAT), panel_units = push.blocks * units;
     for (uint b = split; b < push.blocks; b += SPLITS) {
-        for (uint r = 0; r < ROWS; r++) {
-            uint block = (panel * ROWS + r) * panel_units + b * units;
-            vec4 w[8];
-            load_block(FORMAT, block, panel_row, w);
-            float scale = FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4 ? block_scale(FORMAT, block, panel_row) : 1.0;
-            for (uint c = 0; c < COLUMNS; c++) {
-                float s = 0.0;
-                for (uint i = 0; i < 8; i++) s += dot(w[i], input_at(column[c], b * 8 + i));
-                sum[c * ROWS + r] += s * scale;
-            }
+        float block_sum[COLUMNS * PANELS];
+        [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) block_sum[i] = 0.0;
+        [[unroll]] for (uint i = 0; i < 8; i += 4) {
+            vec4 w[PANELS][4];
+            [[unroll]] for (uint p = 0; p < PANELS; p++)
+                load_half_block(FORMAT, panel[p] * panel_units + b * units, panel_row, i / 4, w[p]);
+            [[unroll]] for (uint k = 0; k < 4; k++)
+                [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
+                    vec4 v = input_at(column[c], b * 8 + i + k);
+                    [[unroll]] for (uint p = 0; p < PANELS; p++) block_sum[c * PANELS + p] += dot(w[p][k], v);
+                }
+        }
+        [[unroll]] for (uint p = 0; p < PANELS; p++) {
+            float scale = 1.0;
+            if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4)
+                scale = block_scale(FORMAT, panel[p] * panel_units + b * units, panel_row);
+            [[unroll]] for (uint c = 0; c < COLUMNS; c++) sum[c * PANELS + p] += block_sum[c * PANELS + p] * scale;
         }
     }
 
-    for (uint c = 0; c < COLUMNS; c++) {
+    [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
         if (SPLITS > 1) {
             barrier();
-            for (uint r = 0; r < ROWS; r++) partial[r * LOCAL_SIZE + lane] = sum[c * ROWS + r];
+            [[unroll]] for (uint p = 0; p < PANELS; p++) partial[p * LOCAL_SIZE + lane] = sum[c * PANELS + p];
             barrier();
             if (split == 0) {
-                for (uint r = 0; r < ROWS; r++) {
+                [[unroll]] for (uint p = 0; p < PANELS; p++) {
                     float total = 0.0;
-                    for (uint s = 0; s < SPLITS; s++) total += partial[r * LOCAL_SIZE + s * GROUP_ROWS + local_row];
-                    sum[c * ROWS + r] = total;
+                    for (uint s = 0; s < SPLITS; s++) total += partial[p * LOCAL_SIZE + s * GROUP_ROWS + local_row];
+                    sum[c * PANELS + p] = total;
                 }
             }
         }
         if (PROLOGUE == PROLOGUE_ROW_SCALE) factor = x[column[c] * push.x_stride + push.scale_offset];
-        if (split == 0 && row < push.rows && first_column + c < push.columns)
-            store(first_column + c, push.row_base + row, sum[c * ROWS] * factor, sum[c * ROWS + ROWS - 1] * factor);
+        if (split != 0 || first_column + c >= push.columns) continue;
+        [[unroll]] for (uint p = 0; p < PANELS; p += PANELS_PER_ROW) {
+            uint row = (first_panel + p) / PANELS_PER_ROW * PANEL_ROWS + panel_row;
+            if (row < push.rows)
+                store(first_column + c, push.row_base + row, sum[c * PANELS + p] * factor,
+                      sum[c * PANELS + p + PANELS_PER_ROW - 1] * factor);
+        }
     }
 }

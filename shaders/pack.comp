@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // pack.comp: puts rows of a matrix, as a checkpoint holds them, into panels (weights.glsl), converting or quantising
 // on the way. An invocation takes one block of 32 inputs of one row. The panels are zero beforehand.
 
@@ -84,13 +85,13 @@ float write_scale(uint block, uint row, float scale)
 void write_q8(uint block, uint row, float w[32], uint source_row, uint b)
 {
     float largest = 0.0;
-    for (uint i = 0; i < 32; i++) largest = max(largest, abs(w[i]));
+    [[unroll]] for (uint i = 0; i < 32; i++) largest = max(largest, abs(w[i]));
     float wanted = SOURCE == SOURCE_Q8 ? half_at(push.scales * 2 + source_row * push.blocks + b) : largest / 127.0;
     float scale = write_scale(block, row, wanted);
     float inverse = scale > 0.0 ? 1.0 / scale : 0.0;
-    for (uint i = 0; i < 8; i++) {
+    [[unroll]] for (uint i = 0; i < 8; i++) {
         uint word = 0;
-        for (uint k = 0; k < 4; k++) {
+        [[unroll]] for (uint k = 0; k < 4; k++) {
             int q = int(clamp(roundEven(w[i * 4 + k] * inverse), -127.0, 127.0));
             word |= uint(q & 255) << (8 * k);
         }
@@ -101,13 +102,13 @@ void write_q8(uint block, uint row, float w[32], uint source_row, uint b)
 void write_q4(uint block, uint row, float w[32])
 {
     float extreme = 0.0;
-    for (uint i = 0; i < 32; i++)
+    [[unroll]] for (uint i = 0; i < 32; i++)
         if (abs(w[i]) > abs(extreme)) extreme = w[i];
     float scale = write_scale(block, row, extreme / -8.0);
     float inverse = scale != 0.0 ? 1.0 / scale : 0.0;
-    for (uint i = 0; i < 4; i++) {
+    [[unroll]] for (uint i = 0; i < 4; i++) {
         uint word = 0;
-        for (uint k = 0; k < 8; k++)
+        [[unroll]] for (uint k = 0; k < 8; k++)
             word |= uint(clamp(roundEven(w[i * 8 + k] * inverse) + 8.0, 0.0, 15.0)) << (4 * k);
         panels[(block + row) * 4 + i] = word;
     }
@@ -122,14 +123,14 @@ void main()
     uint block = (panel * push.blocks + b) * block_units(FORMAT);
 
     float w[32];
-    for (uint i = 0; i < 32; i++) w[i] = source_at(source_row, b * 32 + i);
+    [[unroll]] for (uint i = 0; i < 32; i++) w[i] = source_at(source_row, b * 32 + i);
     if (FORMAT == FORMAT_F32) {
-        for (uint i = 0; i < 32; i++) panels[(block + i / 4 * 64 + row) * 4 + i % 4] = floatBitsToUint(w[i]);
+        [[unroll]] for (uint i = 0; i < 32; i++) panels[(block + i / 4 * 64 + row) * 4 + i % 4] = floatBitsToUint(w[i]);
     } else if (FORMAT == FORMAT_F16) {
-        for (uint i = 0; i < 16; i++)
+        [[unroll]] for (uint i = 0; i < 16; i++)
             panels[(block + i / 4 * 64 + row) * 4 + i % 4] = packHalf2x16(vec2(w[2 * i], w[2 * i + 1]));
     } else if (FORMAT == FORMAT_BF16) {
-        for (uint i = 0; i < 16; i++)
+        [[unroll]] for (uint i = 0; i < 16; i++)
             panels[(block + i / 4 * 64 + row) * 4 + i % 4] =
                 round_to_bf16(w[2 * i]) | round_to_bf16(w[2 * i + 1]) << 16;
     } else if (FORMAT == FORMAT_Q8) {

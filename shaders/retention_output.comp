@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // retention_output.comp: the output of chunks (retnet.md 1.1, chunkwise form), without any norm:
 //
 //     O_i = sum over l <= i of P_il v_l  +  decay^(i+1) q_i R        R = state before the chunk
@@ -34,17 +35,17 @@ void main()
     uint v_at = chunk.x * push.stride + push.v_offset + head / push.key_value_group * push.value_size + column;
     uint q_at[ROWS];
     float cross[ROWS], inner[ROWS];
-    for (uint r = 0; r < ROWS; r++) {
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
         q_at[r] = (chunk.x + first + min(r, rows - 1)) * push.stride + push.q_offset + head * push.key_size;
         cross[r] = inner[r] = 0.0;
     }
     for (uint k = 0; k < push.key_size; k++) {
         float s = scratch[r_at + k * push.value_stride];
-        for (uint r = 0; r < ROWS; r++) cross[r] += x[q_at[r] + k] * s;
+        [[unroll]] for (uint r = 0; r < ROWS; r++) cross[r] += x[q_at[r] + k] * s;
     }
     for (uint l = 0; l < first + rows; l++) {
         float v = x[v_at + l * push.stride];
-        for (uint r = 0; r < ROWS; r++) inner[r] += scratch[p_at + min(r, rows - 1) * CHUNK + l] * v;
+        [[unroll]] for (uint r = 0; r < ROWS; r++) inner[r] += scratch[p_at + min(r, rows - 1) * CHUNK + l] * v;
     }
     for (uint r = 0; r < rows; r++)
         y[(chunk.x + first + r) * push.y_stride + head * push.value_size + column] =

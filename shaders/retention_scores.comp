@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // retention_scores.comp: P = (q k^T) * D within chunks of up to 64 tokens, D_ij = decay^(i-j) for j <= i, else 0.
 // Queries and keys are rotated. An invocation takes one column j of ROWS rows; rows and columns past a row group's
 // diagonal are not written, for nobody reads them.
@@ -26,15 +27,15 @@ void main()
     uint k_at = (chunk.x + j) * push.stride + push.k_offset + head / push.key_value_group * push.key_size;
     uint q_at[ROWS];
     float sum[ROWS];
-    for (uint r = 0; r < ROWS; r++) {
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
         q_at[r] = (chunk.x + min(first + r, chunk.y - 1)) * push.stride + push.q_offset + head * push.key_size;
         sum[r] = 0.0;
     }
     for (uint k = 0; k < push.key_size; k++) {
         float key = x[k_at + k];
-        for (uint r = 0; r < ROWS; r++) sum[r] += x[q_at[r] + k] * key;
+        [[unroll]] for (uint r = 0; r < ROWS; r++) sum[r] += x[q_at[r] + k] * key;
     }
-    for (uint r = 0; r < ROWS; r++) {
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
         uint i = first + r;
         uint distance = j <= i ? i - j : 0;
         float decay = params[push.powers + head * (CHUNK + 1) + distance];

@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // retention_states.comp: carries the state of a sequence over its chunks (retnet.md 1.1, chunkwise form):
 //
 //     R_i = decay^L R_(i-1) + sum over l < L of decay^(L-1-l) k_l^T v_l        L = length of the chunk
@@ -37,20 +38,20 @@ void main()
     uint powers = push.powers + head * (CHUNK + 1);
 
     float s[ROWS];
-    for (uint r = 0; r < ROWS; r++)
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
         s[r] = first + r < push.key_size ? state[state_at + r * push.value_stride] : 0.0;
     for (uint c = sequence.x; c < sequence.x + sequence.y; c++) {
         uint before_at = (c * push.heads + head) * head_stride + in_head;
-        for (uint r = 0; r < ROWS; r++)
+        [[unroll]] for (uint r = 0; r < ROWS; r++)
             if (first + r < push.key_size) before[before_at + r * push.value_stride] = s[r];
         uint row = chunks[c].x, length = chunks[c].y;
-        for (uint r = 0; r < ROWS; r++) s[r] *= params[powers + length];
+        [[unroll]] for (uint r = 0; r < ROWS; r++) s[r] *= params[powers + length];
         for (uint l = 0; l < length; l++) {
             uint at = (row + l) * push.stride;
             float v = x[at + v_at] * padding * params[powers + length - 1 - l];
-            for (uint r = 0; r < ROWS; r++) s[r] += x[at + k_at + min(first + r, push.key_size - 1)] * v;
+            [[unroll]] for (uint r = 0; r < ROWS; r++) s[r] += x[at + k_at + min(first + r, push.key_size - 1)] * v;
         }
     }
-    for (uint r = 0; r < ROWS; r++)
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
         if (first + r < push.key_size) state[state_at + r * push.value_stride] = s[r];
 }

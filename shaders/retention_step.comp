@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // retention_step.comp: recurrent retention (retnet.md 1.1), one token of one sequence and head a column of workgroups:
 //
 //     S <- decay * S + k^T v        o = q S        q and k rotated to the token's position, q times K^(-1/2)
@@ -70,7 +71,7 @@ void main()
     if (vector < vectors) {
         uint v_at = row * push.x_stride + push.v_offset + head / push.key_value_group * push.value_size;
         vec4 v = vec4(0.0);
-        for (uint i = 0; i < 4; i++)
+        [[unroll]] for (uint i = 0; i < 4; i++)
             if (first + i < push.value_size) v[i] = x[v_at + first + i];
         float decay = params[push.decays + head];
         uint at = (record.y * push.heads + head) * KEY_SIZE * vectors + vector;
@@ -100,7 +101,7 @@ void main()
         y[row * push.y_stride + push.sums_offset + head * gl_NumWorkGroups.x + gl_WorkGroupID.x] = sum;
     }
     if (split != 0) return;
-    for (uint i = 0; i < 4; i++) {
+    [[unroll]] for (uint i = 0; i < 4; i++) {
         if (first + i >= push.value_size) break;
         uint in_row = head * push.value_size + first + i;
         float value = o[i];

@@ -48,36 +48,32 @@ float block_scale(uint format, uint block, uint row)
     return (row & 1u) == 0 ? pair.x : pair.y;
 }
 
-// The 32 weights of a row of the block that starts at unit `block`; Q8 and Q4 without their scale.
-void load_block(uint format, uint block, uint row, out vec4 w[8])
+// Half of the 32 weights of a row of the block that starts at unit `block`; Q8 and Q4 without their scale.
+void load_half_block(uint format, uint block, uint row, uint upper, out vec4 w[4])
 {
     if (format == FORMAT_F32) {
-        for (uint i = 0; i < 8; i++) w[i] = uintBitsToFloat(weights[block + i * 64 + row]);
+        [[unroll]] for (uint i = 0; i < 4; i++) w[i] = uintBitsToFloat(weights[block + (upper * 4 + i) * 64 + row]);
     } else if (format == FORMAT_F16) {
-        for (uint i = 0; i < 4; i++) {
-            uvec4 u = weights[block + i * 64 + row];
+        [[unroll]] for (uint i = 0; i < 2; i++) {
+            uvec4 u = weights[block + (upper * 2 + i) * 64 + row];
             w[2 * i] = vec4(unpackHalf2x16(u.x), unpackHalf2x16(u.y));
             w[2 * i + 1] = vec4(unpackHalf2x16(u.z), unpackHalf2x16(u.w));
         }
     } else if (format == FORMAT_BF16) {
-        for (uint i = 0; i < 4; i++) {
-            uvec4 u = weights[block + i * 64 + row];
+        [[unroll]] for (uint i = 0; i < 2; i++) {
+            uvec4 u = weights[block + (upper * 2 + i) * 64 + row];
             w[2 * i] = uintBitsToFloat(uvec4(u.x << 16, u.x & 0xffff0000u, u.y << 16, u.y & 0xffff0000u));
             w[2 * i + 1] = uintBitsToFloat(uvec4(u.z << 16, u.z & 0xffff0000u, u.w << 16, u.w & 0xffff0000u));
         }
     } else if (format == FORMAT_Q8) {
-        for (uint i = 0; i < 2; i++) {
-            uvec4 u = weights[block + i * 64 + row];
-            w[4 * i] = signed_bytes(u.x);
-            w[4 * i + 1] = signed_bytes(u.y);
-            w[4 * i + 2] = signed_bytes(u.z);
-            w[4 * i + 3] = signed_bytes(u.w);
-        }
+        uvec4 u = weights[block + upper * 64 + row];
+        [[unroll]] for (uint i = 0; i < 4; i++) w[i] = signed_bytes(u[i]);
     } else {
         uvec4 u = weights[block + row];
-        for (uint i = 0; i < 4; i++) {
-            w[2 * i] = low_nibbles(u[i]);
-            w[2 * i + 1] = low_nibbles(u[i] >> 16);
+        [[unroll]] for (uint i = 0; i < 2; i++) {
+            uint word = upper == 0 ? u[i] : u[i + 2];
+            w[2 * i] = low_nibbles(word);
+            w[2 * i + 1] = low_nibbles(word >> 16);
         }
     }
 }

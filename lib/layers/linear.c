@@ -3,7 +3,7 @@
 #include "shaders.h"
 
 typedef struct linear_push {
-    uint32_t blocks, rows, row_base, columns, x_stride, y_stride, inputs, scale_offset, norm_weight, bias;
+    uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride, inputs, scale_offset, norm_weight, bias;
     float eps;
     uint32_t heads, head_size, tiles;
 } linear_push;
@@ -39,17 +39,18 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
     return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
 }
 
-/* How a workgroup is shaped: rows of it, and ways in which each row's inputs are split. Depends on the matrix and the
+/* How a workgroup is shaped: rows of a panel, ways in which each row's inputs are split, panels. Depends on the matrix and the
  * device only, so that results do not depend on the number of columns. */
-typedef struct linear_shape { uint32_t group_rows, splits; } linear_shape;
+typedef struct linear_shape { uint32_t group_rows, splits, panels; } linear_shape;
 
 static linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix)
 {
     /* A software driver runs invocations one after another: long loops and no barriers. */
-    if (device->caps.is_cpu) return (linear_shape){64, 1};
+    uint32_t pair = matrix->alternating ? 2 : 1;
+    if (device->caps.is_cpu) return (linear_shape){32, 1, 8};
     uint32_t most = rn_min_u32(device->caps.max_invocations, 256);
-    linear_shape shape = {16, most / 16};
-    if (matrix->rows >= 8192) shape = (linear_shape){32, most / 32};
+    linear_shape shape = {16, most / 16, pair};
+    if (matrix->rows >= 8192) shape = (linear_shape){32, most / 32, pair};
     while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;
 }
@@ -80,7 +81,7 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
     }
     uint32_t constants[] = {
         shape.group_rows * shape.splits, matrix->format,   shape.group_rows,     columns, linear->prologue,
-        linear->epilogue,                linear->activation, linear->has_bias, staged ? blocks * RN_BLOCK_INPUTS : 1,
+        linear->epilogue,                linear->activation, linear->has_bias, staged ? blocks * RN_BLOCK_INPUTS : 1, shape.panels,
     };
     const rn_kernel *kernel;
     retnet_result result =
@@ -102,6 +103,7 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
         };
         linear_push push = {
             .blocks = blocks,
+            .panels = count,
             .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
             .row_base = row_base,
             .columns = linear->columns,
@@ -117,7 +119,7 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
             .tiles = linear->tiles,
         };
         rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             count / pair * (RN_PANEL_ROWS / shape.group_rows),
+                             rn_divide_up(count, shape.panels) * (RN_PANEL_ROWS / shape.group_rows),
                              rn_divide_up(linear->columns, columns), 1, bytes);
     }
 }
