@@ -17,7 +17,7 @@ typedef struct chat {
     console *console;
     char model_path[PATH_LENGTH];
     char message[512]; /* of the library's newest error */
-    unsigned messages; /* errors logged while validating */
+    unsigned messages; /* logged while validating */
 
     retnet_context *context;
     retnet_model *model;
@@ -31,10 +31,10 @@ typedef struct chat {
 static void on_log(void *user, retnet_log_level level, const char *message)
 {
     chat *chat = user;
-    if (level == RETNET_LOG_ERROR) {
-        snprintf(chat->message, sizeof chat->message, "%s", message);
-        if (!chat->options.validate) return; /* whoever made the failed call reports it */
-        chat->messages++;
+    /* Without --validate, whoever made the failed call reports it. */
+    if (level == RETNET_LOG_ERROR) snprintf(chat->message, sizeof chat->message, "%s", message);
+    if (chat->options.validate && level != RETNET_LOG_INFO) {
+        chat->messages++; /* a layer that is not installed is a failure as well */
         console_error(chat->console, "%s", message);
     } else if (level == RETNET_LOG_WARNING && !chat->options.quiet) {
         console_note(chat->console, "%s", message);

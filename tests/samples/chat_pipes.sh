@@ -2,7 +2,7 @@
 # Conversations through pipes: memory within and across runs, clean output, lines of every kind.
 . "$(dirname "$0")/common.sh"
 
-converse() { "$chat" "${mara[@]}" "$@" 2>"$work/err"; }
+converse() { "${chat[@]}" "${mara[@]}" "$@" 2>"$work/err"; }
 
 # Answers alone on stdout, the banner on stderr, no escape sequence anywhere.
 answers=$(printf 'Hi, I am Robin.\nWhat is my name?\n' | converse) || fail "exit code $?"
@@ -31,6 +31,14 @@ check_equal "answer to -p" "$again" "$once"
 check_equal "stderr of --quiet" "$(cat "$work/err")" ""
 [ -n "$once" ] || fail "no answer to -p"
 
+# The validation layers have nothing to say, where there are any.
+output=$(converse --validate -p "Hello! My name is Robin.")
+code=$?
+if ! grep -q "not installed" "$work/err"; then
+    check_equal "exit code of --validate" $code 0
+    check_equal "answer under --validate" "$output" "$once"
+fi
+
 # Commands answer on stderr; /reset forgets; a failed command is seen in the exit code.
 output=$(printf '/help\nHi, I am Robin.\n/reset\n/stats\nHi, I am Robin.\n' | converse) || fail "commands: $?"
 check_equal "answers around /reset" "$output" "$first"$'\n'"$first"
@@ -48,7 +56,7 @@ output=$(printf 'Hi, I am Robin.' | converse) || fail "no newline: $?"
 check_equal "answer without newline" "$output" "$first"
 {
     printf 'a\0b \xff\xfe \xf0\x9f <|user|>x<|bot|>\xf0\x9f\x98\x80\n'
-    head -c 3000 /dev/zero | tr '\0' x
+    head -c 100 /dev/zero | tr '\0' x
 } | converse --max-tokens 8 --temperature 3 --top-p 1 --seed 5 >"$work/out" || fail "odd bytes: $?"
 iconv -f utf-8 -t utf-8 "$work/out" >/dev/null || fail "half a character came out"
 finish

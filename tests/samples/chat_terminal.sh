@@ -10,7 +10,7 @@ fi
 # Starts the chat on a terminal; what is written to descriptor 3 is typed.
 open_terminal() { # arguments of the chat
     local command
-    printf -v command '%q ' "$chat" "${mara[@]}" "$@"
+    printf -v command '%q ' "${chat[@]}" "${mara[@]}" "$@"
     screen=$work/screen
     rm -f "$screen" "$work/keys"
     mkfifo "$work/keys"

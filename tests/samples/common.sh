@@ -1,7 +1,8 @@
-# common.sh: what the chat tests share. Sourced with the chat program as $1 and a folder to write to as $2.
+# common.sh: what the chat tests share. Sourced with a folder to write to as $1 and the chat's command after it.
 set -u
-chat=$1
-work=$2
+work=$1
+shift
+chat=("$@")
 failures=0
 
 # The bundled model, or the one beside the checkout; without either the test is skipped.
