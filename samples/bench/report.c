@@ -72,7 +72,7 @@ void bench_report_model(bench_report *report, const char *source, const retnet_m
             source, format ? format : "mixed", 1e-6 * (double)info->parameters, 1e-6 * (double)info->weight_bytes,
             1e-6 * (double)info->state_bytes, info->layers, info->hidden_size, info->heads, info->key_size,
             info->value_size, info->intermediate_size, info->vocabulary_size, "case", "tokens/s", "ms/token", "p99",
-            "longest gaps");
+            "gap p99");
     fflush(report->table);
     json_t *model =
         json_pack("{so ss ss si si si si si si si si sI sI sI sf s[]}", "source", json_text(source), "architecture",
@@ -91,20 +91,21 @@ void bench_report_model(bench_report *report, const char *source, const retnet_m
 
 static void print_profile(FILE *table, const measurement *m)
 {
-    double total = 0, tokens = m->profile_tokens;
+    double total = 0, steps = m->is_prompt ? 1 : m->profile_tokens;
     for (size_t i = 0; i < m->profile_count; i++) total += (double)m->profile[i].nanoseconds;
-    fprintf(table, "  %-28s %10s %12s %8s %12s %10s\n", "kernel, by token", "dispatches", "us", "share", "MB", "GB/s");
+    fprintf(table, "  %-28s %10s %12s %8s %12s %10s\n", m->is_prompt ? "kernel, per prompt" : "kernel, per step",
+            "dispatches", "us", "share", "MB", "GB/s");
     for (size_t i = 0; i < m->profile_count; i++) {
         const retnet_profile_entry *e = &m->profile[i];
         double nanoseconds = (double)e->nanoseconds, bytes = (double)e->bytes;
-        fprintf(table, "  %-28s %10.2f %12.3f %7.1f%%", e->name, (double)e->dispatches / tokens,
-                1e-3 * nanoseconds / tokens, total > 0 ? 100 * nanoseconds / total : 0);
+        fprintf(table, "  %-28s %10.0f %12.1f %7.1f%%", e->name, (double)e->dispatches / steps,
+                1e-3 * nanoseconds / steps, total > 0 ? 100 * nanoseconds / total : 0);
         if (e->bytes && e->nanoseconds)
-            fprintf(table, " %12.3f %10.2f\n", 1e-6 * bytes / tokens, bytes / nanoseconds);
+            fprintf(table, " %12.3f %10.2f\n", 1e-6 * bytes / steps, bytes / nanoseconds);
         else
             fprintf(table, " %12s %10s\n", "-", "-");
     }
-    fprintf(table, "  %-28s %10s %12.3f\n\n", "all", "", 1e-3 * total / tokens);
+    fprintf(table, "  %-28s %10s %12.1f\n\n", "all", "", 1e-3 * total / steps);
 }
 
 static void print_case(FILE *table, const measurement *m)
