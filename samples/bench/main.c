@@ -158,8 +158,10 @@ int main(int argc, char **argv)
     retnet_device_info device;
     retnet_context_device_info(b.context, &device);
     b.failed = !bench_report_begin(&b.report, b.options.json, &device);
-    if (!b.failed) measure_all(&b);
-    if (b.report.root && !bench_report_end(&b.report)) b.failed = true;
+    if (!b.failed) {
+        measure_all(&b);
+        b.failed |= !bench_report_end(&b.report);
+    }
     retnet_context_destroy(b.context);
     return b.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

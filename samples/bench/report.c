@@ -55,11 +55,10 @@ bool bench_report_begin(bench_report *report, const char *json_path, const retne
                              json_text(device->name), "driver", json_text(device->driver), "vulkan", vulkan,
                              "subgroup_size", (int)device->subgroup_size, "cpu", device->is_cpu, "unified_memory",
                              device->unified_memory, "memory_bytes", (json_int_t)device->memory_bytes, "models");
-    if (!report->root) {
-        fprintf(stderr, "bench: out of memory\n");
-        return false;
-    }
-    return json_on_stdout || write_json(report);
+    if (report->root && (json_on_stdout || write_json(report))) return true;
+    if (!report->root) fprintf(stderr, "bench: out of memory\n");
+    json_decref(report->root);
+    return false;
 }
 
 void bench_report_model(bench_report *report, const char *source, const retnet_model_info *info, double load_seconds)
