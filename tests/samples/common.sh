@@ -21,7 +21,8 @@ rm -rf "$work"
 mkdir -p "$work"
 
 fail() {
-    printf 'failed: %s\n' "$*" >&2
+    local text="$*"
+    printf 'failed: %s\n' "${text:0:1000}" >&2
     failures=$((failures + 1))
 }
 check_equal() { # what actual expected
