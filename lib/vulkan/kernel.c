@@ -92,7 +92,7 @@ static retnet_result create_entry(rn_device *device, const rn_shader *shader, co
     rn_kernel_entry *entry = rn_alloc(device->host, 1, sizeof *entry);
     if (!entry) return rn_fail_memory(device->host, "kernel", sizeof *entry);
     entry->kernel.shader = shader;
-    memcpy(entry->constants, constants, count * sizeof *constants);
+    if (count) memcpy(entry->constants, constants, count * sizeof *constants);
     retnet_result result = create_layouts(device, &entry->kernel);
     if (result == RETNET_OK) result = create_pipeline(device, &entry->kernel, constants, count);
     if (result == RETNET_OK)
