@@ -31,9 +31,10 @@ void main()
     uint block = (row / PANEL_ROWS * push.blocks + b) * block_units(FORMAT);
     float scale = push.scale;
     if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4) scale *= block_scale(FORMAT, block, row % PANEL_ROWS);
-    [[unroll]] for (uint upper = 0; upper < 2; upper++) {
-        vec4 w[4];
-        load_half_block(FORMAT, block, row % PANEL_ROWS, upper, w);
-        [[unroll]] for (uint k = 0; k < 4; k++) y[index * (push.y_stride >> 2) + b * 8 + upper * 4 + k] = w[k] * scale;
+    const uint units = row_units(FORMAT), vectors = 8 / units;
+    for (uint u = 0; u < units; u++) {
+        uvec4 unit = load_unit(block, row % PANEL_ROWS, u);
+        for (uint i = 0; i < vectors; i++)
+            y[index * (push.y_stride >> 2) + b * 8 + u * vectors + i] = decode_unit(FORMAT, unit, i) * scale;
     }
 }

@@ -17,6 +17,7 @@ layout(constant_id = 6) const uint ACTIVATION = 0;
 layout(constant_id = 7) const uint BIAS = 0;
 layout(constant_id = 8) const uint STAGED = 1; // floats of shared memory for the staged input
 layout(constant_id = 9) const uint PANELS = 1; // of an invocation; even with GLU
+layout(constant_id = 10) const uint AHEAD = 1; // blocks that are loaded before they are needed
 
 const uint PROLOGUE_NONE = 0;       // x as it is
 const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)
@@ -33,6 +34,7 @@ layout(std430, set = 0, binding = 1) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) readonly buffer InputVectors { vec4 x4[]; };
 layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
+layout(std430, set = 0, binding = 3) readonly buffer ParamVectors { vec4 params4[]; };
 
 layout(push_constant) uniform Push {
     uint blocks;       // of 32 inputs
@@ -50,11 +52,15 @@ layout(push_constant) uniform Push {
     uint heads, head_size, tiles; // GROUP_NORM: sums are [heads][tiles]
 } push;
 
+const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
+
 shared vec4 staged[STAGED / 4 + 1];
-shared float partial[PANELS * LOCAL_SIZE];
+shared float partial[SPLITS > 1 ? PANELS * LOCAL_SIZE : 1];
 shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1];
 
-const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
+const uint UNITS = FORMAT == FORMAT_F32 ? 8 : FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 1 : 4; // row_units
+const uint VECTORS = 8 / UNITS;
+const bool SCALED = FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4;
 const uint PANELS_PER_ROW = EPILOGUE == EPILOGUE_GLU ? 2 : 1;
 
 const bool STAGES = PROLOGUE == PROLOGUE_RMS_NORM || PROLOGUE == PROLOGUE_GROUP_NORM;
@@ -62,14 +68,17 @@ const bool STAGES = PROLOGUE == PROLOGUE_RMS_NORM || PROLOGUE == PROLOGUE_GROUP_
 // The norm's factor stays out of the staged values: it scales the whole sum in the end.
 float stage_rms_norm(uint lane)
 {
-    float sum = 0.0;
-    if (lane < 64)
-        for (uint i = lane; i < push.inputs; i += 64) sum += x[i] * x[i];
-    for (uint i = lane; i < push.blocks * 32; i += LOCAL_SIZE)
-        staged[i >> 2][i & 3] = i < push.inputs ? x[i] * params[push.norm_weight + i] : 0.0;
-    return inversesqrt(norm_sum(lane, sum) / float(push.inputs) + push.eps);
+    for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) {
+        float sum = 0.0;
+        for (uint i = part; i < push.inputs; i += NORM_PARTS) sum += x[i] * x[i];
+        norm_part[part] = sum;
+    }
+    for (uint i = lane; i < push.blocks * 8; i += LOCAL_SIZE)
+        staged[i] = i * 4 < push.inputs ? x4[i] * params4[push.norm_weight / 4 + i] : vec4(0.0);
+    return inversesqrt(norm_sum(lane) / float(push.inputs) + push.eps);
 }
 
+// Whole vectors are stored: invocations that store to components of one vector have been seen to lose each other's.
 float stage_group_norm(uint lane)
 {
     for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
@@ -78,8 +87,10 @@ float stage_group_norm(uint lane)
         head_scale[head] = inversesqrt(sum / float(push.head_size));
     }
     barrier();
-    for (uint i = lane; i < push.blocks * 32; i += LOCAL_SIZE)
-        staged[i >> 2][i & 3] = i < push.inputs ? x[i] * head_scale[i / push.head_size] : 0.0;
+    for (uint i = lane; i < push.blocks * 8; i += LOCAL_SIZE) {
+        uvec4 head = min((i * 4 + uvec4(0, 1, 2, 3)) / push.head_size, push.heads - 1);
+        staged[i] = x4[i] * vec4(head_scale[head.x], head_scale[head.y], head_scale[head.z], head_scale[head.w]);
+    }
     barrier();
     return 1.0;
 }
@@ -87,6 +98,26 @@ float stage_group_norm(uint lane)
 vec4 input_at(uint column, uint index)
 {
     return STAGES ? staged[index] : x4[column * (push.x_stride >> 2) + index];
+}
+
+// Where block b of a panel begins; past the end, the last one, so that looking ahead stays inside.
+uint block_at(uint panel, uint b)
+{
+    return (panel * push.blocks + min(b, push.blocks - 1)) * block_units(FORMAT);
+}
+
+// Adds the splits' sums into split 0, in eights, so that few barriers are needed.
+void add_splits(uint local_row, uint split)
+{
+    for (uint stride = 1; stride < SPLITS; stride *= 8) {
+        barrier();
+        [[unroll]] for (uint p = 0; p < PANELS && split % (stride * 8) == 0; p++) {
+            float total = 0.0;
+            for (uint s = split; s < min(split + stride * 8, SPLITS); s += stride)
+                total += partial[p * LOCAL_SIZE + s * GROUP_ROWS + local_row];
+            partial[p * LOCAL_SIZE + split * GROUP_ROWS + local_row] = total;
+        }
+    }
 }
 
 void store(uint column, uint row, float value, float linear_value)
@@ -111,50 +142,57 @@ void main()
     uint panel_row = (gl_WorkGroupID.x % groups_per_panel) * GROUP_ROWS + local_row;
     uint first_column = gl_WorkGroupID.y * COLUMNS;
 
+    uint column[COLUMNS], panel[PANELS];
+    [[unroll]] for (uint c = 0; c < COLUMNS; c++) column[c] = min(first_column + c, push.columns - 1);
+    [[unroll]] for (uint p = 0; p < PANELS; p++) panel[p] = min(first_panel + p, push.panels - 1);
+
+    // The first weights are under way while the input is staged: they do not depend on it.
+    uvec4 ahead[AHEAD * PANELS * UNITS];
+    float ahead_scale[AHEAD * PANELS];
+    [[unroll]] for (uint a = 0; a < AHEAD; a++) {
+        [[unroll]] for (uint p = 0; p < PANELS; p++) {
+            uint block = block_at(panel[p], split + a * SPLITS), slot = a * PANELS + p;
+            [[unroll]] for (uint u = 0; u < UNITS; u++) ahead[slot * UNITS + u] = load_unit(block, panel_row, u);
+            ahead_scale[slot] = SCALED ? block_scale(FORMAT, block, panel_row) : 1.0;
+        }
+    }
+
     float factor = 1.0;
     if (PROLOGUE == PROLOGUE_RMS_NORM) factor = stage_rms_norm(lane);
     if (PROLOGUE == PROLOGUE_GROUP_NORM) factor = stage_group_norm(lane);
 
-    uint column[COLUMNS], panel[PANELS];
     float sum[COLUMNS * PANELS];
-    [[unroll]] for (uint c = 0; c < COLUMNS; c++) column[c] = min(first_column + c, push.columns - 1);
-    [[unroll]] for (uint p = 0; p < PANELS; p++) panel[p] = min(first_panel + p, push.panels - 1);
     [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) sum[i] = 0.0;
-
-    uint units = block_units(FORMAT), panel_units = push.blocks * units;
-    for (uint b = split; b < push.blocks; b += SPLITS) {
-        float block_sum[COLUMNS * PANELS];
-        [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) block_sum[i] = 0.0;
-        [[unroll]] for (uint i = 0; i < 8; i += 4) {
-            vec4 w[PANELS][4];
-            [[unroll]] for (uint p = 0; p < PANELS; p++)
-                load_half_block(FORMAT, panel[p] * panel_units + b * units, panel_row, i / 4, w[p]);
-            [[unroll]] for (uint k = 0; k < 4; k++)
-                [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
-                    vec4 v = input_at(column[c], b * 8 + i + k);
-                    [[unroll]] for (uint p = 0; p < PANELS; p++) block_sum[c * PANELS + p] += dot(w[p][k], v);
+    for (uint first = split; first < push.blocks; first += AHEAD * SPLITS) {
+        [[unroll]] for (uint a = 0; a < AHEAD; a++) {
+            uint b = first + a * SPLITS;
+            if (AHEAD > 1 && b >= push.blocks) break;
+            [[unroll]] for (uint p = 0; p < PANELS; p++) {
+                uint next = block_at(panel[p], b + AHEAD * SPLITS), slot = a * PANELS + p;
+                uvec4 units[UNITS];
+                float scale = ahead_scale[slot];
+                [[unroll]] for (uint u = 0; u < UNITS; u++) {
+                    units[u] = ahead[slot * UNITS + u];
+                    ahead[slot * UNITS + u] = load_unit(next, panel_row, u);
                 }
-        }
-        [[unroll]] for (uint p = 0; p < PANELS; p++) {
-            float scale = 1.0;
-            if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4)
-                scale = block_scale(FORMAT, panel[p] * panel_units + b * units, panel_row);
-            [[unroll]] for (uint c = 0; c < COLUMNS; c++) sum[c * PANELS + p] += block_sum[c * PANELS + p] * scale;
+                if (SCALED) ahead_scale[slot] = block_scale(FORMAT, next, panel_row);
+                [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
+                    float s = 0.0;
+                    [[unroll]] for (uint u = 0; u < UNITS; u++)
+                        [[unroll]] for (uint i = 0; i < VECTORS; i++)
+                            s += dot(decode_unit(FORMAT, units[u], i), input_at(column[c], b * 8 + u * VECTORS + i));
+                    sum[c * PANELS + p] += s * scale;
+                }
+            }
         }
     }
 
     [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
         if (SPLITS > 1) {
-            barrier();
+            barrier(); // an earlier column's sums may still be read
             [[unroll]] for (uint p = 0; p < PANELS; p++) partial[p * LOCAL_SIZE + lane] = sum[c * PANELS + p];
-            barrier();
-            if (split == 0) {
-                [[unroll]] for (uint p = 0; p < PANELS; p++) {
-                    float total = 0.0;
-                    for (uint s = 0; s < SPLITS; s++) total += partial[p * LOCAL_SIZE + s * GROUP_ROWS + local_row];
-                    sum[c * PANELS + p] = total;
-                }
-            }
+            add_splits(local_row, split);
+            [[unroll]] for (uint p = 0; p < PANELS; p++) sum[c * PANELS + p] = partial[p * LOCAL_SIZE + local_row];
         }
         if (PROLOGUE == PROLOGUE_ROW_SCALE) factor = x[column[c] * push.x_stride + push.scale_offset];
         if (split != 0 || first_column + c >= push.columns) continue;

@@ -54,12 +54,14 @@ uint position_of(uint row)
 
 float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
 {
-    float sum = 0.0;
-    if (lane < 64)
-        for (uint i = lane; i < push.size; i += 64) sum += (x[at + i] - mean) * (x[at + i] - mean);
+    for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) {
+        float sum = 0.0;
+        for (uint i = part; i < push.size; i += NORM_PARTS) sum += (x[at + i] - mean) * (x[at + i] - mean);
+        norm_part[part] = sum;
+    }
     float eps = push.eps;
     if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, segment, position_of(row));
-    return inversesqrt(norm_sum(lane, sum) / float(push.size) + eps);
+    return inversesqrt(norm_sum(lane) / float(push.size) + eps);
 }
 
 void main()
@@ -69,10 +71,13 @@ void main()
 
     float mean = 0.0, factor = 0.0;
     if (LAYER_NORM != 0) {
-        float sum = 0.0;
-        if (lane < 64)
-            for (uint i = lane; i < push.size; i += 64) sum += x[at + i];
-        mean = norm_sum(lane, sum) / float(push.size);
+        for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) {
+            float sum = 0.0;
+            for (uint i = part; i < push.size; i += NORM_PARTS) sum += x[at + i];
+            norm_part[part] = sum;
+        }
+        mean = norm_sum(lane) / float(push.size);
+        barrier();
     }
     if (MODE == MODE_APPLY) {
         float sum = 0.0;

@@ -15,6 +15,7 @@ layout(constant_id = 2) const uint KEY_SIZE = 128;
 layout(constant_id = 3) const uint GATE = 1;
 layout(constant_id = 4) const uint WEIGHT = 1;
 layout(constant_id = 5) const uint EPS_SCALED = 0;
+layout(constant_id = 6) const uint AHEAD = 1; // rows of the state that are loaded before they are needed
 
 #define PARAMS_BINDING 3
 #include "positions.glsl"
@@ -55,6 +56,20 @@ void stage_rotated(uint lane, uint row, uint head, uint position)
     }
 }
 
+// Adds the splits' sums into split 0, in eights, so that few barriers are needed.
+void add_splits(uint column, uint split)
+{
+    for (uint stride = 1; stride < SPLITS; stride *= 8) {
+        barrier();
+        if (split % (stride * 8) == 0) {
+            vec4 total = vec4(0.0);
+            for (uint s = split; s < min(split + stride * 8, SPLITS); s += stride)
+                total += partial[s * LANES + column];
+            partial[split * LANES + column] = total;
+        }
+    }
+}
+
 void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
@@ -62,6 +77,11 @@ void main()
     uint row = record.x, position = record.z;
     uint column = SPLITS == 1 ? lane : lane % LANES, split = SPLITS == 1 ? 0 : lane / LANES;
     uint vector = gl_WorkGroupID.x * LANES + column, vectors = push.value_stride / 4;
+
+    // The state is under way while queries and keys are rotated: it does not depend on them.
+    uint at = (record.y * push.heads + head) * KEY_SIZE * vectors + min(vector, vectors - 1);
+    vec4 ahead[AHEAD];
+    [[unroll]] for (uint i = 0; i < AHEAD; i++) ahead[i] = state[at + min(split + i * SPLITS, KEY_SIZE - 1) * vectors];
 
     stage_rotated(lane, row, head, position);
     barrier();
@@ -74,18 +94,21 @@ void main()
         [[unroll]] for (uint i = 0; i < 4; i++)
             if (first + i < push.value_size) v[i] = x[v_at + first + i];
         float decay = params[push.decays + head];
-        uint at = (record.y * push.heads + head) * KEY_SIZE * vectors + vector;
-        for (uint k = split; k < KEY_SIZE; k += SPLITS) {
-            vec4 s = decay * state[at + k * vectors] + key[k] * v;
-            o += query[k] * s;
-            state[at + k * vectors] = s;
+        for (uint base = split; base < KEY_SIZE; base += AHEAD * SPLITS) {
+            [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+                uint k = base + i * SPLITS;
+                if (k >= KEY_SIZE) break;
+                vec4 s = decay * ahead[i] + key[k] * v;
+                ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
+                o += query[k] * s;
+                state[at + k * vectors] = s;
+            }
         }
     }
     if (SPLITS > 1) {
         partial[lane] = o;
-        barrier();
-        if (split == 0)
-            for (uint s = 1; s < SPLITS; s++) o += partial[s * LANES + column];
+        add_splits(column, split);
+        o = partial[column];
     }
     if (split == 0) squares[column] = dot(o, o);
     barrier();

@@ -31,6 +31,23 @@ uint scale_word(uint format, uint row)
 layout(std430, set = 0, binding = WEIGHTS_BINDING) readonly buffer Weights { uvec4 weights[]; };
 layout(std430, set = 0, binding = WEIGHTS_BINDING) readonly buffer WeightWords { uint weight_words[]; };
 
+// Units of a row in a block, and vectors of four weights in a unit.
+uint row_units(uint format)
+{
+    return format == FORMAT_F32 ? 8 : format == FORMAT_Q8 ? 2 : format == FORMAT_Q4 ? 1 : 4;
+}
+
+uvec4 load_unit(uint block, uint row, uint unit)
+{
+    return weights[block + unit * PANEL_ROWS + row];
+}
+
+float block_scale(uint format, uint block, uint row)
+{
+    vec2 pair = unpackHalf2x16(weight_words[block * 4 + scale_word(format, row)]);
+    return (row & 1u) == 0 ? pair.x : pair.y;
+}
+
 vec4 signed_bytes(uint word)
 {
     return vec4(bitfieldExtract(int(word), 0, 8), bitfieldExtract(int(word), 8, 8), bitfieldExtract(int(word), 16, 8),
@@ -42,39 +59,14 @@ vec4 low_nibbles(uint word)
     return vec4(word & 15u, word >> 4 & 15u, word >> 8 & 15u, word >> 12 & 15u) - 8.0;
 }
 
-float block_scale(uint format, uint block, uint row)
+// Vector i of a unit, in weights; Q8 and Q4 without their scale.
+vec4 decode_unit(uint format, uvec4 unit, uint i)
 {
-    vec2 pair = unpackHalf2x16(weight_words[block * 4 + scale_word(format, row)]);
-    return (row & 1u) == 0 ? pair.x : pair.y;
-}
-
-// Half of the 32 weights of a row of the block that starts at unit `block`; Q8 and Q4 without their scale.
-void load_half_block(uint format, uint block, uint row, uint upper, out vec4 w[4])
-{
-    if (format == FORMAT_F32) {
-        [[unroll]] for (uint i = 0; i < 4; i++) w[i] = uintBitsToFloat(weights[block + (upper * 4 + i) * 64 + row]);
-    } else if (format == FORMAT_F16) {
-        [[unroll]] for (uint i = 0; i < 2; i++) {
-            uvec4 u = weights[block + (upper * 2 + i) * 64 + row];
-            w[2 * i] = vec4(unpackHalf2x16(u.x), unpackHalf2x16(u.y));
-            w[2 * i + 1] = vec4(unpackHalf2x16(u.z), unpackHalf2x16(u.w));
-        }
-    } else if (format == FORMAT_BF16) {
-        [[unroll]] for (uint i = 0; i < 2; i++) {
-            uvec4 u = weights[block + (upper * 2 + i) * 64 + row];
-            w[2 * i] = uintBitsToFloat(uvec4(u.x << 16, u.x & 0xffff0000u, u.y << 16, u.y & 0xffff0000u));
-            w[2 * i + 1] = uintBitsToFloat(uvec4(u.z << 16, u.z & 0xffff0000u, u.w << 16, u.w & 0xffff0000u));
-        }
-    } else if (format == FORMAT_Q8) {
-        uvec4 u = weights[block + upper * 64 + row];
-        [[unroll]] for (uint i = 0; i < 4; i++) w[i] = signed_bytes(u[i]);
-    } else {
-        uvec4 u = weights[block + row];
-        [[unroll]] for (uint i = 0; i < 2; i++) {
-            uint word = upper == 0 ? u[i] : u[i + 2];
-            w[2 * i] = low_nibbles(word);
-            w[2 * i + 1] = low_nibbles(word >> 16);
-        }
-    }
+    if (format == FORMAT_F32) return uintBitsToFloat(unit);
+    if (format == FORMAT_Q8) return signed_bytes(unit[i]);
+    if (format == FORMAT_Q4) return low_nibbles((i & 1u) == 0 ? unit[i >> 1] : unit[i >> 1] >> 16);
+    uvec2 pair = i == 0 ? unit.xy : unit.zw;
+    if (format == FORMAT_F16) return vec4(unpackHalf2x16(pair.x), unpackHalf2x16(pair.y));
+    return uintBitsToFloat(uvec4(pair.x << 16, pair.x & 0xffff0000u, pair.y << 16, pair.y & 0xffff0000u));
 }
 #endif

@@ -39,18 +39,18 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
     return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
 }
 
-/* How a workgroup is shaped: rows of a panel, ways in which each row's inputs are split, panels. Depends on the matrix and the
+/* How a workgroup is shaped: rows of a panel, ways in which each row's inputs are split, panels, and blocks
+ * under way at once. Depends on the matrix and the
  * device only, so that results do not depend on the number of columns. */
-typedef struct linear_shape { uint32_t group_rows, splits, panels; } linear_shape;
+typedef struct linear_shape { uint32_t group_rows, splits, panels, ahead; } linear_shape;
 
 static linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix)
 {
     /* A software driver runs invocations one after another: long loops and no barriers. */
     uint32_t pair = matrix->alternating ? 2 : 1;
-    if (device->caps.is_cpu) return (linear_shape){32, 1, 8};
-    uint32_t most = rn_min_u32(device->caps.max_invocations, 256);
-    linear_shape shape = {16, most / 16, pair};
-    if (matrix->rows >= 8192) shape = (linear_shape){32, most / 32, pair};
+    if (device->caps.is_cpu) return (linear_shape){32, 1, 8, 1};
+    uint32_t most = rn_min_u32(device->caps.max_invocations, 512);
+    linear_shape shape = {16, most / 16, pair, 2};
     while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;
 }
@@ -64,7 +64,8 @@ static uint32_t choose_columns(const rn_linear *linear)
 bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads)
 {
     uint32_t staged = (rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4) * 4;
-    return heads <= 128 && staged + 2 * 256 * 4 + 128 * 4 + 72 * 4 <= device->caps.shared_memory;
+    uint32_t partial = 2 * 512 * 4, norms = (128 + 72) * 4;
+    return heads <= 128 && staged + partial + norms <= device->caps.shared_memory;
 }
 
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
@@ -81,7 +82,7 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
     }
     uint32_t constants[] = {
         shape.group_rows * shape.splits, matrix->format,   shape.group_rows,     columns, linear->prologue,
-        linear->epilogue,                linear->activation, linear->has_bias, staged ? blocks * RN_BLOCK_INPUTS : 1, shape.panels,
+        linear->epilogue,                linear->activation, linear->has_bias, staged ? blocks * RN_BLOCK_INPUTS : 1, shape.panels, shape.ahead,
     };
     const rn_kernel *kernel;
     retnet_result result =

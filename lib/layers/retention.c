@@ -35,7 +35,7 @@ static uint32_t step_lanes(const rn_device *device, uint32_t value_size)
 {
     uint32_t vectors = rn_retention_value_stride(value_size) / 4;
     if (device->caps.is_cpu) return rn_min_u32(64, vectors);
-    return rn_min_u32(8, vectors);
+    return rn_min_u32(4, vectors);
 }
 
 static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t key_size)
@@ -71,7 +71,8 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
                             retention->key_size,
                             step->has_gate && !step->raw,
                             step->has_weight && !step->raw,
-                            step->eps_scaled};
+                            step->eps_scaled,
+                            device->caps.is_cpu ? 1 : 4};
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants));
     if (!kernel) return;
     step_push push = {

@@ -290,6 +290,7 @@ static void read_capabilities(rn_device *device, const retnet_context_desc *desc
     if (caps->storage_alignment < p->limits.minUniformBufferOffsetAlignment)
         caps->storage_alignment = p->limits.minUniformBufferOffsetAlignment;
     if (desc->pretend & RETNET_PRETEND_NO_SUBGROUP) caps->subgroup_arithmetic = false;
+    if (desc->pretend & RETNET_PRETEND_GPU) caps->is_cpu = false;
     if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
 }

@@ -19,7 +19,7 @@ typedef struct golden_set {
     double *logits;      /* [rows, tokens, vocabulary] */
 } golden_set;
 
-/* ---- Reading in one of three ways -------------------------------------------------------------------------------- */
+/* ---- Ways of reading --------------------------------------------------------------------------------------------- */
 
 /* Reads tokens [first, first + count) of all rows at once. */
 static void read_part(const golden_set *set, retnet_session *session, size_t first, size_t count, float *logits)
@@ -52,6 +52,15 @@ static void read_pieces(const golden_set *set, retnet_session *session, float *l
 static void read_singly(const golden_set *set, retnet_session *session, float *logits)
 {
     for (size_t i = 0; i < set->tokens; i++) read_part(set, session, i, 1, logits);
+}
+
+/* One slot a call: with nobody beside it, a token takes a path of its own. */
+static void read_alone(const golden_set *set, retnet_session *session, float *logits)
+{
+    for (uint32_t b = 0; b < set->rows; b++) {
+        size_t at = b * set->tokens;
+        session_test_read_singly(session, b, set->ids + at, set->tokens, logits + at * set->info.vocabulary_size);
+    }
 }
 
 /* ---- States ------------------------------------------------------------------------------------------------------ */
@@ -111,13 +120,13 @@ static void check_states(const golden_set *set, retnet_session *session, const c
 
 typedef void (*read_fn)(const golden_set *set, retnet_session *session, float *logits);
 
-/* All three ways against the recorded logits; with `limit` 0 those of session_test_check_logits. */
+/* All ways against the recorded logits; with `limit` 0 those of session_test_check_logits. */
 static void check_set(const golden_set *set, bool states, double limit)
 {
     static const struct {
         const char *name;
         read_fn read;
-    } ways[] = {{"whole", read_whole}, {"pieces", read_pieces}, {"singly", read_singly}};
+    } ways[] = {{"whole", read_whole}, {"pieces", read_pieces}, {"singly", read_singly}, {"alone", read_alone}};
     size_t row = set->tokens * set->info.vocabulary_size;
     float *logits = session_test_alloc(set->rows * row, sizeof *logits);
     for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {

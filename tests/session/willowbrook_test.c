@@ -10,7 +10,7 @@
 #define BUNDLED "samples/chat/model"
 #define SEPARATOR "\n\x1e\n"
 
-enum { TEXT_START = 1, TEXT_END = 7, USER = 5, SOME_DOCUMENTS = 6 };
+enum { TEXT_START = 1, TEXT_END = 7, USER = 5, SOME_DOCUMENTS = 4 };
 
 /* ---- Logits ------------------------------------------------------------------------------------------------------ */
 
