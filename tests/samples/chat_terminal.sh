@@ -39,7 +39,7 @@ wait_for() {
         tries=$((tries + 1))
     done
     fail "\"$1\" did not come; the screen ends: $(tail -c 500 "$screen" | cat -v)"
-    kill $terminal
+    kill $terminal 2>/dev/null
     finish
 }
 
