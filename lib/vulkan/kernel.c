@@ -109,7 +109,7 @@ retnet_result rn_kernel_get(rn_device *device, const rn_shader *shader, const ui
     rn_mutex_lock(&device->kernel_lock);
     rn_kernel_entry *entry = device->kernels;
     while (entry && (entry->kernel.shader != shader ||
-                     memcmp(entry->constants, constants, count * sizeof *constants) != 0))
+                     (count && memcmp(entry->constants, constants, count * sizeof *constants) != 0)))
         entry = entry->next;
     if (!entry) {
         result = create_entry(device, shader, constants, count, &entry);
