@@ -2,8 +2,8 @@
 # A conversation on a terminal: Ctrl-C stops the answer and clears the line, colour and its absence, history.
 . "$(dirname "$0")/common.sh"
 
-if ! command -v script >/dev/null; then
-    echo "skipped: no script(1) to make a terminal" >&2
+if ! script -qec true /dev/null </dev/null >/dev/null 2>&1; then
+    echo "skipped: script(1) cannot make a terminal here" >&2
     exit 77
 fi
 
