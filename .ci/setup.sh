@@ -51,20 +51,12 @@ retnet_missing_apt() {
     done
 }
 
-# Runs a command as root, on stderr and without our stdin.
-retnet_as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@" </dev/null >&2
-    elif command -v sudo >/dev/null; then
-        sudo "$@" </dev/null >&2
-    else
-        retnet_say "not root, and there is no sudo; as root, run: $*"
-        return 1
-    fi
-}
-
+# apt-get as root, unattended, on stderr and without our stdin.
 retnet_apt() {
-    retnet_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
+    local as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    as_root+=(env DEBIAN_FRONTEND=noninteractive)
+    "${as_root[@]}" apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
 }
 
 retnet_setup_apt() {
@@ -74,6 +66,10 @@ retnet_setup_apt() {
     # shellcheck disable=SC2086 # words are wanted
     missing=$(retnet_missing_apt $packages)
     [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        retnet_say "not root, and there is no sudo; as root, run: apt-get install $missing"
+        return 1
+    fi
     retnet_say "installing through apt: $missing"
     # shellcheck disable=SC2086
     retnet_apt update && retnet_apt install -y --no-install-recommends $missing
