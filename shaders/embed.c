@@ -11,6 +11,7 @@
 
 enum {
     OP_NAME_MAX_IDS = 65536,
+    OP_CAPABILITY = 17, CAPABILITY_COOPERATIVE_MATRIX = 6022,
     OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_VECTOR = 23, OP_TYPE_STRUCT = 30, OP_TYPE_POINTER = 32,
     OP_VARIABLE = 59, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
     DECORATION_SPEC_ID = 1, DECORATION_BLOCK = 2, DECORATION_NON_WRITABLE = 24, DECORATION_NON_READABLE = 25,
@@ -25,7 +26,7 @@ typedef struct id_info {
 } id_info;
 
 typedef struct manifest {
-    uint32_t bindings, uniform, read, written, push_bytes, constants;
+    uint32_t bindings, uniform, read, written, push_bytes, matrix, constants;
 } manifest;
 
 static void fail(const char *file, const char *why)
@@ -109,6 +110,7 @@ static manifest describe(const char *path, const uint32_t *words, uint32_t count
         const uint32_t *w = &words[i];
         uint32_t op = w[0] & 0xffff, length = w[0] >> 16;
         if (length == 0 || i + length > count) fail(path, "malformed");
+        if (op == OP_CAPABILITY && w[1] == CAPABILITY_COOPERATIVE_MATRIX) out.matrix = 1;
         if (op == OP_DECORATE) read_decoration(ids, w, &out);
         if (op == OP_MEMBER_DECORATE) read_member_decoration(path, ids, w);
         if (op == OP_TYPE_INT || op == OP_TYPE_FLOAT) ids[w[1]].bytes = w[2] / 8;
@@ -173,8 +175,8 @@ int main(int argc, char **argv)
             fprintf(source, "%s_words, ", argv[i]);
         else
             fprintf(source, "0, ");
-        fprintf(source, "%uu, %uu, 0x%xu, 0x%xu, 0x%xu, %uu, %uu},\n", counts[i], m->bindings, m->uniform, m->read,
-                m->written, m->push_bytes, m->constants);
+        fprintf(source, "%uu, %uu, 0x%xu, 0x%xu, 0x%xu, %uu, %uu, %uu},\n", counts[i], m->bindings, m->uniform, m->read,
+                m->written, m->push_bytes, m->matrix, m->constants);
     }
     fprintf(source, "};\n");
     free(entries);

@@ -1,4 +1,5 @@
 #include "vulkan/device.h"
+#include "vulkan/features.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -295,7 +296,7 @@ static void read_capabilities(rn_device *device, const retnet_context_desc *desc
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
 }
 
-static retnet_result create_device(rn_device *device)
+static retnet_result create_device(rn_device *device, const rn_features *features)
 {
     float priority = 0.5f;
     VkDeviceQueueCreateInfo queue = {
@@ -306,8 +307,11 @@ static retnet_result create_device(rn_device *device)
     };
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = features->next,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
+        .enabledExtensionCount = features->extension_count,
+        .ppEnabledExtensionNames = features->extensions,
     };
     VkResult result = device->fn.CreateDevice(device->physical, &info, NULL, &device->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreateDevice");
@@ -332,7 +336,9 @@ static retnet_result open_under_lock(rn_device *device, const retnet_context_des
     result = choose_queue_family(device, &timestamp_bits);
     if (result != RETNET_OK) return result;
     if (timestamp_bits == 0) device->caps.timestamp_period = 0;
-    return create_device(device);
+    rn_features features;
+    rn_features_find(device, desc, &features);
+    return create_device(device, &features);
 }
 
 retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, rn_device *device)

@@ -25,6 +25,13 @@ typedef struct rn_instance_table {
 #undef RN_DECLARE
 } rn_instance_table;
 
+/* f16 matrices of m x k by k x n, summed in fp32 by the invocations of one subgroup. */
+typedef struct rn_matrix_unit {
+    uint32_t m, n, k;        /* 0: there is none */
+    uint32_t subgroup;       /* invocations */
+    bool must_ask_subgroup;  /* subgroups come in other sizes too, if not asked for this one */
+} rn_matrix_unit;
+
 /* What kernels may rely on: what the device has, less what the context was told to pretend away. */
 typedef struct rn_capabilities {
     bool is_cpu;
@@ -38,6 +45,7 @@ typedef struct rn_capabilities {
     uint64_t max_allocation;
     uint64_t storage_alignment; /* of a binding's offset */
     float timestamp_period;     /* nanoseconds a tick; 0: no timestamps */
+    rn_matrix_unit matrix;
 } rn_capabilities;
 
 typedef struct rn_profile_slot {

@@ -15,6 +15,7 @@ typedef struct rn_shader {
     uint32_t read_bindings;      /* bit i: binding i is read */
     uint32_t written_bindings;   /* bit i: binding i is written */
     uint32_t push_bytes;         /* size of the push constants */
+    uint32_t matrix;             /* 1: uses cooperative matrices */
     uint32_t constant_count;     /* specialisation constants are numbered from 0 to this, exclusive */
 } rn_shader;
 
