@@ -223,15 +223,20 @@ void main()
     uint tile_token = gl_WorkGroupID.x * TILE_TOKENS + sub_token;
     uint tile_row = gl_WorkGroupID.y * (GLU ? TILE_ROWS / 2 : TILE_ROWS) + first_piece * MATRIX_N;
     // Of the whole workgroup: matrices must not be touched in divergent control flow.
-    bool inside = (gl_WorkGroupID.x + 1) * TILE_TOKENS <= push.columns &&
+    // The units want rows of Y aligned to 16 bytes.
+    bool inside = push.y_stride % 4 == 0 && (gl_WorkGroupID.x + 1) * TILE_TOKENS <= push.columns &&
                   (gl_WorkGroupID.y + 1) * (GLU ? TILE_ROWS / 2 : TILE_ROWS) <= push.rows;
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {
             coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> piece = sum[m * PIECES_N + n];
             if (ACTIVATION != ACTIVATION_NONE)
                 for (int i = 0; i < piece.length(); i++) piece[i] = activate(ACTIVATION, piece[i]);
-            if (GLU)
-                for (int i = 0; i < piece.length(); i++) piece[i] *= sum[m * PIECES_N + n + OUT_N][i];
+            if (GLU) {
+                // A copy: one driver computes nothing where a component of an array of matrices is named.
+                coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> factor =
+                    sum[m * PIECES_N + n + OUT_N];
+                for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
+            }
             uint token = tile_token + m * MATRIX_M, row = tile_row + n * MATRIX_N;
             if (HALVES == 0 && inside) {
                 uint at = token * push.y_stride + push.row_base + row;

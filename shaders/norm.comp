@@ -13,6 +13,7 @@ layout(constant_id = 3) const uint BIAS = 0;
 layout(constant_id = 4) const uint GATE = 0;
 layout(constant_id = 5) const uint EPS_SCALED = 0;
 layout(constant_id = 6) const uint MODE = 0;
+layout(constant_id = 7) const uint HALVES = 0; // y is f16, zero from the last segment up to a multiple of 32; not with DEFER
 
 const uint MODE_NORMALISE = 0;
 const uint MODE_DEFER = 1; // y = x * w, and r goes to y[scale_offset] (linear.comp, PROLOGUE_ROW_SCALE)
@@ -25,13 +26,14 @@ const uint MODE_APPLY = 2; // y = x * r with r from the sums that retention_step
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) buffer Output { float y[]; };
+layout(std430, set = 0, binding = 1) buffer OutputHalves { uint y_pairs[]; };
 layout(std430, set = 0, binding = 3) readonly buffer GateInput { float gate[]; };
 layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // EPS_SCALED: chunks {row, length, position, -}
 
 layout(push_constant) uniform Push {
     uint size;         // of a segment
     uint x_stride;     // floats, of a row
-    uint y_stride;
+    uint y_stride;     // floats, or halves
     uint gate_stride;
     uint gate_offset;
     uint weight;       // in params, [size]
@@ -64,6 +66,29 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
     return inversesqrt(norm_sum(lane) / float(push.size) + eps);
 }
 
+float normalised(uint row, uint segment, uint i, float mean, float factor)
+{
+    float value = x[row * push.x_stride + segment * push.size + i] - mean;
+    if (MODE != MODE_DEFER) value *= factor;
+    if (WEIGHT != 0) value *= params[push.weight + i];
+    if (BIAS != 0) value += params[push.bias + i];
+    if (GATE != 0) value *= silu(gate[row * push.gate_stride + push.gate_offset + segment * push.size + i]);
+    return value;
+}
+
+// Segments begin at even places, unless there is only one.
+void store_halves(uint lane, uint row, uint segment, float mean, float factor)
+{
+    uint to = (row * push.y_stride + segment * push.size) / 2, width = gl_NumWorkGroups.x * push.size;
+    uint end = segment + 1 == gl_NumWorkGroups.x ? push.size + (-width & 31u) : push.size;
+    for (uint i = lane * 2; i < end; i += LOCAL_SIZE * 2) {
+        vec2 pair = vec2(0.0);
+        if (i < push.size) pair.x = normalised(row, segment, i, mean, factor);
+        if (i + 1 < push.size) pair.y = normalised(row, segment, i + 1, mean, factor);
+        y_pairs[to + i / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+    }
+}
+
 void main()
 {
     uint lane = gl_LocalInvocationID.x, segment = gl_WorkGroupID.x, row = push.first_row + gl_WorkGroupID.y;
@@ -88,13 +113,10 @@ void main()
         factor = normalising_factor(lane, row, segment, at, mean);
     }
 
-    for (uint i = lane; i < push.size; i += LOCAL_SIZE) {
-        float value = x[at + i] - mean;
-        if (MODE != MODE_DEFER) value *= factor;
-        if (WEIGHT != 0) value *= params[push.weight + i];
-        if (BIAS != 0) value += params[push.bias + i];
-        if (GATE != 0) value *= silu(gate[row * push.gate_stride + push.gate_offset + segment * push.size + i]);
-        y[to + i] = value;
+    if (HALVES != 0) {
+        store_halves(lane, row, segment, mean, factor);
+        return;
     }
+    for (uint i = lane; i < push.size; i += LOCAL_SIZE) y[to + i] = normalised(row, segment, i, mean, factor);
     if (MODE == MODE_DEFER && lane == 0) y[row * push.y_stride + push.scale_offset] = factor;
 }

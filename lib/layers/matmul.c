@@ -32,7 +32,7 @@ static const matmul_tile tiles[] = {
     {128, 128, 64, 64},
     {64, 128, 32, 64},
     {32, 128, 32, 32},
-    {16, 128, 16, 16},
+    {16, 128, 16, 32},
 };
 
 /* The largest tile of which there are enough to keep a large GPU busy. The order in which products are added does not

@@ -1,4 +1,5 @@
 #include "layers/embedding.h"
+#include "layers/matmul.h"
 #include "session/session.h"
 
 /* One pass through the model, in the order of the paper:
@@ -25,10 +26,42 @@ typedef struct forward {
     const rn_pass *pass;
     uint32_t rows;
     bool single; /* one row: norms may be fused */
+    bool matrix; /* enough rows for matrix units: what norms and activations leave for a projection is f16 */
 } forward;
 
-/* linear(norm(x)), fused where that is possible. */
-static void normed_linear(const forward *f, rn_region from, const rn_model_norm *norm, rn_linear linear)
+static forward forward_begin(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
+{
+    return (forward){session, recorder, pass, pass->rows, pass->rows == 1,
+                     rn_matmul_suits(session->device, pass->rows)};
+}
+
+/* A region's rows seen as halves: as many bytes, so twice as many. */
+static uint32_t halves_stride(rn_region region) { return 2 * region.stride; }
+
+/* A projection on matrix units, if its input is f16. Then its output may be. */
+static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
+{
+    if (!halves_in) {
+        rn_linear_record(f->recorder, linear);
+        return;
+    }
+    rn_matmul matmul = {
+        .matrix = linear->matrix,
+        .input = linear->input,
+        .output = linear->output,
+        .columns = linear->columns,
+        .x_stride = linear->x_stride,
+        .y_stride = linear->y_stride,
+        .epilogue = linear->epilogue,
+        .activation = linear->activation,
+        .halves = halves_out,
+    };
+    rn_matmul_record(f->recorder, &matmul);
+}
+
+/* linear(norm(x)), fused where that is possible. `halves_out` asks for f16 where matrix units are used. */
+static void normed_linear(const forward *f, rn_region from, const rn_model_norm *norm, rn_linear linear,
+                          bool halves_out)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
@@ -46,8 +79,9 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
         rn_linear_record(f->recorder, &linear);
         return;
     }
+    bool halves = f->matrix && !linear.has_bias, defer = rms && !halves;
     rn_norm n = {
-        .mode = rms ? RN_NORM_DEFER : RN_NORM_NORMALISE,
+        .mode = defer ? RN_NORM_DEFER : RN_NORM_NORMALISE,
         .layer_norm = config->norm == RN_NORM_LAYER,
         .input = rn_region_binding(session, from),
         .output = rn_region_binding(session, l->normed),
@@ -56,7 +90,8 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
         .segments = 1,
         .size = inputs,
         .x_stride = from.stride,
-        .y_stride = l->normed.stride,
+        .y_stride = halves ? halves_stride(l->normed) : l->normed.stride,
+        .halves = halves,
         .has_weight = norm->has_weight,
         .weight = norm->weight,
         .has_bias = norm->has_bias,
@@ -66,10 +101,10 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     };
     rn_norm_record(f->recorder, &n);
     linear.input = n.output;
-    linear.x_stride = l->normed.stride;
-    linear.prologue = rms ? RN_PROLOGUE_ROW_SCALE : RN_PROLOGUE_NONE;
+    linear.x_stride = n.y_stride;
+    linear.prologue = defer ? RN_PROLOGUE_ROW_SCALE : RN_PROLOGUE_NONE;
     linear.scale_offset = l->normed_scale;
-    rn_linear_record(f->recorder, &linear);
+    project(f, &linear, halves, halves_out);
 }
 
 static rn_retention layer_retention(const forward *f, uint32_t layer)
@@ -96,25 +131,33 @@ static rn_retention layer_retention(const forward *f, uint32_t layer)
     };
 }
 
-/* Group norm and gate over rows [first_row, first_row + rows) of raw retention, in place. */
+/* Whether retention goes to the output projection as f16, in the region `normed`; else it is normalised in place. */
+static bool retains_halves(const forward *f, const rn_model_layer *layer)
+{
+    return f->matrix && !layer->o.has_bias && f->session->model->config.value_size % 2 == 0;
+}
+
+/* Group norm and gate over rows [first_row, first_row + rows) of raw retention. */
 static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t first_row, uint32_t rows,
                        rn_binding row_records, uint32_t record_count)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
+    bool halves = retains_halves(f, layer);
     rn_norm n = {
         .mode = RN_NORM_NORMALISE,
         .layer_norm = config->norm == RN_NORM_LAYER,
         .input = rn_region_binding(session, l->retained),
-        .output = rn_region_binding(session, l->retained),
+        .output = rn_region_binding(session, halves ? l->normed : l->retained),
         .params = rn_model_params(session->model),
         .first_row = first_row,
         .rows = rows,
         .segments = config->heads,
         .size = config->value_size,
         .x_stride = l->retained.stride,
-        .y_stride = l->retained.stride,
+        .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
+        .halves = halves,
         .has_weight = layer->group_norm.has_weight,
         .weight = layer->group_norm.weight,
         .eps = config->norm_eps,
@@ -156,16 +199,18 @@ static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn
         return false;
     }
     if (f->single && rn_linear_can_fuse(session->device, values, config->heads)) return true;
+    bool halves = retains_halves(f, layer);
     rn_norm apply = {
         .mode = RN_NORM_APPLY,
         .input = retention->output,
-        .output = retention->output,
+        .output = halves ? rn_region_binding(session, l->normed) : retention->output,
         .params = retention->params,
         .rows = f->pass->steps,
         .segments = config->heads,
         .size = config->value_size,
         .x_stride = l->retained.stride,
-        .y_stride = l->retained.stride,
+        .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
+        .halves = halves,
         .scale_offset = l->retained_sums,
         .tiles = rn_retention_step_tiles(session->device, config->value_size),
     };
@@ -203,17 +248,18 @@ static void retention_layer(const forward *f, uint32_t index)
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    normed_linear(f, l->x, &layer->retention_norm, qkvg);
+    normed_linear(f, l->x, &layer->retention_norm, qkvg, false);
     rn_retention retention = layer_retention(f, index);
     bool defers_norm = f->pass->steps && retain_steps(f, layer, &retention);
     if (f->pass->chunks) retain_chunks(f, layer, &retention);
+    bool halves = retains_halves(f, layer);
     rn_linear o = {
         .matrix = &layer->o.matrix,
-        .input = rn_region_binding(session, l->retained),
+        .input = rn_region_binding(session, halves ? l->normed : l->retained),
         .output = rn_region_binding(session, l->x),
         .params = rn_model_params(session->model),
         .columns = f->rows,
-        .x_stride = l->retained.stride,
+        .x_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .y_stride = l->x.stride,
         .prologue = defers_norm ? RN_PROLOGUE_GROUP_NORM : RN_PROLOGUE_NONE,
         .scale_offset = l->retained_sums,
@@ -224,7 +270,7 @@ static void retention_layer(const forward *f, uint32_t index)
         .has_bias = layer->o.has_bias,
         .bias = layer->o.bias,
     };
-    rn_linear_record(f->recorder, &o);
+    project(f, &o, halves, false);
 }
 
 static void feed_forward_layer(const forward *f, uint32_t index)
@@ -233,32 +279,33 @@ static void feed_forward_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
+    bool halves = f->matrix && !config->ffn_norm && !layer->up.has_bias && !layer->down.has_bias;
     rn_linear up = {
         .matrix = &layer->up.matrix,
         .output = rn_region_binding(session, l->hidden),
-        .y_stride = l->hidden.stride,
+        .y_stride = halves ? halves_stride(l->hidden) : l->hidden.stride,
         .epilogue = config->ffn_gated ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .activation = 1 + (uint32_t)config->activation,
         .has_bias = layer->up.has_bias,
         .bias = layer->up.bias,
     };
-    normed_linear(f, l->x, &layer->ffn_norm, up);
+    normed_linear(f, l->x, &layer->ffn_norm, up, halves);
     rn_linear down = {
         .matrix = &layer->down.matrix,
         .input = rn_region_binding(session, l->hidden),
         .output = rn_region_binding(session, l->x),
         .params = rn_model_params(session->model),
         .columns = f->rows,
-        .x_stride = l->hidden.stride,
+        .x_stride = up.y_stride,
         .y_stride = l->x.stride,
         .epilogue = RN_EPILOGUE_ADD,
         .has_bias = layer->down.has_bias,
         .bias = layer->down.bias,
     };
     if (config->ffn_norm)
-        normed_linear(f, l->hidden, &layer->ffn_inner_norm, down);
+        normed_linear(f, l->hidden, &layer->ffn_inner_norm, down, false);
     else
-        rn_linear_record(f->recorder, &down);
+        project(f, &down, halves, false);
 }
 
 static void embed(const forward *f)
@@ -292,7 +339,7 @@ static void embed(const forward *f)
 
 void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass)
 {
-    forward f = {session, recorder, pass, pass->rows, pass->rows == 1};
+    forward f = forward_begin(session, recorder, pass);
     embed(&f);
     for (uint32_t i = 0; i < session->model->config.layers; i++) {
         retention_layer(&f, i);
@@ -306,11 +353,11 @@ void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region f
     const retnet_model *model = session->model;
     uint32_t vocabulary = model->config.vocabulary;
     rn_pass pass = {.rows = rows};
-    forward f = {session, recorder, &pass, rows, rows == 1};
+    forward f = forward_begin(session, recorder, &pass);
     rn_linear head = {
         .matrix = &model->head,
         .output = {&session->logits, 0, session->logits.size},
         .y_stride = vocabulary,
     };
-    normed_linear(&f, from, &model->output_norm, head);
+    normed_linear(&f, from, &model->output_norm, head, false);
 }

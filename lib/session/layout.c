@@ -29,6 +29,7 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     uint32_t projected = l->gate_offset + (c->output_gate ? values : 0);
     uint32_t sums = c->heads * rn_retention_step_tiles(model->device, c->value_size);
     uint32_t widest = c->ffn_norm ? rn_max_u32(c->hidden, c->ffn) : c->hidden;
+    widest = rn_max_u32(widest, padded(values) / 2); /* it also takes normalised retention as halves */
     l->normed_scale = padded(widest);
     l->retained_sums = padded(values);
     uint64_t end = 0;
@@ -52,7 +53,12 @@ static void place_input(rn_session_layout *l)
     l->input_bytes = end;
 }
 
-static uint32_t default_rows(const retnet_model *model) { return model->device->caps.is_cpu ? 128 : 1024; }
+/* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them. */
+static uint32_t default_rows(const retnet_model *model)
+{
+    const rn_capabilities *caps = &model->device->caps;
+    return caps->is_cpu ? 128 : caps->matrix.m ? 2048 : 1024;
+}
 
 /* Chunks of one pass: as many as rows allow, while their states fit in one binding and a modest part of memory. */
 static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)

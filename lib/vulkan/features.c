@@ -17,6 +17,18 @@ static bool has_extension(const rn_device *device, const char *name)
     return found;
 }
 
+/* Validation layers from before the extension take kernels that use it for malformed. */
+static bool validation_knows_matrices(void)
+{
+    VkLayerProperties layers[64];
+    uint32_t count = RN_COUNT(layers);
+    VkResult result = vkEnumerateInstanceLayerProperties(&count, layers);
+    for (uint32_t i = 0; (result == VK_SUCCESS || result == VK_INCOMPLETE) && i < count; i++)
+        if (strcmp(layers[i].layerName, "VK_LAYER_KHRONOS_validation") == 0)
+            return layers[i].specVersion >= VK_MAKE_API_VERSION(0, 1, 3, 255);
+    return true;
+}
+
 /* The features as the device has them, chained; nothing else of them is switched on. */
 static bool read_features(const rn_device *device, rn_features *f)
 {
@@ -32,20 +44,21 @@ static bool read_features(const rn_device *device, rn_features *f)
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &f->matrix};
     device->fn.GetPhysicalDeviceFeatures2(device->physical, &all);
     f->matrix.cooperativeMatrixRobustBufferAccess = VK_FALSE;
-    f->memory_model.vulkanMemoryModelDeviceScope = VK_FALSE;
     f->memory_model.vulkanMemoryModelAvailabilityVisibilityChains = VK_FALSE;
     f->float16.shaderInt8 = VK_FALSE;
-    return f->matrix.cooperativeMatrix && f->memory_model.vulkanMemoryModel && f->float16.shaderFloat16 &&
+    return f->matrix.cooperativeMatrix && f->memory_model.vulkanMemoryModel &&
+           f->memory_model.vulkanMemoryModelDeviceScope && f->float16.shaderFloat16 &&
            f->subgroup_size.subgroupSizeControl && f->subgroup_size.computeFullSubgroups;
 }
 
 static bool usable(const VkCooperativeMatrixPropertiesKHR *p)
 {
+    if (!p->MSize || !p->NSize || !p->KSize) return false;
     bool types = p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
                  p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR;
-    /* Tiles of 32 x 32, in blocks of 32 inputs, staged eight halves at a time. */
-    bool fits = p->MSize <= 32 && 32 % p->MSize == 0 && p->NSize <= 32 && 32 % p->NSize == 0 && p->NSize % 4 == 0 &&
-                p->KSize <= 32 && 32 % p->KSize == 0 && p->KSize % 8 == 0;
+    /* A subgroup works on pairs of pieces, 16 x 32 at least, in blocks of 32 inputs, staged eight halves at a time. */
+    bool fits = 16 % p->MSize == 0 && 16 % p->NSize == 0 && p->NSize % 4 == 0 && 32 % p->KSize == 0 &&
+                p->KSize % 8 == 0;
     return types && fits && p->scope == VK_SCOPE_SUBGROUP_KHR && !p->saturatingAccumulation;
 }
 
@@ -98,6 +111,7 @@ void rn_features_find(rn_device *device, const retnet_context_desc *desc, rn_fea
     rn_capabilities *caps = &device->caps;
     caps->matrix = (rn_matrix_unit){0};
     if (desc->pretend & without || device->api_version < VK_API_VERSION_1_3) return;
+    if (desc->enable_validation && !validation_knows_matrices()) return;
     if (!has_extension(device, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) || !read_features(device, features)) return;
     rn_matrix_unit unit = {0};
     unit.subgroup = choose_subgroup(device, &unit.must_ask_subgroup);
