@@ -21,7 +21,7 @@ typedef struct projection {
 } projection;
 
 static const projection projections[] = {
-    {"1.3b qkvg", 12288, 2048, false}, {"1.3b o", 2048, 4096, false}, {"1.3b up", 2816, 2048, true},
+    {"1.3b qkvg", 12288, 2048, false}, {"1.3b o", 2048, 4096, false},     {"1.3b up", 2816, 2048, true},
     {"1.3b down", 2048, 2816, false},  {"1.3b head", 32000, 2048, false},
 };
 
@@ -42,8 +42,8 @@ typedef struct bench {
  * tens of milliseconds to raise its clocks. Negative on failure. */
 static double time_shape(bench *b, const projection *p, retnet_weight_format format, rn_linear_shape shape)
 {
-    rn_matrix matrix = {.buffer = &b->weights, .format = format, .rows = p->rows, .inputs = p->inputs,
-                        .alternating = p->glu};
+    rn_matrix matrix = {
+        .buffer = &b->weights, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
     matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
     uint64_t copies = b->weights.size / matrix.bytes;
     rn_recorder_begin(&b->recorder);
@@ -85,8 +85,8 @@ static void sweep(bench *b, const projection *p, retnet_weight_format format)
                 rn_linear_shape shape = {rows, local / rows, p->glu ? 2 : 1, ahead};
                 if (shape.splits * ahead > rn_matrix_blocks(&matrix)) continue;
                 double took = time_shape(b, p, format, shape);
-                printf("  %2u rows x %2u splits, %u ahead: %7.2f us %7.0f GB/s\n", rows, shape.splits, ahead, took * 1e6,
-                       bytes / took * 1e-9);
+                printf("  %2u rows x %2u splits, %u ahead: %7.2f us %7.0f GB/s\n", rows, shape.splits, ahead,
+                       took * 1e6, bytes / took * 1e-9);
                 fflush(stdout);
             }
 }
@@ -100,9 +100,8 @@ static void on_log(void *user, retnet_log_level level, const char *message)
 
 static retnet_result prepare(bench *b)
 {
-    retnet_result result =
-        rn_buffer_create(b->device, b->device->caps.is_cpu ? 1u << 28 : 1u << 30, RN_MEMORY_DEVICE, "weights",
-                         &b->weights);
+    retnet_result result = rn_buffer_create(b->device, b->device->caps.is_cpu ? 1u << 28 : 1u << 30, RN_MEMORY_DEVICE,
+                                            "weights", &b->weights);
     if (result == RETNET_OK) result = rn_buffer_create(b->device, 1 << 19, RN_MEMORY_DEVICE, "x", &b->activations);
     if (result == RETNET_OK) result = rn_buffer_create(b->device, 1 << 16, RN_MEMORY_DEVICE, "params", &b->params);
     if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->recorder);
@@ -121,7 +120,8 @@ int main(int argc, char **argv)
     if (retnet_context_create(&(retnet_context_desc){.log = on_log}, &context) != RETNET_OK) return 1;
     bench b = {.device = &context->device};
     retnet_result result = prepare(&b);
-    for (retnet_weight_format format = RETNET_WEIGHTS_F32; format <= RETNET_WEIGHTS_Q4 && result == RETNET_OK; format++) {
+    for (retnet_weight_format format = RETNET_WEIGHTS_F32; format <= RETNET_WEIGHTS_Q4 && result == RETNET_OK;
+         format++) {
         bool wanted = argc == 1 && format == RETNET_WEIGHTS_F16;
         for (int i = 1; i < argc; i++) wanted |= strcmp(argv[i], retnet_weight_format_name(format)) == 0;
         for (size_t i = 0; wanted && i < RN_COUNT(projections); i++) sweep(&b, &projections[i], format);
