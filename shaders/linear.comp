@@ -18,6 +18,7 @@ layout(constant_id = 7) const uint BIAS = 0;
 layout(constant_id = 8) const uint STAGED = 1; // floats of shared memory for the staged input
 layout(constant_id = 9) const uint PANELS = 1; // of an invocation; even with GLU
 layout(constant_id = 10) const uint AHEAD = 1; // blocks that are loaded before they are needed
+layout(constant_id = 11) const uint HEAD_SUMS = 1; // GROUP_NORM: sums are [heads][HEAD_SUMS / heads]
 
 const uint PROLOGUE_NONE = 0;       // x as it is
 const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)
@@ -49,14 +50,14 @@ layout(push_constant) uniform Push {
     uint norm_weight;  // in params
     uint bias;         // in params
     float eps;
-    uint heads, head_size, tiles; // GROUP_NORM: sums are [heads][tiles]
+    uint heads, head_size; // GROUP_NORM
 } push;
 
 const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
 
 shared vec4 staged[STAGED / 4 + 1];
 shared float partial[SPLITS > 1 ? PANELS * LOCAL_SIZE : 1];
-shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1];
+shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1], head_sum[HEAD_SUMS];
 
 const uint UNITS = FORMAT == FORMAT_F32 ? 8 : FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 1 : 4; // row_units
 const uint VECTORS = 8 / UNITS;
@@ -70,20 +71,25 @@ float stage_rms_norm(uint lane)
 {
     for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) {
         float sum = 0.0;
-        for (uint i = part; i < push.inputs; i += NORM_PARTS) sum += x[i] * x[i];
+        for (uint i = part; i < push.blocks * 8; i += NORM_PARTS) {
+            vec4 v = x4[i];
+            sum += dot(v, v);
+            staged[i] = i * 4 < push.inputs ? v * params4[push.norm_weight / 4 + i] : vec4(0.0);
+        }
         norm_part[part] = sum;
     }
-    for (uint i = lane; i < push.blocks * 8; i += LOCAL_SIZE)
-        staged[i] = i * 4 < push.inputs ? x4[i] * params4[push.norm_weight / 4 + i] : vec4(0.0);
     return inversesqrt(norm_sum(lane) / float(push.inputs) + push.eps);
 }
 
-// Whole vectors are stored: invocations that store to components of one vector have been seen to lose each other's.
+// Whole vectors are stored: invocations would overwrite each other's components of one vector on some devices.
 float stage_group_norm(uint lane)
 {
+    for (uint i = lane; i < HEAD_SUMS; i += LOCAL_SIZE) head_sum[i] = x[push.scale_offset + i];
+    barrier();
+    uint tiles = HEAD_SUMS / push.heads;
     for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
         float sum = 0.0;
-        for (uint i = 0; i < push.tiles; i++) sum += x[push.scale_offset + head * push.tiles + i];
+        for (uint i = 0; i < tiles; i++) sum += head_sum[head * tiles + i];
         head_scale[head] = inversesqrt(sum / float(push.head_size));
     }
     barrier();

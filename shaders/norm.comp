@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // norm.comp: RMS or layer norm of rows, or of equal segments of rows (group norm), a workgroup each.
 //
 //     y = (x - mean) * r * w + b        r = 1 / sqrt(mean((x - mean)^2) + eps * c)      mean = 0 for RMS
@@ -58,7 +59,11 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
 {
     for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) {
         float sum = 0.0;
-        for (uint i = part; i < push.size; i += NORM_PARTS) sum += (x[at + i] - mean) * (x[at + i] - mean);
+        for (uint i = part * 4; i < push.size; i += NORM_PARTS * 4) {
+            vec4 v;
+            [[unroll]] for (uint k = 0; k < 4; k++) v[k] = i + k < push.size ? x[at + i + k] - mean : 0.0;
+            sum += dot(v, v);
+        }
         norm_part[part] = sum;
     }
     float eps = push.eps;

@@ -5,20 +5,27 @@
 typedef struct linear_push {
     uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride, inputs, scale_offset, norm_weight, bias;
     float eps;
-    uint32_t heads, head_size, tiles;
+    uint32_t heads, head_size;
 } linear_push;
 
 static uint32_t block_bytes(retnet_weight_format format)
 {
     switch (format) {
-    case RETNET_WEIGHTS_F32: return 8192;
-    case RETNET_WEIGHTS_Q8: return 2176;
-    case RETNET_WEIGHTS_Q4: return 1152;
-    default: return 4096;
+    case RETNET_WEIGHTS_F32:
+        return 8192;
+    case RETNET_WEIGHTS_Q8:
+        return 2176;
+    case RETNET_WEIGHTS_Q4:
+        return 1152;
+    default:
+        return 4096;
     }
 }
 
-uint32_t rn_matrix_blocks(const rn_matrix *matrix) { return rn_divide_up(matrix->inputs, RN_BLOCK_INPUTS); }
+uint32_t rn_matrix_blocks(const rn_matrix *matrix)
+{
+    return rn_divide_up(matrix->inputs, RN_BLOCK_INPUTS);
+}
 
 uint32_t rn_matrix_panels(const rn_matrix *matrix)
 {
@@ -39,33 +46,33 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
     return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
 }
 
-/* How a workgroup is shaped: rows of a panel, ways in which each row's inputs are split, panels, and blocks
- * under way at once. Depends on the matrix and the
- * device only, so that results do not depend on the number of columns. */
-typedef struct linear_shape { uint32_t group_rows, splits, panels, ahead; } linear_shape;
-
-static linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix)
+/* The splits depend on the matrix and the device only, so that results do not depend on the number of columns. */
+static rn_linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix, uint32_t columns)
 {
     /* A software driver runs invocations one after another: long loops and no barriers. */
     uint32_t pair = matrix->alternating ? 2 : 1;
-    if (device->caps.is_cpu) return (linear_shape){32, 1, 8, 1};
-    uint32_t most = rn_min_u32(device->caps.max_invocations, 512);
-    linear_shape shape = {16, most / 16, pair, 2};
+    if (device->caps.is_cpu) return (rn_linear_shape){32, 1, columns == 1 ? 8 : 4, 1};
+    /* The fastest on an H200 (samples/bench/linear_sweep.c). */
+    rn_linear_shape shape = {16, 32, pair, 1};
+    if (matrix->alternating) shape.group_rows = 8;
+    if (matrix->rows >= 8192) shape = (rn_linear_shape){32, 8, pair, 1};
+    while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
     while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;
 }
 
-static uint32_t choose_columns(const rn_linear *linear)
+/* Columns of an invocation. A software driver compiles what this unrolls while the user waits. */
+static uint32_t choose_columns(const rn_device *device, uint32_t columns)
 {
-    if (linear->columns == 1) return 1;
-    return linear->columns <= 2 ? 2 : linear->columns <= 4 ? 4 : 8;
+    if (columns == 1) return 1;
+    return columns <= 2 ? 2 : columns <= 4 || device->caps.is_cpu ? 4 : 8;
 }
 
-bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads)
+bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads, uint32_t tiles)
 {
-    uint32_t staged = (rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4) * 4;
-    uint32_t partial = 2 * 512 * 4, norms = (128 + 72) * 4;
-    return heads <= 128 && staged + partial + norms <= device->caps.shared_memory;
+    uint32_t staged = rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4;
+    uint32_t others = 2 * 512 + 128 + 272 + heads * tiles; /* partial sums, head factors, norm parts, head sums */
+    return heads <= 128 && (staged + others) * 4 <= device->caps.shared_memory;
 }
 
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
@@ -74,15 +81,25 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
     rn_device *device = recorder->device;
     bool staged = linear->prologue == RN_PROLOGUE_RMS_NORM || linear->prologue == RN_PROLOGUE_GROUP_NORM;
     bool glu = linear->epilogue == RN_EPILOGUE_GLU;
-    linear_shape shape = choose_shape(device, matrix);
-    uint32_t columns = choose_columns(linear), blocks = rn_matrix_blocks(matrix);
+    rn_linear_shape shape = linear->shape.group_rows ? linear->shape : choose_shape(device, matrix, linear->columns);
+    uint32_t columns = choose_columns(device, linear->columns), blocks = rn_matrix_blocks(matrix);
     if (glu != matrix->alternating || (staged && linear->columns != 1)) {
         rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL, "linear: matrix and epilogue differ"));
         return;
     }
     uint32_t constants[] = {
-        shape.group_rows * shape.splits, matrix->format,   shape.group_rows,     columns, linear->prologue,
-        linear->epilogue,                linear->activation, linear->has_bias, staged ? blocks * RN_BLOCK_INPUTS : 1, shape.panels, shape.ahead,
+        shape.group_rows * shape.splits,
+        matrix->format,
+        shape.group_rows,
+        columns,
+        linear->prologue,
+        linear->epilogue,
+        linear->activation,
+        linear->has_bias,
+        staged ? blocks * RN_BLOCK_INPUTS : 1,
+        shape.panels,
+        shape.ahead,
+        linear->prologue == RN_PROLOGUE_GROUP_NORM ? linear->heads * linear->tiles : 1,
     };
     const rn_kernel *kernel;
     retnet_result result =
@@ -117,7 +134,6 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
             .eps = linear->eps,
             .heads = linear->heads,
             .head_size = linear->head_size,
-            .tiles = linear->tiles,
         };
         rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
                              rn_divide_up(count, shape.panels) * (RN_PANEL_ROWS / shape.group_rows),

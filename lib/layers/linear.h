@@ -32,6 +32,14 @@ typedef enum rn_linear_prologue {
 } rn_linear_prologue;
 typedef enum rn_linear_epilogue { RN_EPILOGUE_STORE, RN_EPILOGUE_ADD, RN_EPILOGUE_GLU } rn_linear_epilogue;
 
+/* How a workgroup is shaped. */
+typedef struct rn_linear_shape {
+    uint32_t group_rows; /* rows of a panel that it takes; a power of two up to 64. 0: chosen for matrix and device */
+    uint32_t splits;     /* ways in which each row's inputs are split */
+    uint32_t panels;     /* panels it takes rows of; even with GLU */
+    uint32_t ahead;      /* blocks of weights under way at once */
+} rn_linear_shape;
+
 typedef struct rn_linear {
     const rn_matrix *matrix;
     rn_binding input, output, params;
@@ -46,10 +54,12 @@ typedef struct rn_linear {
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool has_bias;
     uint32_t bias; /* in params */
+    rn_linear_shape shape;
 } rn_linear;
 
-/* Whether a norm of `inputs` values can be folded into a projection of one column on this device. */
-bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads);
+/* Whether a norm of `inputs` values, for a group norm with sums [heads][tiles], can be folded into a projection of one
+ * column on this device. */
+bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads, uint32_t tiles);
 
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear);
 

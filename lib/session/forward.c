@@ -70,7 +70,7 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     linear.columns = f->rows;
     linear.params = rn_model_params(session->model);
     bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
-    if (f->single && rms && rn_linear_can_fuse(session->device, inputs, 0)) {
+    if (f->single && rms && rn_linear_can_fuse(session->device, inputs, 0, 0)) {
         linear.input = rn_region_binding(session, from);
         linear.x_stride = from.stride;
         linear.prologue = RN_PROLOGUE_RMS_NORM;
@@ -198,7 +198,8 @@ static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn
         group_norm(f, layer, 0, f->pass->steps, step.records, f->pass->steps);
         return false;
     }
-    if (f->single && rn_linear_can_fuse(session->device, values, config->heads)) return true;
+    uint32_t tiles = rn_retention_step_tiles(session->device, config->value_size);
+    if (f->single && rn_linear_can_fuse(session->device, values, config->heads, tiles)) return true;
     bool halves = retains_halves(f, layer);
     rn_norm apply = {
         .mode = RN_NORM_APPLY,
@@ -212,7 +213,7 @@ static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn
         .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .halves = halves,
         .scale_offset = l->retained_sums,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = tiles,
     };
     rn_norm_record(f->recorder, &apply);
     return false;

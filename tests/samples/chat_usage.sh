@@ -7,9 +7,6 @@ check_match "--help" "$output" "Usage: chat"
 output=$("${chat[@]}" --version) || fail "--version exits with $?"
 check_match "--version" "$output" "retnet"
 
-# In a sanitized build: a driver that found no work is unloaded, and what it leaked is then nobody's to suppress.
-export ASAN_OPTIONS=detect_leaks=0
-
 # exit code, then arguments; stdout stays empty and stderr has one line
 check_refused() {
     local expected=$1 code lines

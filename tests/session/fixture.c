@@ -75,6 +75,33 @@ const fixture fixtures[] = {
      .tied = true,
      .eps = 1e-5,
      .seed = 12},
+    {.name = "old",
+     .torchscale = true,
+     .hidden = 64,
+     .heads = 2,
+     .key_size = 32,
+     .value_size = 27,
+     .ffn = 96,
+     .old = true,
+     .old_inner_norm = true,
+     .gelu = true,
+     .embedding_norm = true,
+     .prefix = "decoder.",
+     .eps = 1e-5,
+     .seed = 13},
+    {.name = "old-plain",
+     .torchscale = true,
+     .hidden = 64,
+     .heads = 4,
+     .key_size = 16,
+     .value_size = 32,
+     .ffn = 77,
+     .old = true,
+     .relu = true,
+     .tied = true,
+     .prefix = "model.",
+     .dtype = FIXTURE_F16,
+     .seed = 14},
     {.name = NULL},
 };
 
@@ -149,18 +176,49 @@ static void add_norm(writer *w, const char *name, uint32_t size)
     for (uint32_t i = 0; i < size; i++) add_value(w, 1 + 0.3f * test_random(&w->random), w->f->dtype);
 }
 
+static const char *prefix(const fixture *f)
+{
+    if (!f->torchscale) return "model.";
+    return f->prefix ? f->prefix : "";
+}
+
+static void add_bias(writer *w, const char *name, uint32_t size)
+{
+    begin_tensor(w, name, size, 0, w->f->dtype);
+    for (uint32_t i = 0; i < size; i++) add_value(w, 0.2f * test_random(&w->random), w->f->dtype);
+}
+
 static void add_layer_matrix(writer *w, uint32_t layer, const char *name, uint32_t rows, uint32_t columns)
 {
     char full[128];
-    snprintf(full, sizeof full, "%slayers.%u.%s.weight", w->f->torchscale ? "" : "model.", layer, name);
+    snprintf(full, sizeof full, "%slayers.%u.%s.weight", prefix(w->f), layer, name);
+    add_matrix(w, full, rows, columns);
+    snprintf(full, sizeof full, "%slayers.%u.%s.bias", prefix(w->f), layer, name);
+    if (w->f->old) add_bias(w, full, rows);
+}
+
+/* A norm by its module's name, with the bias that the old layout has. */
+static void add_named_norm(writer *w, const char *name, uint32_t size)
+{
+    char full[160];
+    snprintf(full, sizeof full, "%s%s.weight", prefix(w->f), name);
+    add_norm(w, full, size);
+    snprintf(full, sizeof full, "%s%s.bias", prefix(w->f), name);
+    if (w->f->old) add_bias(w, full, size);
+}
+
+static void add_named_matrix(writer *w, const char *name, uint32_t rows, uint32_t columns)
+{
+    char full[160];
+    snprintf(full, sizeof full, "%s%s.weight", prefix(w->f), name);
     add_matrix(w, full, rows, columns);
 }
 
 static void add_layer_norm(writer *w, uint32_t layer, const char *name, uint32_t size)
 {
     char full[128];
-    snprintf(full, sizeof full, "%slayers.%u.%s.weight", w->f->torchscale ? "" : "model.", layer, name);
-    add_norm(w, full, size);
+    snprintf(full, sizeof full, "layers.%u.%s", layer, name);
+    add_named_norm(w, full, size);
 }
 
 /* ---- The two dialects -------------------------------------------------------------------------------------------- */
@@ -208,7 +266,8 @@ static void add_torchscale_layer(writer *w, uint32_t l)
     add_layer_matrix(w, l, "retention.out_proj", D, values);
     add_layer_norm(w, l, "retention_layer_norm", D);
     add_layer_matrix(w, l, "ffn.fc1", f->ffn, D);
-    add_layer_matrix(w, l, "ffn.gate", f->ffn, D);
+    if (!f->old) add_layer_matrix(w, l, "ffn.gate", f->ffn, D);
+    if (f->old_inner_norm) add_layer_norm(w, l, "ffn.ffn_layernorm", f->ffn);
     add_layer_matrix(w, l, "ffn.fc2", D, f->ffn);
     add_layer_norm(w, l, "final_layer_norm", D);
 }
@@ -227,11 +286,11 @@ static void add_torchscale(writer *w)
 {
     const fixture *f = w->f;
     uint32_t vocabulary = or_default(f->vocabulary, 96);
-    add_matrix(w, "embed_tokens.weight", vocabulary, f->hidden);
-    if (!f->tied) add_matrix(w, "output_projection.weight", vocabulary, f->hidden);
-    if (f->embedding_norm) add_norm(w, "layernorm_embedding.weight", f->hidden);
+    add_named_matrix(w, "embed_tokens", vocabulary, f->hidden);
+    if (!f->tied) add_named_matrix(w, "output_projection", vocabulary, f->hidden);
+    if (f->embedding_norm) add_named_norm(w, "layernorm_embedding", f->hidden);
     for (uint32_t l = 0; l < or_default(f->layers, 2); l++) add_torchscale_layer(w, l);
-    add_norm(w, "layer_norm.weight", f->hidden);
+    add_named_norm(w, "layer_norm", f->hidden);
     if (f->rel_pos) add_rel_pos(w);
 }
 
@@ -263,7 +322,10 @@ static void write_torchscale_config(const fixture *f, FILE *file)
     fprintf(file, " \"decoder_ffn_embed_dim\": %u, \"decoder_layers\": %u, \"vocab_size\": %u,\n", f->ffn,
             or_default(f->layers, 2), or_default(f->vocabulary, 96));
     fprintf(file, " \"activation_fn\": \"%s\", \"layernorm_eps\": %g, \"no_scale_embedding\": %s,\n",
-            f->gelu ? "gelu" : "swish", f->eps > 0 ? f->eps : 1e-6, json_bool(!f->scale_embedding));
+            f->relu   ? "relu"
+            : f->gelu ? "gelu"
+                      : "swish",
+            f->eps > 0 ? f->eps : 1e-6, json_bool(!f->scale_embedding));
     fprintf(file, " \"layernorm_embedding\": %s, \"share_decoder_input_output_embed\": %s}\n",
             json_bool(f->embedding_norm), json_bool(f->tied));
 }

@@ -22,7 +22,11 @@ typedef struct fixture {
     bool no_gate, no_group_norm_weight, legacy_gate_proj; /* fla */
     bool gelu, scale_embedding, embedding_norm, rel_pos;  /* torchscale; rel_pos: angle and decay buffers, with a
                                                              decay of the test's own */
-    double eps;                                           /* 0: 1e-6 */
+    bool old, old_inner_norm; /* torchscale until September 2023: biases, layer norms, plain feed-forward layer; with a
+                                 norm inside that */
+    bool relu;                /* instead of gelu */
+    const char *prefix;       /* torchscale: before every tensor's name; NULL: none */
+    double eps;               /* 0: 1e-6 */
     fixture_dtype dtype;
     uint64_t seed;
 } fixture;
