@@ -23,6 +23,9 @@ converse --max-tokens 3 <<<$'Hi, I am Robin.\nWhat is my name?' >"$work/whole" |
 converse --max-tokens 3 <<<$'Hi, I am Robin.\n/save '"$work/cut.state" >"$work/out" || fail "short save: $?"
 converse --max-tokens 3 <<<"/load $work/cut.state"$'\nWhat is my name?' >>"$work/out" || fail "short load: $?"
 check_equal "cut answers" "$(cat "$work/out")" "$(cat "$work/whole")"
+converse --max-tokens 3 <<<$'Hi, I am Robin.\n/stats\n/save '"$work/cut.state"$'\n/stats' >"$work/out"
+positions=($(sed -n 's/.*position //p' "$work/err"))
+check_equal "position after saving" "${positions[1]}" $((positions[0] + 1))
 
 # One prompt, twice the same, also without a banner and with another's system text.
 once=$(converse -p "Hello! My name is Robin.") || fail "-p: $?"

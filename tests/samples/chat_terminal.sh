@@ -49,14 +49,16 @@ close_terminal() {
     check_equal "exit code of the chat" $? 0
 }
 
-# Hot enough to talk for thousands of tokens; only Ctrl-C ends it in time.
-NO_COLOR=1 open_terminal --temperature 100 --top-p 1 --seed 1 --max-tokens 1000000
+# So hot that one token in thousands ends the answer; only Ctrl-C does in time.
+NO_COLOR=1 open_terminal --temperature 100 --top-p 1 --seed 2 --max-tokens 1000000
 wait_for "> "
 printf 'Tell me a story.\n' >&3
 wait_for "story."
 sleep 1
+SECONDS=0
 printf '\003' >&3
 wait_for "> "
+[ $SECONDS -le 5 ] || fail "Ctrl-C did not stop the answer"
 printf 'nonsense' >&3
 wait_for nonsense
 printf '\003' >&3
