@@ -17,7 +17,7 @@ static const char help_text[] =
     "  -p, --prompt TEXT        print the answer to TEXT and exit\n"
     "      --system TEXT        who the model shall be\n"
     "      --device NAME|N      part of a Vulkan device's name, or its number from 1\n"
-    "      --format FORMAT      keep the weights as f32, f16, bf16 or q8; default: as stored\n"
+    "      --format FORMAT      keep the weights as f32, f16, bf16, q8 or q4; default: as stored\n"
     "      --temperature X      0: always the likeliest token; default 0.6\n"
     "      --top-k N            choose among the N likeliest tokens; default 0: all\n"
     "      --top-p X            choose among the likeliest tokens that have X of the probability; default 0.9\n"
