@@ -182,6 +182,7 @@ static bool say(chat *chat, const char *text, size_t size)
         signal(SIGINT, SIG_DFL);
         raise(SIGINT);
     }
+    if (!written) console_error(chat->console, "cannot write the answer");
     return written;
 }
 
@@ -202,6 +203,7 @@ static bool converse(chat *chat)
         if (is_blank(line, size)) continue;
         if (line[0] != '/') {
             good &= say(chat, line, size);
+            if (ferror(stdout)) break; /* nobody hears the next ones either */
             continue;
         }
         *chat->message = 0;

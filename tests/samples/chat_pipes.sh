@@ -42,6 +42,12 @@ if ! grep -q "not installed" "$work/err"; then
     check_equal "answer under --validate" "$output" "$once"
 fi
 
+# An answer that cannot be written is a failure.
+if [ -e /dev/full ]; then
+    printf 'Hello!\nHello?\n' | converse --quiet >/dev/full && fail "an unwritable answer succeeded"
+    check_equal "stderr of an unwritable answer" "$(cat "$work/err")" "chat: cannot write the answer"
+fi
+
 # Commands answer on stderr; /reset forgets; a failed command is seen in the exit code.
 output=$(printf '/help\nHi, I am Robin.\n/reset\n/stats\nHi, I am Robin.\n' | converse) || fail "commands: $?"
 check_equal "answers around /reset" "$output" "$first"$'\n'"$first"
