@@ -51,12 +51,16 @@ retnet_missing_apt() {
     done
 }
 
-# apt-get as root, unattended, on stderr and without our stdin.
-retnet_apt() {
+# Runs a command as root, on stderr and without our stdin.
+retnet_as_root() {
     local as_root=()
     [ "$(id -u)" = 0 ] || as_root=(sudo)
-    as_root+=(env DEBIAN_FRONTEND=noninteractive)
-    "${as_root[@]}" apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
+    "${as_root[@]}" "$@" </dev/null >&2
+}
+
+# apt-get as root, unattended.
+retnet_apt() {
+    retnet_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
 }
 
 retnet_setup_apt() {
