@@ -26,12 +26,8 @@ give_up() {
     exit $unreachable
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi </dev/null >&2
-}
-
 in_tree() {
-    as_root env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$tree" "$@"
+    retnet_as_root env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$tree" "$@"
 }
 
 # The tree's apt goes the way out that this machine's apt goes.
@@ -39,7 +35,7 @@ copy_apt_settings() {
     local settings
     settings=$(apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries|ForceIPv)' || true)
     # shellcheck disable=SC2016 # the inner shell expands
-    as_root sh -c 'printf "%s\n" "$1" >"$2"' sh "$settings" "$tree/etc/apt/apt.conf.d/99host"
+    retnet_as_root sh -c 'printf "%s\n" "$1" >"$2"' sh "$settings" "$tree/etc/apt/apt.conf.d/99host"
 }
 
 make_tree() {
@@ -56,16 +52,16 @@ make_tree() {
     fi
     retnet_say "making a Debian testing tree in $tree"
     # A try that was interrupted may have left its /proc mounted.
-    as_root rm -rf --one-file-system "$tree"
+    retnet_as_root rm -rf --one-file-system "$tree"
     mkdir -p "$base"
     # shellcheck disable=SC2086 # no mirror, no argument
-    as_root debootstrap --variant=minbase --include=ca-certificates testing "$tree" $mirror
+    retnet_as_root debootstrap --variant=minbase --include=ca-certificates testing "$tree" $mirror
     copy_apt_settings
     retnet_say "installing in it: $packages"
     in_tree apt-get -qq update
     # shellcheck disable=SC2086
     in_tree apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $packages
-    as_root touch "$tree/.complete"
+    retnet_as_root touch "$tree/.complete"
 }
 
 # A copy of a driver's or layer's description with the library's path made absolute.
