@@ -1,5 +1,6 @@
 #include "context.h"
 
+#include "layers/loads.h"
 #include "vulkan/kernel.h"
 
 #include <string.h>
@@ -16,10 +17,14 @@ retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_cont
     if (!context) return rn_fail_memory(&host, "context", sizeof *context);
     rn_host_init(&context->host, &desc->allocator, desc->log, desc->log_user);
     retnet_result result = rn_device_open(&context->host, desc, &context->device);
-    if (result == RETNET_OK)
+    if (result == RETNET_OK) result = rn_loads_measure(&context->device);
+    if (result == RETNET_OK) {
         *out = context;
-    else
+    } else {
+        rn_kernels_destroy(&context->device);
+        rn_device_close(&context->device);
         rn_free(&host, context);
+    }
     return result;
 }
 

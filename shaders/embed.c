@@ -4,6 +4,7 @@
  *
  *     embed OUT.c OUT.h NAME=FILE.spv ...      an absent FILE makes an entry without words
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +13,11 @@
 enum {
     OP_NAME_MAX_IDS = 65536,
     OP_CAPABILITY = 17, CAPABILITY_COOPERATIVE_MATRIX = 6022,
-    OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_VECTOR = 23, OP_TYPE_STRUCT = 30, OP_TYPE_POINTER = 32,
+    OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_VECTOR = 23, OP_TYPE_IMAGE = 25, OP_TYPE_STRUCT = 30, OP_TYPE_POINTER = 32,
     OP_VARIABLE = 59, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
     DECORATION_SPEC_ID = 1, DECORATION_BLOCK = 2, DECORATION_NON_WRITABLE = 24, DECORATION_NON_READABLE = 25,
     DECORATION_BINDING = 33, DECORATION_OFFSET = 35,
-    STORAGE_UNIFORM = 2, STORAGE_PUSH_CONSTANT = 9, STORAGE_BUFFER = 12,
+    STORAGE_CONSTANT = 0, STORAGE_UNIFORM = 2, STORAGE_PUSH_CONSTANT = 9, STORAGE_BUFFER = 12,
     MAX_BINDINGS = 8, MAX_MEMBERS = 64
 };
 
@@ -26,7 +27,7 @@ typedef struct id_info {
 } id_info;
 
 typedef struct manifest {
-    uint32_t bindings, uniform, read, written, push_bytes, matrix, constants;
+    uint32_t bindings, uniform, texels, float_texels, read, written, push_bytes, matrix, constants;
 } manifest;
 
 static void fail(const char *file, const char *why)
@@ -88,13 +89,16 @@ static void read_variable(const char *path, const id_info *ids, uint32_t variabl
 {
     const id_info *id = &ids[variable], *block = &ids[ids[id->pointee].pointee];
     if (id->storage == STORAGE_PUSH_CONSTANT) out->push_bytes = block_size(ids, block);
-    if (id->storage != STORAGE_BUFFER && id->storage != STORAGE_UNIFORM) return;
+    bool texels = id->storage == STORAGE_CONSTANT && block->op == OP_TYPE_IMAGE;
+    if (id->storage != STORAGE_BUFFER && id->storage != STORAGE_UNIFORM && !texels) return;
     uint32_t binding = id->binding - 1;
     if (!id->binding || binding >= MAX_BINDINGS) fail(path, "a buffer has no binding, or too high a one");
     uint32_t bit = 1u << binding;
     if (binding + 1 > out->bindings) out->bindings = binding + 1;
     /* Several variables may view one binding: what any of them does counts. */
     if (id->storage == STORAGE_UNIFORM) out->uniform |= bit;
+    if (texels) out->texels |= bit;
+    if (texels && ids[block->pointee].op == OP_TYPE_FLOAT) out->float_texels |= bit;
     if (!(id->non_readable | block->non_readable)) out->read |= bit;
     if (id->storage == STORAGE_BUFFER && !(id->non_writable | block->non_writable)) out->written |= bit;
 }
@@ -114,6 +118,8 @@ static manifest describe(const char *path, const uint32_t *words, uint32_t count
         if (op == OP_DECORATE) read_decoration(ids, w, &out);
         if (op == OP_MEMBER_DECORATE) read_member_decoration(path, ids, w);
         if (op == OP_TYPE_INT || op == OP_TYPE_FLOAT) ids[w[1]].bytes = w[2] / 8;
+        if (op == OP_TYPE_FLOAT || op == OP_TYPE_IMAGE) ids[w[1]].op = op;
+        if (op == OP_TYPE_IMAGE) ids[w[1]].pointee = w[2];
         if (op == OP_TYPE_VECTOR) ids[w[1]].bytes = ids[w[2]].bytes * w[3];
         if (op == OP_TYPE_STRUCT) {
             ids[w[1]].members = length - 2;
@@ -175,7 +181,8 @@ int main(int argc, char **argv)
             fprintf(source, "%s_words, ", argv[i]);
         else
             fprintf(source, "0, ");
-        fprintf(source, "%uu, %uu, 0x%xu, 0x%xu, 0x%xu, %uu, %uu, %uu},\n", counts[i], m->bindings, m->uniform, m->read,
+        fprintf(source, "%uu, %uu, 0x%xu, 0x%xu, 0x%xu, 0x%xu, 0x%xu, %uu, %uu, %uu},\n", counts[i], m->bindings, m->uniform,
+                m->texels, m->float_texels, m->read,
                 m->written, m->push_bytes, m->matrix, m->constants);
     }
     fprintf(source, "};\n");

@@ -31,10 +31,9 @@ void main()
     uint block = (row / PANEL_ROWS * push.blocks + b) * block_units(FORMAT);
     float scale = push.scale;
     if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4) scale *= block_scale(FORMAT, block, row % PANEL_ROWS);
-    const uint units = row_units(FORMAT), vectors = 8 / units;
-    for (uint u = 0; u < units; u++) {
+    for (uint u = 0; u < ROW_UNITS; u++) {
         uvec4 unit = load_unit(block, row % PANEL_ROWS, u);
-        for (uint i = 0; i < vectors; i++)
-            y[index * (push.y_stride >> 2) + b * 8 + u * vectors + i] = decode_unit(FORMAT, unit, i) * scale;
+        for (uint i = 0; i < UNIT_VECTORS; i++)
+            y[index * (push.y_stride >> 2) + b * 8 + u * UNIT_VECTORS + i] = decode_unit(FORMAT, unit, i) * scale;
     }
 }

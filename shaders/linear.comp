@@ -20,16 +20,11 @@ layout(constant_id = 9) const uint PANELS = 1; // of an invocation; even with GL
 layout(constant_id = 10) const uint AHEAD = 1; // blocks that are loaded before they are needed
 layout(constant_id = 11) const uint HEAD_SUMS = 1; // GROUP_NORM: sums are [heads][HEAD_SUMS / heads]
 
-const uint PROLOGUE_NONE = 0;       // x as it is
-const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)
-const uint PROLOGUE_RMS_NORM = 2;   // x is normalised with a weight from params; one column
-const uint PROLOGUE_GROUP_NORM = 3; // x is scaled head by head with the sums that retention_step left; one column
-const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
-
 #define WEIGHTS_BINDING 0
 #include "weights.glsl"
 #include "activation.glsl"
 #include "norm_sum.glsl"
+#include "linear_push.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) readonly buffer InputVectors { vec4 x4[]; };
@@ -37,31 +32,12 @@ layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
 layout(std430, set = 0, binding = 3) readonly buffer ParamVectors { vec4 params4[]; };
 
-layout(push_constant) uniform Push {
-    uint blocks;       // of 32 inputs
-    uint panels;       // of W in this dispatch
-    uint rows;         // of y in this dispatch
-    uint row_base;     // first row of y
-    uint columns;
-    uint x_stride;     // floats, a multiple of 32, at least 32 * blocks; the padding is finite
-    uint y_stride;     // floats
-    uint inputs;       // inputs of W, without padding
-    uint scale_offset; // PROLOGUE_ROW_SCALE: where in a column of x its factor is; GROUP_NORM: where the sums begin
-    uint norm_weight;  // in params
-    uint bias;         // in params
-    float eps;
-    uint heads, head_size; // GROUP_NORM
-} push;
-
 const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
 
 shared vec4 staged[STAGED / 4 + 1];
 shared float partial[SPLITS > 1 ? PANELS * LOCAL_SIZE : 1];
 shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1], head_sum[HEAD_SUMS];
 
-const uint UNITS = FORMAT == FORMAT_F32 ? 8 : FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 1 : 4; // row_units
-const uint VECTORS = 8 / UNITS;
-const bool SCALED = FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4;
 const uint PANELS_PER_ROW = EPILOGUE == EPILOGUE_GLU ? 2 : 1;
 
 const bool STAGES = PROLOGUE == PROLOGUE_RMS_NORM || PROLOGUE == PROLOGUE_GROUP_NORM;
@@ -153,12 +129,12 @@ void main()
     [[unroll]] for (uint p = 0; p < PANELS; p++) panel[p] = min(first_panel + p, push.panels - 1);
 
     // The first weights are under way while the input is staged: they do not depend on it.
-    uvec4 ahead[AHEAD * PANELS * UNITS];
+    uvec4 ahead[AHEAD * PANELS * ROW_UNITS];
     float ahead_scale[AHEAD * PANELS];
     [[unroll]] for (uint a = 0; a < AHEAD; a++) {
         [[unroll]] for (uint p = 0; p < PANELS; p++) {
             uint block = block_at(panel[p], split + a * SPLITS), slot = a * PANELS + p;
-            [[unroll]] for (uint u = 0; u < UNITS; u++) ahead[slot * UNITS + u] = load_unit(block, panel_row, u);
+            [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) ahead[slot * ROW_UNITS + u] = load_unit(block, panel_row, u);
             ahead_scale[slot] = SCALED ? block_scale(FORMAT, block, panel_row) : 1.0;
         }
     }
@@ -175,18 +151,18 @@ void main()
             if (AHEAD > 1 && b >= push.blocks) break;
             [[unroll]] for (uint p = 0; p < PANELS; p++) {
                 uint next = block_at(panel[p], b + AHEAD * SPLITS), slot = a * PANELS + p;
-                uvec4 units[UNITS];
+                uvec4 units[ROW_UNITS];
                 float scale = ahead_scale[slot];
-                [[unroll]] for (uint u = 0; u < UNITS; u++) {
-                    units[u] = ahead[slot * UNITS + u];
-                    ahead[slot * UNITS + u] = load_unit(next, panel_row, u);
+                [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) {
+                    units[u] = ahead[slot * ROW_UNITS + u];
+                    ahead[slot * ROW_UNITS + u] = load_unit(next, panel_row, u);
                 }
                 if (SCALED) ahead_scale[slot] = block_scale(FORMAT, next, panel_row);
                 [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
                     float s = 0.0;
-                    [[unroll]] for (uint u = 0; u < UNITS; u++)
-                        [[unroll]] for (uint i = 0; i < VECTORS; i++)
-                            s += dot(decode_unit(FORMAT, units[u], i), input_at(column[c], b * 8 + u * VECTORS + i));
+                    [[unroll]] for (uint u = 0; u < ROW_UNITS; u++)
+                        [[unroll]] for (uint i = 0; i < UNIT_VECTORS; i++)
+                            s += dot(decode_unit(FORMAT, units[u], i), input_at(column[c], b * 8 + u * UNIT_VECTORS + i));
                     sum[c * PANELS + p] += s * scale;
                 }
             }

@@ -4,19 +4,31 @@
 //
 // Include with PARAMS_BINDING defined.
 
+#ifdef TEXELS
+layout(set = 0, binding = PARAMS_BINDING) uniform textureBuffer params4;
+float params_at(uint i) { return texelFetch(params4, int(i >> 2))[i & 3u]; }
+vec2 param_pair(uint i)
+{
+    vec4 v = texelFetch(params4, int(i >> 1));
+    return (i & 1u) == 0 ? v.xy : v.zw;
+}
+#else
 layout(std430, set = 0, binding = PARAMS_BINDING) readonly buffer Params { float params[]; };
 layout(std430, set = 0, binding = PARAMS_BINDING) readonly buffer ParamPairs { vec2 param_pairs[]; };
+float params_at(uint i) { return params[i]; }
+vec2 param_pair(uint i) { return param_pairs[i]; }
+#endif
 
 // cos and sin of position * theta[pair]. `angles` is in units of vec2: [3][1024][pairs].
 vec2 rotation_at(uint angles, uint pairs, uint position, uint pair)
 {
-    vec2 r = param_pairs[angles + (position & 1023u) * pairs + pair];
+    vec2 r = param_pair(angles + (position & 1023u) * pairs + pair);
     if (position >= 1024) {
-        vec2 s = param_pairs[angles + (1024 + (position >> 10 & 1023u)) * pairs + pair];
+        vec2 s = param_pair(angles + (1024 + (position >> 10 & 1023u)) * pairs + pair);
         r = vec2(r.x * s.x - r.y * s.y, r.x * s.y + r.y * s.x);
     }
     if (position >= 1u << 20) {
-        vec2 s = param_pairs[angles + (2048 + (position >> 20)) * pairs + pair];
+        vec2 s = param_pair(angles + (2048 + (position >> 20)) * pairs + pair);
         r = vec2(r.x * s.x - r.y * s.y, r.x * s.y + r.y * s.x);
     }
     return r;
@@ -27,8 +39,8 @@ vec2 rotation_at(uint angles, uint pairs, uint position, uint pair)
 float decay_sum_at(uint sums, uint head, uint position)
 {
     uint base = sums + head * 3072;
-    vec2 low = param_pairs[base + (position & 1023u)];
-    vec2 middle = param_pairs[base + 1024 + (position >> 10 & 1023u)];
-    float high = param_pairs[base + 2048 + (position >> 20)].x;
+    vec2 low = param_pair(base + (position & 1023u));
+    vec2 middle = param_pair(base + 1024 + (position >> 10 & 1023u));
+    float high = param_pair(base + 2048 + (position >> 20)).x;
     return low.x + low.y * (middle.x + middle.y * high);
 }

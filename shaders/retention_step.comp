@@ -20,20 +20,12 @@ layout(constant_id = 6) const uint AHEAD = 1; // rows of the state that are load
 #define PARAMS_BINDING 3
 #include "positions.glsl"
 #include "activation.glsl"
+#include "retention_step_push.glsl"
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
 layout(std430, set = 0, binding = 2) buffer State { vec4 state[]; }; // [states][heads][K][value_stride / 4]
 layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, -}
-
-layout(push_constant) uniform Push {
-    uint x_stride, q_offset, k_offset, v_offset, gate_offset; // floats
-    uint y_stride, sums_offset;
-    uint heads, key_value_group; // query heads that share a key and value head
-    uint value_size, value_stride;
-    uint angles, decays, weight, decay_sums; // in params; angles and decay_sums in units of vec2
-    float query_scale, eps;
-} push;
 
 const uint SPLITS = LOCAL_SIZE / LANES;
 

@@ -28,23 +28,29 @@ uint scale_word(uint format, uint row)
 }
 
 #ifdef WEIGHTS_BINDING
+const uint ROW_UNITS = FORMAT == FORMAT_F32 ? 8 : FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 1 : 4; // of a row in a block
+const uint UNIT_VECTORS = 8 / ROW_UNITS; // of four weights
+const bool SCALED = FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4;
+
+#ifdef TEXELS
+layout(set = 0, binding = WEIGHTS_BINDING) uniform utextureBuffer weights;
+uvec4 weight_unit(uint i) { return texelFetch(weights, int(i)); }
+uint weight_word(uint i) { return weight_unit(i >> 2)[i & 3u]; }
+#else
 layout(std430, set = 0, binding = WEIGHTS_BINDING) readonly buffer Weights { uvec4 weights[]; };
 layout(std430, set = 0, binding = WEIGHTS_BINDING) readonly buffer WeightWords { uint weight_words[]; };
-
-// Units of a row in a block, and vectors of four weights in a unit.
-uint row_units(uint format)
-{
-    return format == FORMAT_F32 ? 8 : format == FORMAT_Q8 ? 2 : format == FORMAT_Q4 ? 1 : 4;
-}
+uvec4 weight_unit(uint i) { return weights[i]; }
+uint weight_word(uint i) { return weight_words[i]; }
+#endif
 
 uvec4 load_unit(uint block, uint row, uint unit)
 {
-    return weights[block + unit * PANEL_ROWS + row];
+    return weight_unit(block + unit * PANEL_ROWS + row);
 }
 
 float block_scale(uint format, uint block, uint row)
 {
-    vec2 pair = unpackHalf2x16(weight_words[block * 4 + scale_word(format, row)]);
+    vec2 pair = unpackHalf2x16(weight_word(block * 4 + scale_word(format, row)));
     return (row & 1u) == 0 ? pair.x : pair.y;
 }
 

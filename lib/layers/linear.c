@@ -5,7 +5,7 @@
 typedef struct linear_push {
     uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride, inputs, scale_offset, norm_weight, bias;
     float eps;
-    uint32_t heads, head_size;
+    uint32_t heads, head_size, tiles;
 } linear_push;
 
 static uint32_t block_bytes(retnet_weight_format format)
@@ -47,12 +47,10 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
 }
 
 /* The splits depend on the matrix and the device only, so that results do not depend on the number of columns. */
-static rn_linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix, uint32_t columns)
+static rn_linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix)
 {
-    /* A software driver runs invocations one after another: long loops and no barriers. */
-    uint32_t pair = matrix->alternating ? 2 : 1;
-    if (device->caps.is_cpu) return (rn_linear_shape){32, 1, columns == 1 ? 8 : 4, 1};
     /* The fastest on an H200 (samples/bench/linear_sweep.c). */
+    uint32_t pair = matrix->alternating ? 2 : 1;
     rn_linear_shape shape = {16, 32, pair, 1};
     if (matrix->alternating) shape.group_rows = 8;
     if (matrix->rows >= 8192) shape = (rn_linear_shape){32, 8, pair, 1};
@@ -61,32 +59,31 @@ static rn_linear_shape choose_shape(const rn_device *device, const rn_matrix *ma
     return shape;
 }
 
-/* Columns of an invocation. A software driver compiles what this unrolls while the user waits. */
-static uint32_t choose_columns(const rn_device *device, uint32_t columns)
+bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear)
 {
-    if (columns == 1) return 1;
-    return columns <= 2 ? 2 : columns <= 4 || device->caps.is_cpu ? 4 : 8;
+    bool groups = linear->prologue == RN_PROLOGUE_GROUP_NORM;
+    if (device->caps.is_cpu) return !groups || linear->head_size % RN_BLOCK_INPUTS == 0;
+    uint32_t sums = groups ? linear->heads * linear->tiles : 0;
+    uint32_t staged = rn_divide_up(linear->matrix->inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4;
+    uint32_t others = 2 * 512 + 128 + 272 + sums; /* partial sums, head factors, norm parts, head sums */
+    return linear->columns == 1 && (!groups || linear->heads <= 128) &&
+           (staged + others) * 4 <= device->caps.shared_memory;
 }
 
-bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads, uint32_t tiles)
-{
-    uint32_t staged = rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4;
-    uint32_t others = 2 * 512 + 128 + 272 + heads * tiles; /* partial sums, head factors, norm parts, head sums */
-    return heads <= 128 && (staged + others) * 4 <= device->caps.shared_memory;
-}
+/* ---- Kernels ---------------------------------------------------------------------------------------------------- */
 
-void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
+/* A kernel for this projection, and how its workgroups lie over rows and columns. */
+typedef struct choice {
+    const rn_kernel *kernel;
+    uint32_t group_rows, panels, columns; /* of a workgroup */
+} choice;
+
+static retnet_result choose_for_gpu(rn_device *device, const rn_linear *linear, choice *out)
 {
     const rn_matrix *matrix = linear->matrix;
-    rn_device *device = recorder->device;
     bool staged = linear->prologue == RN_PROLOGUE_RMS_NORM || linear->prologue == RN_PROLOGUE_GROUP_NORM;
-    bool glu = linear->epilogue == RN_EPILOGUE_GLU;
-    rn_linear_shape shape = linear->shape.group_rows ? linear->shape : choose_shape(device, matrix, linear->columns);
-    uint32_t columns = choose_columns(device, linear->columns), blocks = rn_matrix_blocks(matrix);
-    if (glu != matrix->alternating || (staged && linear->columns != 1)) {
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL, "linear: matrix and epilogue differ"));
-        return;
-    }
+    rn_linear_shape shape = linear->shape.group_rows ? linear->shape : choose_shape(device, matrix);
+    uint32_t n = linear->columns, columns = n <= 2 ? n : n <= 4 ? 4 : 8;
     uint32_t constants[] = {
         shape.group_rows * shape.splits,
         matrix->format,
@@ -96,19 +93,59 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
         linear->epilogue,
         linear->activation,
         linear->has_bias,
-        staged ? blocks * RN_BLOCK_INPUTS : 1,
+        staged ? rn_matrix_blocks(matrix) * RN_BLOCK_INPUTS : 1,
         shape.panels,
         shape.ahead,
         linear->prologue == RN_PROLOGUE_GROUP_NORM ? linear->heads * linear->tiles : 1,
     };
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR], constants, RN_COUNT(constants), &kernel);
+    *out = (choice){.group_rows = shape.group_rows, .panels = shape.panels, .columns = columns};
+    return rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR], constants, RN_COUNT(constants), &out->kernel);
+}
+
+static bool fits_texels(const rn_device *device, const rn_linear *linear)
+{
+    const rn_matrix *matrix = linear->matrix;
+    uint64_t panels = rn_min_u32(rn_matrix_panels(matrix), rn_matrix_panels_per_binding(device, matrix));
+    uint64_t most = device->caps.max_texel_range;
+    return panels * rn_matrix_panel_bytes(matrix) <= most && linear->input.size <= most && linear->params.size <= most;
+}
+
+/* Few columns and rows: software drivers compile what this unrolls while the user waits. */
+static retnet_result choose_for_cpu(rn_device *device, const rn_linear *linear, choice *out)
+{
+    bool glu = linear->epilogue == RN_EPILOGUE_GLU, texels = device->texel_loads && fits_texels(device, linear);
+    uint32_t columns = linear->columns <= 2 ? linear->columns : 4;
+    uint32_t lanes = rn_device_vector(device), rows = columns > 1 || glu ? 4 : 8;
+    while (lanes * rows > RN_PANEL_ROWS) rows /= 2;
+    uint32_t constants[] = {
+        lanes,           linear->matrix->format, columns, rows, linear->prologue, linear->epilogue, linear->activation,
+        linear->has_bias,
+    };
+    const rn_shader *shader = &rn_shaders[texels ? RN_SHADER_LINEAR_TEXELS : RN_SHADER_LINEAR_SERIAL];
+    *out = (choice){.group_rows = lanes * rows, .panels = glu ? 2 : 1, .columns = columns};
+    return rn_kernel_get(device, shader, constants, RN_COUNT(constants), &out->kernel);
+}
+
+static retnet_result choose(rn_device *device, const rn_linear *linear, choice *out)
+{
+    bool glu = linear->epilogue == RN_EPILOGUE_GLU;
+    bool fuses = linear->prologue == RN_PROLOGUE_RMS_NORM || linear->prologue == RN_PROLOGUE_GROUP_NORM;
+    if (glu != linear->matrix->alternating || (fuses && !rn_linear_can_fuse(device, linear)))
+        return rn_fail(device->host, RETNET_ERROR_INTERNAL, "linear: matrix, prologue and epilogue do not fit");
+    return device->caps.is_cpu ? choose_for_cpu(device, linear, out) : choose_for_gpu(device, linear, out);
+}
+
+void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
+{
+    const rn_matrix *matrix = linear->matrix;
+    rn_device *device = recorder->device;
+    choice chosen;
+    retnet_result result = choose(device, linear, &chosen);
     if (result != RETNET_OK) {
         rn_recorder_fail(recorder, result);
         return;
     }
-    uint32_t pair = glu ? 2 : 1, panels = rn_matrix_panels(matrix);
+    uint32_t pair = matrix->alternating ? 2 : 1, panels = rn_matrix_panels(matrix);
     uint32_t step = rn_matrix_panels_per_binding(device, matrix);
     for (uint32_t first = 0; first < panels; first += step) {
         uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;
@@ -120,7 +157,7 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
             linear->params,
         };
         linear_push push = {
-            .blocks = blocks,
+            .blocks = rn_matrix_blocks(matrix),
             .panels = count,
             .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
             .row_base = row_base,
@@ -134,9 +171,10 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
             .eps = linear->eps,
             .heads = linear->heads,
             .head_size = linear->head_size,
+            .tiles = linear->tiles,
         };
-        rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             rn_divide_up(count, shape.panels) * (RN_PANEL_ROWS / shape.group_rows),
-                             rn_divide_up(linear->columns, columns), 1, bytes);
+        rn_recorder_dispatch(recorder, chosen.kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                             rn_divide_up(count, chosen.panels) * (RN_PANEL_ROWS / chosen.group_rows),
+                             rn_divide_up(linear->columns, chosen.columns), 1, bytes);
     }
 }

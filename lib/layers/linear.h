@@ -54,12 +54,12 @@ typedef struct rn_linear {
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool has_bias;
     uint32_t bias; /* in params */
-    rn_linear_shape shape;
+    rn_linear_shape shape; /* on GPUs */
 } rn_linear;
 
-/* Whether a norm of `inputs` values, for a group norm with sums [heads][tiles], can be folded into a projection of one
- * column on this device. */
-bool rn_linear_can_fuse(const rn_device *device, uint32_t inputs, uint32_t heads, uint32_t tiles);
+/* Whether this projection's prologue, RMS_NORM or GROUP_NORM, can be taken on this device for its columns. ROW_SCALE is for
+ * GPUs. */
+bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear);
 
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear);
 

@@ -31,16 +31,14 @@ typedef struct output_push {
 uint32_t rn_retention_value_stride(uint32_t value_size) { return rn_divide_up(value_size, 4) * 4; }
 
 /* Fours of columns that a workgroup of the recurrent form owns. */
-static uint32_t step_lanes(const rn_device *device, uint32_t value_size)
+static uint32_t step_vectors(const rn_device *device, uint32_t value_size)
 {
     uint32_t vectors = rn_retention_value_stride(value_size) / 4;
-    if (device->caps.is_cpu) return rn_min_u32(64, vectors);
-    return rn_min_u32(4, vectors);
+    return rn_min_u32(device->caps.is_cpu ? 4 * rn_device_vector(device) : 4, vectors);
 }
 
 static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t key_size)
 {
-    if (device->caps.is_cpu) return 1;
     uint32_t splits = 1, most = rn_min_u32(device->caps.max_invocations, 256) / lanes;
     while (splits * 2 <= most && splits * 2 <= key_size) splits *= 2;
     return splits;
@@ -48,7 +46,7 @@ static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t ke
 
 uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t value_size)
 {
-    return rn_divide_up(rn_retention_value_stride(value_size) / 4, step_lanes(device, value_size));
+    return rn_divide_up(rn_retention_value_stride(value_size) / 4, step_vectors(device, value_size));
 }
 
 static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint32_t *constants, uint32_t count)
@@ -61,19 +59,47 @@ static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint
 
 static float query_scale(const rn_retention *retention) { return (float)(1.0 / sqrt(retention->key_size)); }
 
+static const rn_kernel *step_kernel_for_gpu(rn_recorder *recorder, const rn_retention *retention,
+                                            const rn_retention_step *step)
+{
+    uint32_t lanes = step_vectors(recorder->device, retention->value_size);
+    uint32_t constants[] = {
+        lanes * step_splits(recorder->device, lanes, retention->key_size),
+        lanes,
+        retention->key_size,
+        step->has_gate && !step->raw,
+        step->has_weight && !step->raw,
+        step->eps_scaled,
+        4,
+    };
+    return get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants));
+}
+
+static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_retention *retention,
+                                            const rn_retention_step *step)
+{
+    const rn_device *device = recorder->device;
+    uint64_t most = device->caps.max_texel_range;
+    bool texels = device->texel_loads && retention->input.size <= most && retention->state.size <= most &&
+                  retention->params.size <= most;
+    uint32_t lanes = rn_device_vector(device);
+    uint32_t constants[] = {
+        lanes,
+        rn_divide_up(step_vectors(device, retention->value_size), lanes),
+        retention->key_size,
+        step->has_gate && !step->raw,
+        step->has_weight && !step->raw,
+        step->eps_scaled,
+    };
+    return get_kernel(recorder, texels ? RN_SHADER_RETENTION_STEP_TEXELS : RN_SHADER_RETENTION_STEP_SERIAL, constants,
+                      RN_COUNT(constants));
+}
+
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step)
 {
     const rn_device *device = recorder->device;
-    uint32_t lanes = step_lanes(device, retention->value_size);
-    uint32_t splits = step_splits(device, lanes, retention->key_size);
-    uint32_t constants[] = {lanes * splits,
-                            lanes,
-                            retention->key_size,
-                            step->has_gate && !step->raw,
-                            step->has_weight && !step->raw,
-                            step->eps_scaled,
-                            device->caps.is_cpu ? 1 : 4};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants));
+    const rn_kernel *kernel = device->caps.is_cpu ? step_kernel_for_cpu(recorder, retention, step)
+                                                  : step_kernel_for_gpu(recorder, retention, step);
     if (!kernel) return;
     step_push push = {
         .x_stride = retention->x_stride,
@@ -94,9 +120,10 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
         .query_scale = query_scale(retention),
         .eps = step->eps,
     };
-    rn_binding bindings[] = {retention->input, retention->output, retention->state, retention->params, step->records};
+    rn_binding bindings[] = {retention->input,  retention->output, retention->state,
+                             retention->params, step->records,     retention->state};
     uint64_t state_bytes = 4ull * retention->heads * retention->key_size * push.value_stride;
-    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+    rn_recorder_dispatch(recorder, kernel, bindings, kernel->shader->binding_count, &push, sizeof push,
                          rn_retention_step_tiles(device, retention->value_size), retention->heads, step->count,
                          2 * state_bytes * step->count);
 }

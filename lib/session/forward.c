@@ -6,9 +6,8 @@
  *
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
- * A single row takes the fused way, five dispatches a layer: the norms before the projections and the group norm are
- * taken while a projection reads its input. Several rows take each norm as a dispatch of its own, which computes the
- * same numbers to the bit. */
+ * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a layer;
+ * else each norm is a dispatch of its own, which computes the same numbers to the bit. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -25,14 +24,12 @@ typedef struct forward {
     rn_recorder *recorder;
     const rn_pass *pass;
     uint32_t rows;
-    bool single; /* one row: norms may be fused */
     bool matrix; /* enough rows for matrix units: what norms and activations leave for a projection is f16 */
 } forward;
 
 static forward forward_begin(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
 {
-    return (forward){session, recorder, pass, pass->rows, pass->rows == 1,
-                     rn_matmul_suits(session->device, pass->rows)};
+    return (forward){session, recorder, pass, pass->rows, rn_matmul_suits(session->device, pass->rows)};
 }
 
 /* A region's rows seen as halves: as many bytes, so twice as many. */
@@ -70,16 +67,17 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     linear.columns = f->rows;
     linear.params = rn_model_params(session->model);
     bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
-    if (f->single && rms && rn_linear_can_fuse(session->device, inputs, 0, 0)) {
-        linear.input = rn_region_binding(session, from);
-        linear.x_stride = from.stride;
-        linear.prologue = RN_PROLOGUE_RMS_NORM;
-        linear.norm_weight = norm->weight;
-        linear.eps = config->norm_eps;
-        rn_linear_record(f->recorder, &linear);
+    bool halves = f->matrix && !linear.has_bias, defer = rms && !halves && !session->device->caps.is_cpu;
+    rn_linear fused = linear;
+    fused.input = rn_region_binding(session, from);
+    fused.x_stride = from.stride;
+    fused.prologue = RN_PROLOGUE_RMS_NORM;
+    fused.norm_weight = norm->weight;
+    fused.eps = config->norm_eps;
+    if (rms && !halves && rn_linear_can_fuse(session->device, &fused)) {
+        rn_linear_record(f->recorder, &fused);
         return;
     }
-    bool halves = f->matrix && !linear.has_bias, defer = rms && !halves;
     rn_norm n = {
         .mode = defer ? RN_NORM_DEFER : RN_NORM_NORMALISE,
         .layer_norm = config->norm == RN_NORM_LAYER,
@@ -173,13 +171,12 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
     rn_norm_record(f->recorder, &n);
 }
 
-/* Single tokens. Returns whether the group norm is left to the output projection. */
-static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn_retention *retention)
+/* Single tokens. With `defer` the group norm is left to the output projection. */
+static void retain_steps(const forward *f, const rn_model_layer *layer, const rn_retention *retention, bool defer)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
-    uint32_t values = config->heads * config->value_size;
     /* A mean-subtracting group norm cannot be left to the reader as a factor. */
     bool raw = config->norm == RN_NORM_LAYER;
     rn_retention_step step = {
@@ -194,12 +191,8 @@ static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn
         .eps = config->norm_eps,
     };
     rn_retention_step_record(f->recorder, retention, &step);
-    if (raw) {
-        group_norm(f, layer, 0, f->pass->steps, step.records, f->pass->steps);
-        return false;
-    }
-    uint32_t tiles = rn_retention_step_tiles(session->device, config->value_size);
-    if (f->single && rn_linear_can_fuse(session->device, values, config->heads, tiles)) return true;
+    if (raw) group_norm(f, layer, 0, f->pass->steps, step.records, f->pass->steps);
+    if (raw || defer) return;
     bool halves = retains_halves(f, layer);
     rn_norm apply = {
         .mode = RN_NORM_APPLY,
@@ -213,10 +206,9 @@ static bool retain_steps(const forward *f, const rn_model_layer *layer, const rn
         .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .halves = halves,
         .scale_offset = l->retained_sums,
-        .tiles = tiles,
+        .tiles = rn_retention_step_tiles(session->device, config->value_size),
     };
     rn_norm_record(f->recorder, &apply);
-    return false;
 }
 
 static void retain_chunks(const forward *f, const rn_model_layer *layer, const rn_retention *retention)
@@ -251,8 +243,6 @@ static void retention_layer(const forward *f, uint32_t index)
     };
     normed_linear(f, l->x, &layer->retention_norm, qkvg, false);
     rn_retention retention = layer_retention(f, index);
-    bool defers_norm = f->pass->steps && retain_steps(f, layer, &retention);
-    if (f->pass->chunks) retain_chunks(f, layer, &retention);
     bool halves = retains_halves(f, layer);
     rn_linear o = {
         .matrix = &layer->o.matrix,
@@ -262,7 +252,7 @@ static void retention_layer(const forward *f, uint32_t index)
         .columns = f->rows,
         .x_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .y_stride = l->x.stride,
-        .prologue = defers_norm ? RN_PROLOGUE_GROUP_NORM : RN_PROLOGUE_NONE,
+        .prologue = RN_PROLOGUE_GROUP_NORM,
         .scale_offset = l->retained_sums,
         .heads = config->heads,
         .head_size = config->value_size,
@@ -271,6 +261,10 @@ static void retention_layer(const forward *f, uint32_t index)
         .has_bias = layer->o.has_bias,
         .bias = layer->o.bias,
     };
+    bool defer = !f->pass->chunks && !halves && config->norm == RN_NORM_RMS && rn_linear_can_fuse(session->device, &o);
+    if (!defer) o.prologue = RN_PROLOGUE_NONE;
+    if (f->pass->steps) retain_steps(f, layer, &retention, defer);
+    if (f->pass->chunks) retain_chunks(f, layer, &retention);
     project(f, &o, halves, false);
 }
 

@@ -90,6 +90,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT |
+                 VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
     VkResult result = device->vk.vkCreateBuffer(device->handle, &info, NULL, &buffer->handle);

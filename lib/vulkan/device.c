@@ -45,6 +45,11 @@ static const char *vulkan_result_name(VkResult result)
     }
 }
 
+uint32_t rn_device_vector(const rn_device *device)
+{
+    return rn_min_u32(rn_max_u32(device->caps.subgroup_size, 4), 16);
+}
+
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what)
 {
     retnet_result ours = RETNET_ERROR_VULKAN;
@@ -244,6 +249,7 @@ static void pretend_minimum_limits(rn_capabilities *caps)
     caps->max_invocations = rn_min_u32(caps->max_invocations, 128);
     caps->shared_memory = rn_min_u32(caps->shared_memory, 16384);
     if (caps->max_storage_range > (1u << 27)) caps->max_storage_range = 1u << 27;
+    if (caps->max_texel_range > 16u << 16) caps->max_texel_range = 16u << 16;
     if (caps->max_allocation > (1u << 30)) caps->max_allocation = 1u << 30;
     for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
 }
@@ -286,10 +292,13 @@ static void read_capabilities(rn_device *device, const retnet_context_desc *desc
         .max_storage_range = p->limits.maxStorageBufferRange,
         .max_allocation = maintenance.maxMemoryAllocationSize,
         .storage_alignment = p->limits.minStorageBufferOffsetAlignment,
+        .max_texel_range = 16ull * p->limits.maxTexelBufferElements,
         .timestamp_period = p->limits.timestampPeriod,
     };
     if (caps->storage_alignment < p->limits.minUniformBufferOffsetAlignment)
         caps->storage_alignment = p->limits.minUniformBufferOffsetAlignment;
+    if (caps->storage_alignment < p->limits.minTexelBufferOffsetAlignment)
+        caps->storage_alignment = p->limits.minTexelBufferOffsetAlignment;
     if (desc->pretend & RETNET_PRETEND_NO_SUBGROUP) caps->subgroup_arithmetic = false;
     if (desc->pretend & RETNET_PRETEND_GPU) caps->is_cpu = false;
     if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;

@@ -44,6 +44,7 @@ typedef struct rn_capabilities {
     uint64_t max_storage_range; /* bytes of one binding */
     uint64_t max_allocation;
     uint64_t storage_alignment; /* of a binding's offset */
+    uint64_t max_texel_range;   /* bytes of a binding that is read as texels of 16 bytes */
     float timestamp_period;     /* nanoseconds a tick; 0: no timestamps */
     rn_matrix_unit matrix;
 } rn_capabilities;
@@ -70,6 +71,7 @@ typedef struct rn_device {
     rn_mutex queue_lock; /* submissions from several sessions */
     VkPhysicalDeviceMemoryProperties memory;
     rn_capabilities caps;
+    bool texel_loads; /* this software driver reads texels faster than storage buffers */
     uint32_t submit_budget_us;
     atomic_bool lost; /* latched; every later call fails at once */
     char name[256], driver[256 + 2 * VK_MAX_DRIVER_INFO_SIZE];
@@ -88,6 +90,9 @@ typedef struct rn_device {
 /* Creates instance and device of the library's own. On failure `device` holds nothing. */
 retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, rn_device *device);
 void rn_device_close(rn_device *device); /* accepts a zeroed device */
+
+/* Invocations of a workgroup that a software driver runs as one vector. */
+uint32_t rn_device_vector(const rn_device *device);
 
 /* Turns a failed Vulkan result into ours, with a message that names it and `what` was tried. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);

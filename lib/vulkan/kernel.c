@@ -8,6 +8,13 @@ struct rn_kernel_entry {
     rn_kernel_entry *next;
 };
 
+VkDescriptorType rn_shader_descriptor_type(const rn_shader *shader, uint32_t binding)
+{
+    if (shader->uniform_bindings >> binding & 1) return VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER;
+    if (shader->texel_bindings >> binding & 1) return VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+    return VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+}
+
 static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
 {
     const rn_shader *shader = kernel->shader;
@@ -15,8 +22,7 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
     for (uint32_t i = 0; i < shader->binding_count; i++) {
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
-            .descriptorType = shader->uniform_bindings >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER
-                                                                : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = rn_shader_descriptor_type(shader, i),
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };

@@ -18,6 +18,7 @@ enum { RN_MAX_CONSTANTS = 16 };
  * Made at the first call, then found. Lives as long as the device. Any thread. */
 retnet_result rn_kernel_get(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
                             const rn_kernel **out);
+VkDescriptorType rn_shader_descriptor_type(const rn_shader *shader, uint32_t binding);
 void rn_kernels_destroy(rn_device *device);
 
 #endif

@@ -10,6 +10,14 @@ static const VkAccessFlags all_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_
 static const VkPipelineStageFlags all_stages =
     VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 
+static void destroy_views(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    for (uint32_t i = 0; i < recorder->view_count; i++)
+        device->vk.vkDestroyBufferView(device->handle, recorder->views[i], NULL);
+    recorder->view_count = 0;
+}
+
 retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
 {
     memset(recorder, 0, sizeof *recorder);
@@ -45,6 +53,8 @@ void rn_recorder_destroy(rn_recorder *recorder)
     for (uint32_t i = 0; i < recorder->pool_count; i++)
         vk->vkDestroyDescriptorPool(device->handle, recorder->descriptor_pools[i], NULL);
     rn_free(device->host, recorder->descriptor_pools);
+    destroy_views(recorder);
+    rn_free(device->host, recorder->views);
     rn_free(device->host, recorder->timed);
     if (recorder->queries) vk->vkDestroyQueryPool(device->handle, recorder->queries, NULL);
     if (recorder->fence) vk->vkDestroyFence(device->handle, recorder->fence, NULL);
@@ -127,6 +137,7 @@ void rn_recorder_begin(rn_recorder *recorder)
     recorder->dispatches = 0;
     recorder->bound = VK_NULL_HANDLE;
     recorder->pool_current = 0;
+    destroy_views(recorder);
     if (atomic_load(&device->lost))
         rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_DEVICE_LOST, "the device was lost earlier"));
     for (uint32_t i = 0; i < recorder->pool_count && recorder->result == RETNET_OK; i++)
@@ -156,6 +167,7 @@ static void add_descriptor_pool(rn_recorder *recorder)
     VkDescriptorPoolSize sizes[] = {
         {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * 4},
         {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, SETS_PER_POOL * 2},
+        {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, SETS_PER_POOL * 3},
     };
     VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
@@ -170,7 +182,7 @@ static void add_descriptor_pool(rn_recorder *recorder)
 
 static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout layout)
 {
-    /* Every set uses at most 4 storage and 2 uniform buffers, so that a pool holds exactly its number. */
+    /* Every set uses at most 4 storage, 2 uniform and 3 texel buffers, so that a pool holds exactly its number. */
     recorder->pool_current = recorder->dispatches / SETS_PER_POOL;
     if (recorder->pool_current == recorder->pool_count) add_descriptor_pool(recorder);
     if (recorder->result != RETNET_OK) return VK_NULL_HANDLE;
@@ -186,6 +198,40 @@ static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout
     return set;
 }
 
+static bool grow_views(rn_recorder *recorder)
+{
+    if (recorder->view_count < recorder->view_capacity) return true;
+    uint32_t capacity = recorder->view_capacity ? 2 * recorder->view_capacity : 128;
+    VkBufferView *views = rn_alloc(recorder->device->host, capacity, sizeof *views);
+    if (!views) {
+        rn_recorder_fail(recorder, rn_fail_memory(recorder->device->host, "buffer views", capacity * sizeof *views));
+        return false;
+    }
+    if (recorder->view_count) memcpy(views, recorder->views, recorder->view_count * sizeof *views);
+    rn_free(recorder->device->host, recorder->views);
+    recorder->views = views;
+    recorder->view_capacity = capacity;
+    return true;
+}
+
+/* A view that lives until the next recording; a null handle after an error. */
+static VkBufferView add_view(rn_recorder *recorder, const rn_binding *binding, VkFormat format)
+{
+    rn_device *device = recorder->device;
+    if (!grow_views(recorder)) return VK_NULL_HANDLE;
+    VkBufferViewCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+        .buffer = binding->buffer->handle,
+        .format = format,
+        .offset = binding->offset,
+        .range = binding->size / 16 * 16,
+    };
+    VkBufferView view = VK_NULL_HANDLE;
+    check(recorder, device->vk.vkCreateBufferView(device->handle, &info, NULL, &view), "creating a buffer view");
+    if (recorder->result == RETNET_OK) recorder->views[recorder->view_count++] = view;
+    return view;
+}
+
 static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings)
 {
     const rn_shader *shader = kernel->shader;
@@ -193,6 +239,7 @@ static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_bindin
     VkDescriptorSet set = allocate_set(recorder, kernel->set_layout);
     if (recorder->result != RETNET_OK) return;
     VkDescriptorBufferInfo buffers[RN_MAX_BINDINGS];
+    VkBufferView views[RN_MAX_BINDINGS];
     VkWriteDescriptorSet writes[RN_MAX_BINDINGS];
     for (uint32_t i = 0; i < shader->binding_count; i++) {
         buffers[i] = (VkDescriptorBufferInfo){bindings[i].buffer->handle, bindings[i].offset, bindings[i].size};
@@ -201,11 +248,15 @@ static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_bindin
             .dstSet = set,
             .dstBinding = i,
             .descriptorCount = 1,
-            .descriptorType = shader->uniform_bindings >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER
-                                                                : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = rn_shader_descriptor_type(shader, i),
             .pBufferInfo = &buffers[i],
+            .pTexelBufferView = &views[i],
         };
+        if (shader->texel_bindings >> i & 1)
+            views[i] = add_view(recorder, &bindings[i], shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT
+                                                                                        : VK_FORMAT_R32G32B32A32_UINT);
     }
+    if (recorder->result != RETNET_OK) return;
     vk->vkUpdateDescriptorSets(recorder->device->handle, shader->binding_count, writes, 0, NULL);
     vk->vkCmdBindDescriptorSets(recorder->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout, 0, 1, &set, 0,
                                 NULL);

@@ -35,6 +35,8 @@ typedef struct rn_recorder {
     VkFence fence;
     VkDescriptorPool *descriptor_pools; /* grown as needed, kept between recordings */
     uint32_t pool_count, pool_current;
+    VkBufferView *views; /* of this recording's texel bindings; grown as needed */
+    uint32_t view_count, view_capacity;
     VkQueryPool queries; /* only when profiling */
     rn_timed *timed;
     uint32_t timed_count;

@@ -11,7 +11,9 @@ typedef struct rn_shader {
     const uint32_t *words;       /* NULL: left out, because the compiler could not build it */
     uint32_t word_count;
     uint32_t binding_count;      /* bindings are numbered from 0 without holes */
-    uint32_t uniform_bindings;   /* bit i: binding i is a uniform buffer, else a storage buffer */
+    uint32_t uniform_bindings;   /* bit i: binding i is a uniform buffer */
+    uint32_t texel_bindings;     /* bit i: binding i is a uniform texel buffer of vectors of four; else a storage buffer */
+    uint32_t float_bindings;     /* bit i: of these, of fp32, else of 32-bit integers */
     uint32_t read_bindings;      /* bit i: binding i is read */
     uint32_t written_bindings;   /* bit i: binding i is written */
     uint32_t push_bytes;         /* size of the push constants */

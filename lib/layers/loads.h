@@ -1,0 +1,11 @@
+/* loads.h: which way of reading memory is the faster one on a software driver. */
+#ifndef RETNET_LAYERS_LOADS_H
+#define RETNET_LAYERS_LOADS_H
+
+#include "vulkan/device.h"
+
+/* Times texel and storage-buffer loads once and sets device->texel_loads. Does nothing on a GPU. Either way computes the
+ * same numbers. */
+retnet_result rn_loads_measure(rn_device *device);
+
+#endif

@@ -1,0 +1,11 @@
+// retention_step_push.glsl: what the host tells retention_step.comp and retention_step_serial.glsl
+// (lib/layers/retention.c, step_push).
+
+layout(push_constant) uniform Push {
+    uint x_stride, q_offset, k_offset, v_offset, gate_offset; // floats
+    uint y_stride, sums_offset;
+    uint heads, key_value_group; // query heads that share a key and value head
+    uint value_size, value_stride;
+    uint angles, decays, weight, decay_sums; // in params; angles and decay_sums in units of vec2
+    float query_scale, eps;
+} push;
