@@ -133,10 +133,19 @@ static uint64_t scores_floats(uint32_t heads, uint32_t chunk_count)
     return (uint64_t)chunk_count * heads * RN_CHUNK * RN_CHUNK;
 }
 
-uint64_t rn_retention_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk_count)
+static uint64_t plain_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk_count)
 {
     uint64_t states = (uint64_t)chunk_count * heads * key_size * rn_retention_value_stride(value_size);
     return 4 * (scores_floats(heads, chunk_count) + states);
+}
+
+uint64_t rn_retention_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_value_heads,
+                                    uint32_t key_size, uint32_t value_size, uint32_t chunk_count)
+{
+    uint64_t plain = plain_scratch_bytes(heads, key_size, value_size, chunk_count), matrix = 0;
+    if (rn_retention_matrix_suits(device, key_size))
+        matrix = rn_retention_matrix_scratch_bytes(heads, key_value_heads, key_size, value_size, chunk_count);
+    return plain > matrix ? plain : matrix;
 }
 
 static void record_rotate(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
@@ -205,9 +214,13 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
 void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
                                 const rn_retention_chunks *chunks)
 {
+    if (chunks->matrix && rn_retention_matrix_suits(recorder->device, retention->key_size)) {
+        rn_retention_matrix_record(recorder, retention, chunks);
+        return;
+    }
     uint64_t score_bytes = 4 * scores_floats(retention->heads, chunks->chunk_count);
-    uint64_t all_bytes = rn_retention_scratch_bytes(retention->heads, retention->key_size, retention->value_size,
-                                                    chunks->chunk_count);
+    uint64_t all_bytes =
+        plain_scratch_bytes(retention->heads, retention->key_size, retention->value_size, chunks->chunk_count);
     rn_binding scores = {chunks->scratch, chunks->scratch_offset, score_bytes};
     rn_binding before = {chunks->scratch, chunks->scratch_offset + score_bytes, all_bytes - score_bytes};
     rn_binding scratch = {chunks->scratch, chunks->scratch_offset, all_bytes};

@@ -51,12 +51,23 @@ typedef struct rn_retention_chunks {
     rn_binding chunks;    /* rn_chunk_record[chunk_count] */
     rn_binding sequences; /* rn_sequence_record[sequence_count] */
     uint32_t chunk_count, sequence_count, longest; /* tokens of the longest chunk */
+    bool matrix; /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
     const rn_buffer *scratch; /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
     uint64_t scratch_offset;
 } rn_retention_chunks;
 
-uint64_t rn_retention_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk_count);
+/* Enough for either way to compute. */
+uint64_t rn_retention_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_value_heads,
+                                    uint32_t key_size, uint32_t value_size, uint32_t chunk_count);
 void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
+                                const rn_retention_chunks *chunks);
+
+/* ---- retention_matrix.c ---- */
+
+bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size);
+uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
+                                           uint32_t value_size, uint32_t chunk_count);
+void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *retention,
                                 const rn_retention_chunks *chunks);
 
 #endif

@@ -222,6 +222,7 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
         .chunk_count = pass->chunks,
         .sequence_count = pass->sequences,
         .longest = pass->longest,
+        .matrix = f->matrix,
         .scratch = &session->scratch,
     };
     rn_retention_chunks_record(f->recorder, retention, &chunks);

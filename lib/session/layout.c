@@ -66,7 +66,7 @@ static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
     const rn_config *c = &model->config;
     uint64_t most = model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range
                                                                          : 1ull << 30;
-    uint64_t one = rn_retention_scratch_bytes(c->heads, c->key_size, c->value_size, 1);
+    uint64_t one = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, 1);
     uint64_t chunks = most / one, wanted = rn_divide_up(rows, RN_CHUNK) + 8;
     if (wanted > RN_MAX_RECORDS) wanted = RN_MAX_RECORDS;
     return (uint32_t)(chunks < wanted ? chunks : wanted);
@@ -91,7 +91,8 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     place_activations(model, l);
     place_input(l);
     const rn_config *c = &model->config;
-    l->scratch_bytes = rn_retention_scratch_bytes(c->heads, c->key_size, c->value_size, l->chunks);
+    l->scratch_bytes = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size,
+                                                  l->chunks);
     l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
     l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
     l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->slots, ALIGNMENT);

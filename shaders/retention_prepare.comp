@@ -1,0 +1,86 @@
+#version 450
+#extension GL_EXT_control_flow_attributes : require
+// retention_prepare.comp: queries, keys and values of chunks for retention on matrix units (retention_scratch.glsl):
+// rotated, scaled, as f16 and padded. An invocation takes four neighbouring pairs (i, i + K/2) of one head of one row, or
+// four values.
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 64;
+
+#define PARAMS_BINDING 2
+#include "positions.glsl"
+#include "retention_scratch.glsl"
+
+layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec2 scratch[]; };
+layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
+
+void store(uint at, vec4 value)
+{
+    value = clamp(value, -65504.0, 65504.0);
+    scratch[at] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+}
+
+// Four pairs at `pair`, rotated: the lower halves and the upper ones.
+void rotated(uint from, uint position, uint pair, float scale, out vec4 low, out vec4 high)
+{
+    uint pairs = push.key_size / 2;
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        vec2 r = rotation_at(push.angles, pairs, position, pair + i) * scale;
+        float a = x[from + pair + i], b = x[from + pair + i + pairs];
+        low[i] = a * r.x - b * r.y;
+        high[i] = a * r.y + b * r.x;
+    }
+}
+
+void main()
+{
+    uint row = gl_WorkGroupID.y, c = gl_WorkGroupID.z, item = gl_GlobalInvocationID.x;
+    uvec4 chunk = records[c];
+    bool inside = row < chunk.y;
+    uint group = push.heads / push.key_value_heads, from = (chunk.x + row) * push.x_stride;
+    uint fours = push.padded_key / 4, half_fours = push.key_size / 8; // of a row; K is a multiple of 8
+    // Items of a head: its pairs, then the padding, both by fours.
+    uint head_items = fours - half_fours;
+    uint query_items = push.heads * head_items, key_items = push.key_value_heads * head_items;
+    vec4 low = vec4(0.0), high = vec4(0.0);
+    if (item < query_items) {
+        uint head = item / head_items, i = item % head_items;
+        bool pairs = i < half_fours;
+        uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
+        uint at = query_at(push.query, c, head) * 2 + row * fours, out_at = query_at(push.query_out, c, head) * 2 + row * fours;
+        if (pairs && inside) rotated(from + push.q_offset + head * push.key_size, chunk.z + row, i * 4, push.query_scale, low, high);
+        float decay = params[push.decays + head];
+        float out_scale = params[push.powers + head * (CHUNK + 1) + row + 1] / state_factor(decay);
+        store(at + first, low);
+        store(at + second, high);
+        store(out_at + first, low * out_scale);
+        store(out_at + second, high * out_scale);
+        return;
+    }
+    item -= query_items;
+    if (item < key_items) {
+        uint key_head = item / head_items, i = item % head_items;
+        bool pairs = i < half_fours;
+        uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
+        uint at = key_at(c, key_head) * 2 + row * fours;
+        if (pairs && inside) rotated(from + push.k_offset + key_head * push.key_size, chunk.z + row, i * 4, 1.0, low, high);
+        store(at + first, low);
+        store(at + second, high);
+        for (uint head = key_head * group; head < (key_head + 1) * group; head++) {
+            float in_scale = inside ? params[push.powers + head * (CHUNK + 1) + chunk.y - 1 - row] : 0.0;
+            at = query_at(push.key_in, c, head) * 2 + row * fours;
+            store(at + first, low * in_scale);
+            store(at + second, high * in_scale);
+        }
+        return;
+    }
+    item -= key_items;
+    uint value_fours = push.padded_value / 4;
+    if (item >= push.key_value_heads * value_fours) return;
+    uint key_head = item / value_fours, i = item % value_fours * 4;
+    vec4 v = vec4(0.0);
+    [[unroll]] for (uint k = 0; k < 4; k++)
+        if (inside && i + k < push.value_size) v[k] = x[from + push.v_offset + key_head * push.value_size + i + k];
+    store(value_at(c, key_head) * 2 + row * value_fours + i / 4, v);
+}

@@ -1,0 +1,48 @@
+// retention_scratch.glsl: what retention on matrix units keeps between its kernels, f16 in units of eight. Chunks are
+// padded to 64 rows, K and V as the host says (lib/layers/retention_matrix.c); all padding is zero.
+//
+//     query, query_out [chunks][heads][CHUNK][K]     rotated; times K^(-1/2), the second also times decay^(i+1) / c
+//     key              [chunks][key_value_heads][CHUNK][K]     rotated
+//     key_in           [chunks][heads][CHUNK][K]     times decay^(L-1-i), L = length of the chunk
+//     value            [chunks][key_value_heads][CHUNK][V]
+//     before           [chunks][heads][K][V]         the state before each chunk, times c
+//
+// c keeps states in the range of f16: they grow like 1 / sqrt(1 - decay).
+
+const uint CHUNK = 64;
+
+layout(push_constant) uniform Push {
+    uint x_stride, q_offset, k_offset, v_offset; // floats
+    uint y_stride;
+    uint heads, key_value_heads, key_size, value_size, value_stride;
+    uint padded_key, padded_value;
+    uint query, query_out, key, key_in, value, before; // in scratch, units of eight
+    uint angles, decays, powers;                       // in params: angles in units of vec2; decay^0..decay^CHUNK of each head
+    float query_scale;
+} push;
+
+float state_factor(float decay)
+{
+    return max(sqrt(1.0 - decay), 1.0 / 1024.0);
+}
+
+// Where the rows of a chunk and head begin.
+uint query_at(uint array, uint chunk, uint head)
+{
+    return array + (chunk * push.heads + head) * CHUNK * (push.padded_key / 8);
+}
+
+uint key_at(uint chunk, uint key_head)
+{
+    return push.key + (chunk * push.key_value_heads + key_head) * CHUNK * (push.padded_key / 8);
+}
+
+uint value_at(uint chunk, uint key_head)
+{
+    return push.value + (chunk * push.key_value_heads + key_head) * CHUNK * (push.padded_value / 8);
+}
+
+uint before_at(uint chunk, uint head)
+{
+    return push.before + (chunk * push.heads + head) * push.padded_key * (push.padded_value / 8);
+}
