@@ -224,11 +224,12 @@ RETNET_API retnet_context *retnet_model_context(const retnet_model *model);
 typedef struct retnet_session_desc {
     uint32_t slots;        /* sequences with a state each; 0: 1 */
     uint32_t prompt_chunk; /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
+    uint32_t snapshots;    /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
 } retnet_session_desc;
 
 typedef struct retnet_session_memory {
     uint64_t device_bytes; /* states and activations */
-    uint64_t state_bytes;  /* of these, states */
+    uint64_t state_bytes;  /* of these, states: one for each slot and each snapshot */
     uint64_t host_bytes;   /* host-visible buffers */
 } retnet_session_memory;
 
@@ -303,8 +304,19 @@ RETNET_API retnet_model *retnet_session_model(const retnet_session *session);
 
 /* Empties a slot. */
 RETNET_API retnet_result retnet_session_reset(retnet_session *session, uint32_t slot);
-/* Makes `to` an independent copy of `from`. States are shared until one of them changes. */
+/* Makes `to` an independent copy of `from`: state, position, recent tokens and last logits. The state is shared until one
+ * of them changes, so that a fork moves nothing on the device. */
 RETNET_API retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to);
+
+/* Keeps what `slot` is now (state, position, recent tokens, last logits) as snapshot number `snapshot` of the session,
+ * in [0, retnet_session_desc.snapshots), in place of what that number held. As with a fork, the state is copied on the
+ * device when the slot next changes, and not before. Its memory was allocated with the session.
+ * INVALID_ARGUMENT if there is no such slot or snapshot. */
+RETNET_API retnet_result retnet_session_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot);
+/* Makes `slot` what the snapshot holds, as often as wanted: the snapshot stays until it is taken anew. The slot may be
+ * another than the one that the snapshot was taken of, and one whose last run failed. INVALID_ARGUMENT if there is no
+ * such slot or snapshot, or if nothing was ever kept under that number; the slot is then as it was. */
+RETNET_API retnet_result retnet_session_rollback(retnet_session *session, uint32_t slot, uint32_t snapshot);
 
 /* A slot as bytes: versioned, checksummed, little-endian; it names the model by a hash of config and weights.
  * save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size to *size; a short capacity is
@@ -322,7 +334,8 @@ RETNET_API retnet_result retnet_session_load_file(retnet_session *session, uint3
 RETNET_API retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state);
 RETNET_API retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer,
                                                   const float *state);
-/* Declares how many tokens a slot's imported state has read; at most 2^30. */
+/* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent tokens
+ * that a repetition penalty looks at. */
 RETNET_API retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position);
 
 #ifdef __cplusplus
