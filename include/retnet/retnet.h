@@ -329,11 +329,34 @@ RETNET_API retnet_result retnet_session_load(retnet_session *session, uint32_t s
 RETNET_API retnet_result retnet_session_save_file(retnet_session *session, uint32_t slot, const char *path);
 RETNET_API retnet_result retnet_session_load_file(retnet_session *session, uint32_t slot, const char *path);
 
-/* The raw recurrent state of one layer, S of retnet.md: [heads, K, V] fp32, key-major, keys unscaled (fla's layout).
- * `state` has heads*K*V elements. Setting it does not change the position; see retnet_session_set_position. */
+/* The raw recurrent state of one layer, in the layout of flash-linear-attention's recurrent_state:
+ *
+ *     S_n[h][i][j] = sum over m <= n of decay_h^(n-m) * k_m[h][i] * v_m[h][j]      [heads, K, V] fp32, key-major
+ *
+ * with rotated keys k_m that are not scaled by K^(-1/2). Elements i and i + K/2 of a key are a pair of the rotation, also
+ * where the checkpoint is torchscale's. With grouped keys and values there is still a state for each head.
+ * `state` has heads*K*V elements. Setting it does not change the position, see retnet_session_set_position, and forgets
+ * the last logits. INVALID_ARGUMENT for a slot or layer that does not exist. */
 RETNET_API retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state);
 RETNET_API retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer,
                                                   const float *state);
+/* The same state in the layout of torchscale's incremental_state[layer], of one sequence (torchscale/component/
+ * multiscale_retention.py, recurrent_forward):
+ *
+ *     scale[h] = 1 + decay_h + ... + decay_h^n                          [heads] fp32; n + 1 tokens were read
+ *     key_value[h][j][c(i)] = K^(-1/2) * S_n[h][i][j] / sqrt(scale[h])  [heads, V, K] fp32, value-major
+ *
+ * where torchscale's rotation pairs neighbours: c(i) = 2i and c(i + K/2) = 2i + 1 for i < K/2.
+ *
+ * get takes the scale from the slot's position. An empty slot gives zeros for both, from which torchscale's recurrence
+ * goes on as from its first step; INVALID_ARGUMENT if a state was set without a position.
+ * set makes S of key_value with the scale that is given. It does not change the position: declare the tokens that were
+ * read with retnet_session_set_position. Both from one sequence, the session continues it to rounding.
+ * INVALID_ARGUMENT for a slot or layer that does not exist, and for a scale that is negative or not finite. */
+RETNET_API retnet_result retnet_session_get_state_torchscale(retnet_session *session, uint32_t slot, uint32_t layer,
+                                                             float *key_value, float *scale);
+RETNET_API retnet_result retnet_session_set_state_torchscale(retnet_session *session, uint32_t slot, uint32_t layer,
+                                                             const float *key_value, const float *scale);
 /* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent tokens
  * that a repetition penalty looks at. */
 RETNET_API retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position);
