@@ -231,7 +231,8 @@ static void test_torchscale(void)
 {
     static const char *const layouts[][2] = {{"", "output_projection.weight"},
                                              {"decoder.", "decoder.output_projection.weight"},
-                                             {"model.", "lm_head.weight"}};
+                                             {"model.", "lm_head.weight"},
+                                             {"model.decoder.", "model.decoder.output_projection.weight"}};
     for (size_t i = 0; i < RN_COUNT(layouts); i++) {
         rn_checkpoint checkpoint;
         char name[96];
