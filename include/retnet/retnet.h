@@ -224,11 +224,12 @@ RETNET_API retnet_context *retnet_model_context(const retnet_model *model);
 typedef struct retnet_session_desc {
     uint32_t slots;        /* sequences with a state each; 0: 1 */
     uint32_t prompt_chunk; /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
+    uint32_t snapshots;    /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
 } retnet_session_desc;
 
 typedef struct retnet_session_memory {
     uint64_t device_bytes; /* states and activations */
-    uint64_t state_bytes;  /* of these, states */
+    uint64_t state_bytes;  /* of these, states: one for each slot and each snapshot */
     uint64_t host_bytes;   /* host-visible buffers */
 } retnet_session_memory;
 
@@ -303,8 +304,19 @@ RETNET_API retnet_model *retnet_session_model(const retnet_session *session);
 
 /* Empties a slot. */
 RETNET_API retnet_result retnet_session_reset(retnet_session *session, uint32_t slot);
-/* Makes `to` an independent copy of `from`. States are shared until one of them changes. */
+/* Makes `to` an independent copy of `from`: state, position, recent tokens and last logits. The state is shared until one
+ * of them changes, so that a fork moves nothing on the device. */
 RETNET_API retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to);
+
+/* Keeps what `slot` is now (state, position, recent tokens, last logits) as snapshot number `snapshot` of the session,
+ * in [0, retnet_session_desc.snapshots), in place of what that number held. As with a fork, the state is copied on the
+ * device when the slot next changes, and not before. Its memory was allocated with the session.
+ * INVALID_ARGUMENT if there is no such slot or snapshot. */
+RETNET_API retnet_result retnet_session_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot);
+/* Makes `slot` what the snapshot holds, as often as wanted: the snapshot stays until it is taken anew. The slot may be
+ * another than the one that the snapshot was taken of, and one whose last run failed. INVALID_ARGUMENT if there is no
+ * such slot or snapshot, or if nothing was ever kept under that number; the slot is then as it was. */
+RETNET_API retnet_result retnet_session_rollback(retnet_session *session, uint32_t slot, uint32_t snapshot);
 
 /* A slot as bytes: versioned, checksummed, little-endian; it names the model by a hash of config and weights.
  * save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size to *size; a short capacity is
@@ -317,12 +329,36 @@ RETNET_API retnet_result retnet_session_load(retnet_session *session, uint32_t s
 RETNET_API retnet_result retnet_session_save_file(retnet_session *session, uint32_t slot, const char *path);
 RETNET_API retnet_result retnet_session_load_file(retnet_session *session, uint32_t slot, const char *path);
 
-/* The raw recurrent state of one layer, S of retnet.md: [heads, K, V] fp32, key-major, keys unscaled (fla's layout).
- * `state` has heads*K*V elements. Setting it does not change the position; see retnet_session_set_position. */
+/* The raw recurrent state of one layer, in the layout of flash-linear-attention's recurrent_state:
+ *
+ *     S_n[h][i][j] = sum over m <= n of decay_h^(n-m) * k_m[h][i] * v_m[h][j]      [heads, K, V] fp32, key-major
+ *
+ * with rotated keys k_m that are not scaled by K^(-1/2). Elements i and i + K/2 of a key are a pair of the rotation, also
+ * where the checkpoint is torchscale's. With grouped keys and values there is still a state for each head.
+ * `state` has heads*K*V elements. Setting it does not change the position, see retnet_session_set_position, and forgets
+ * the last logits. INVALID_ARGUMENT for a slot or layer that does not exist. */
 RETNET_API retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state);
 RETNET_API retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer,
                                                   const float *state);
-/* Declares how many tokens a slot's imported state has read; at most 2^30. */
+/* The same state in the layout of torchscale's incremental_state[layer], of one sequence (torchscale/component/
+ * multiscale_retention.py, recurrent_forward):
+ *
+ *     scale[h] = 1 + decay_h + ... + decay_h^n                          [heads] fp32; n + 1 tokens were read
+ *     key_value[h][j][c(i)] = K^(-1/2) * S_n[h][i][j] / sqrt(scale[h])  [heads, V, K] fp32, value-major
+ *
+ * where torchscale's rotation pairs neighbours: c(i) = 2i and c(i + K/2) = 2i + 1 for i < K/2.
+ *
+ * get takes the scale from the slot's position. An empty slot gives zeros for both, from which torchscale's recurrence
+ * goes on as from its first step; INVALID_ARGUMENT if a state was set without a position.
+ * set makes S of key_value with the scale that is given. It does not change the position: declare the tokens that were
+ * read with retnet_session_set_position. Both from one sequence, the session continues it to rounding.
+ * INVALID_ARGUMENT for a slot or layer that does not exist, and for a scale that is negative or not finite. */
+RETNET_API retnet_result retnet_session_get_state_torchscale(retnet_session *session, uint32_t slot, uint32_t layer,
+                                                             float *key_value, float *scale);
+RETNET_API retnet_result retnet_session_set_state_torchscale(retnet_session *session, uint32_t slot, uint32_t layer,
+                                                             const float *key_value, const float *scale);
+/* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent tokens
+ * that a repetition penalty looks at. */
 RETNET_API retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position);
 
 #ifdef __cplusplus

@@ -123,6 +123,18 @@ void rn_reader_vector(rn_checkpoint_reader *reader, rn_vector_source *out, uint3
     *out = (rn_vector_source){.tensor = tensor, .size = size};
 }
 
+void rn_reader_refuse_variants(rn_checkpoint_reader *reader, const rn_variant *variants, size_t count)
+{
+    const rn_tensor_set *tensors = reader->checkpoint->tensors;
+    for (size_t i = 0; i < rn_tensor_set_count(tensors) && reader->result == RETNET_OK; i++) {
+        const rn_tensor *tensor = rn_tensor_set_at(tensors, i);
+        for (size_t v = 0; v < count && reader->result == RETNET_OK; v++)
+            if (strstr(tensor->name, variants[v].part))
+                reader->result = rn_fail(reader->host, RETNET_ERROR_UNSUPPORTED, "%s: tensor %s: %s is not supported",
+                                         tensor->file, tensor->name, variants[v].what);
+    }
+}
+
 static bool rn_same_content(const rn_tensor *a, const rn_tensor *b)
 {
     if (!a || !b) return a == b;

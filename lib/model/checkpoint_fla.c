@@ -50,6 +50,10 @@ void rn_checkpoint_read_fla(rn_checkpoint_reader *reader)
 {
     rn_checkpoint *checkpoint = reader->checkpoint;
     const rn_config *config = &checkpoint->config;
+    static const rn_variant variants[] = {{".q_conv1d.", "a short convolution"},
+                                          {".k_conv1d.", "a short convolution"},
+                                          {".v_conv1d.", "a short convolution"}};
+    rn_reader_refuse_variants(reader, variants, RN_COUNT(variants));
     reader->prefix = "model.";
     rn_reader_matrix(reader, &checkpoint->embedding, rn_all_rows(config->vocabulary), config->hidden,
                      "embeddings.weight");

@@ -28,6 +28,12 @@ void rn_reader_matrix(rn_checkpoint_reader *reader, rn_matrix_source *out, rn_ro
                       const char *format, ...) RN_PRINTF(5, 6);
 void rn_reader_vector(rn_checkpoint_reader *reader, rn_vector_source *out, uint32_t size, const char *format, ...)
     RN_PRINTF(4, 5);
+/* Refuses a tensor whose name has the part of a variant that is not supported: less clear than a name that is missing
+ * or left over would be. */
+typedef struct rn_variant {
+    const char *part, *what; /* "a mixture of experts" */
+} rn_variant;
+void rn_reader_refuse_variants(rn_checkpoint_reader *reader, const rn_variant *variants, size_t count);
 /* The output matrix `name` (with its prefix), or the embedding if tied; a tied checkpoint may hold an equal copy. */
 void rn_reader_head(rn_checkpoint_reader *reader, const char *name);
 

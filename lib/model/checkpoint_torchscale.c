@@ -19,24 +19,6 @@ static void rn_torchscale_prefix(rn_checkpoint_reader *reader)
                 "%s: tensor embed_tokens.weight is missing, also behind decoder. and model.", reader->directory);
 }
 
-/* Variants that share tensor names with the plain model, and would otherwise be refused less clearly. */
-static void rn_torchscale_variants(rn_checkpoint_reader *reader)
-{
-    static const struct {
-        const char *part, *what;
-    } variants[] = {{".moe_layer.", "a mixture of experts"}, {".A.", "multiway"}, {".B.", "multiway"}};
-    const rn_tensor_set *tensors = reader->checkpoint->tensors;
-    for (size_t i = 0; i < rn_tensor_set_count(tensors); i++) {
-        const rn_tensor *tensor = rn_tensor_set_at(tensors, i);
-        for (size_t v = 0; v < RN_COUNT(variants); v++) {
-            if (!strstr(tensor->name, variants[v].part)) continue;
-            reader->result = rn_fail(reader->host, RETNET_ERROR_UNSUPPORTED, "%s: tensor %s: %s is not supported",
-                                     tensor->file, tensor->name, variants[v].what);
-            return;
-        }
-    }
-}
-
 /* Until September 2023: biases everywhere, layer norms, a plain feed-forward layer, values as wide as two keys. */
 static void rn_torchscale_old_layout(rn_checkpoint_reader *reader)
 {
@@ -53,23 +35,38 @@ static void rn_torchscale_old_layout(rn_checkpoint_reader *reader)
 
 /* ---- Buffers ---------------------------------------------------------------------------------------------------- */
 
-/* Reads a stored fp32 buffer. Halved ones have lost too much, and are left to the formulas: false. */
-static bool rn_torchscale_buffer(rn_checkpoint_reader *reader, const char *name, float *values, uint32_t count)
+/* A stored buffer [count] counts if it is fp32. One of a model that was saved in half precision has lost too much: then
+ * the formula counts, here `formula`, if the buffer is the formula's to rounding. A buffer of its own cannot be had back
+ * and is refused. Returns whether `values` are to be used. */
+static bool rn_torchscale_buffer(rn_checkpoint_reader *reader, const char *name, float *values, const float *formula,
+                                 uint32_t count)
 {
     const rn_tensor *tensor = rn_reader_find(reader, "%s", name);
     rn_vector_source source = {0};
     if (!tensor) return false;
     rn_reader_vector(reader, &source, count, "%s", name);
-    if (reader->result != RETNET_OK || tensor->dtype != RN_DTYPE_F32) return false;
-    memcpy(values, tensor->data, count * sizeof(*values));
-    return true;
+    if (reader->result != RETNET_OK) return false;
+    if (tensor->dtype == RN_DTYPE_F32) memcpy(values, tensor->data, count * sizeof(*values));
+    for (uint32_t i = 0; i < count && tensor->dtype != RN_DTYPE_F32; i++) {
+        uint16_t half;
+        memcpy(&half, tensor->data + 2ull * i, sizeof(half));
+        float value = tensor->dtype == RN_DTYPE_F16 ? rn_f16_to_f32(half) : rn_bf16_to_f32(half);
+        /* bfloat16 has 8 bits, and the last bit of half precision is 2^-24. */
+        if (fabsf(value - formula[i]) <= fabsf(formula[i]) / 256 + ldexpf(1, -24)) continue;
+        reader->result = rn_fail(reader->host, RETNET_ERROR_UNSUPPORTED,
+                                 "%s: %s: %g found at %u in %s, which is too coarse to use, and the formula's is %g",
+                                 reader->directory, tensor->name, value, i, tensor->dtype_name, formula[i]);
+        return false;
+    }
+    return tensor->dtype == RN_DTYPE_F32;
 }
 
 static void rn_torchscale_angles(rn_checkpoint_reader *reader)
 {
     rn_config *config = &reader->checkpoint->config;
-    float angles[RN_MAX_KEY_SIZE];
-    if (!rn_torchscale_buffer(reader, "retnet_rel_pos.angle", angles, config->key_size)) return;
+    float angles[RN_MAX_KEY_SIZE], formula[RN_MAX_KEY_SIZE];
+    for (uint32_t i = 0; i < config->key_size; i++) formula[i] = (float)config->theta[i / 2];
+    if (!rn_torchscale_buffer(reader, "retnet_rel_pos.angle", angles, formula, config->key_size)) return;
     for (uint32_t i = 0; i < config->key_size / 2; i++) {
         if (!isfinite(angles[2 * i]) || angles[2 * i] != angles[2 * i + 1]) {
             reader->result = rn_fail(reader->host, RETNET_ERROR_FORMAT,
@@ -84,8 +81,9 @@ static void rn_torchscale_angles(rn_checkpoint_reader *reader)
 static void rn_torchscale_decay(rn_checkpoint_reader *reader)
 {
     rn_config *config = &reader->checkpoint->config;
-    float logarithms[RN_MAX_HEADS];
-    if (!rn_torchscale_buffer(reader, "retnet_rel_pos.decay", logarithms, config->heads)) return;
+    float logarithms[RN_MAX_HEADS], formula[RN_MAX_HEADS];
+    for (uint32_t h = 0; h < config->heads; h++) formula[h] = logf(config->decay[h]);
+    if (!rn_torchscale_buffer(reader, "retnet_rel_pos.decay", logarithms, formula, config->heads)) return;
     for (uint32_t h = 0; h < config->heads; h++) {
         if (!(logarithms[h] <= 0 && logarithms[h] > -80)) {
             reader->result =
@@ -153,7 +151,9 @@ void rn_checkpoint_read_torchscale(rn_checkpoint_reader *reader)
 {
     rn_checkpoint *checkpoint = reader->checkpoint;
     rn_config *config = &checkpoint->config;
-    rn_torchscale_variants(reader);
+    static const rn_variant variants[] = {
+        {".moe_layer.", "a mixture of experts"}, {".A.", "a multiway model"}, {".B.", "a multiway model"}};
+    rn_reader_refuse_variants(reader, variants, RN_COUNT(variants));
     if (reader->result == RETNET_OK) rn_torchscale_prefix(reader);
     if (reader->result != RETNET_OK) return;
     rn_torchscale_old_layout(reader);

@@ -149,13 +149,13 @@ static int32_t rn_take_token(rn_config_reader *reader, const char *field, int32_
     return -1;
 }
 
-/* Refuses anything but null, false and the like. */
-static void rn_refuse(rn_config_reader *reader, const char *field)
+/* Refuses anything but null, false and 0 for a field that stands for `what`. */
+static void rn_refuse(rn_config_reader *reader, const char *field, const char *what)
 {
     json_t *value = rn_take(reader, field);
     bool empty = !value || json_is_false(value) || (json_is_integer(value) && json_integer_value(value) == 0);
     json_decref(value);
-    if (!empty) rn_unsupported_field(reader, field, "a value other than null, false or 0");
+    if (!empty) rn_unsupported_field(reader, field, what);
 }
 
 static bool rn_listed(const char *key, const char *const *list, size_t count)
@@ -256,10 +256,10 @@ static void rn_parse_fla(rn_config_reader *reader, rn_config *config)
     /* An absent field has a default, one that says null has no meaning. */
     if (json_is_null(json_object_get(reader->root, "hidden_act"))) rn_bad_field(reader, "hidden_act", "\"swish\"");
     rn_take_choice(reader, "hidden_act", 0, activations, RN_COUNT(activations));
-    rn_refuse(reader, "feature_map");
-    rn_refuse(reader, "attn");
-    rn_refuse(reader, "use_short_conv");
-    rn_refuse(reader, "attnres_block_size");
+    rn_refuse(reader, "feature_map", "a feature map");
+    rn_refuse(reader, "attn", "a hybrid with attention layers");
+    rn_refuse(reader, "use_short_conv", "a short convolution");
+    rn_refuse(reader, "attnres_block_size", "an attention residual");
 
     config->dialect = RN_DIALECT_FLA;
     config->vocabulary = rn_take_u32(reader, "vocab_size", 32000, 1, RN_MAX_VOCABULARY);
@@ -323,9 +323,13 @@ static rn_activation rn_torchscale_activation(rn_config_reader *reader)
 static void rn_torchscale_refusals(rn_config_reader *reader)
 {
     static const char *const types[] = {"retnet", "RetNet", "torchscale", "retnet_decoder"};
-    static const char *const refused[] = {"deepnorm", "multiway", "moe_freq", "is_encoder_decoder", "no_output_layer"};
+    static const char *const refused[][2] = {{"deepnorm", "DeepNorm's scaling"},
+                                             {"multiway", "a multiway model"},
+                                             {"moe_freq", "a mixture of experts"},
+                                             {"is_encoder_decoder", "an encoder"},
+                                             {"no_output_layer", "a model without output layer"}};
     rn_take_choice(reader, "model_type", 0, types, RN_COUNT(types));
-    for (size_t i = 0; i < RN_COUNT(refused); i++) rn_refuse(reader, refused[i]);
+    for (size_t i = 0; i < RN_COUNT(refused); i++) rn_refuse(reader, refused[i][0], refused[i][1]);
     if (!rn_take_bool(reader, "decoder_normalize_before", true))
         rn_unsupported_field(reader, "decoder_normalize_before", "false");
     if (!rn_take_bool(reader, "use_glu", true)) rn_unsupported_field(reader, "use_glu", "false");

@@ -32,10 +32,9 @@ static uint32_t add_angles(rn_params *params, const rn_config *config)
     return at / 2;
 }
 
-/* 1 + decay + ... + decay^(n-1), without the closed form's 0/0 at decay 1. */
-static double geometric_sum(double decay, double n)
+double rn_decay_sum(double decay, double terms)
 {
-    return decay == 1.0 ? n : -expm1(n * log(decay)) / (1.0 - decay);
+    return decay == 1.0 ? terms : -expm1(terms * log(decay)) / (1.0 - decay); /* the closed form is 0/0 at decay 1 */
 }
 
 static uint32_t add_decay_sums(rn_params *params, const rn_config *config)
@@ -48,7 +47,7 @@ static uint32_t add_decay_sums(rn_params *params, const rn_config *config)
         for (int level = 0; level < LEVELS; level++, step *= DIGITS) {
             for (int digit = 0; digit < DIGITS; digit++) {
                 double terms = level == 0 ? digit + 1 : digit * step;
-                *out++ = (float)geometric_sum(decay, terms);
+                *out++ = (float)rn_decay_sum(decay, terms);
                 *out++ = (float)pow(decay, terms);
             }
         }

@@ -115,10 +115,13 @@ static retnet_result check_damage(retnet_session *session, const uint8_t *blob, 
         return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: version %u of the format, %u expected",
                                header.version, (unsigned)BLOB_VERSION);
     memcpy(&checksum, blob + size - sizeof checksum, sizeof checksum);
-    if (rn_hash(0, blob, size - sizeof checksum) != checksum)
+    if (rn_hash(0, blob, size - sizeof checksum) == checksum) return RETNET_OK;
+    uint64_t expected = blob_size(&session->model->config, &header);
+    if (header.model == session->model->content_hash && size < expected)
         return rn_session_fail(session, RETNET_ERROR_FORMAT,
-                               "load: the checksum does not match, the data are damaged or cut short");
-    return RETNET_OK;
+                               "load: %zu bytes, but its header tells of %llu: cut short or damaged", size,
+                               (unsigned long long)expected);
+    return rn_session_fail(session, RETNET_ERROR_FORMAT, "load: the checksum does not match: damaged");
 }
 
 static retnet_result check_header(retnet_session *session, const blob_header *header, size_t size)

@@ -79,9 +79,12 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     const rn_capabilities *caps = &model->device->caps;
     *l = (rn_session_layout){.slots = desc && desc->slots ? desc->slots : 1};
     uint32_t rows = desc && desc->prompt_chunk ? desc->prompt_chunk : default_rows(model);
-    if (l->slots > RN_MAX_SLOTS || rows > 65536)
-        return rn_fail(host, RETNET_ERROR_LIMIT, "session: %u slots and prompt_chunk %u, at most %u and 65536", l->slots,
-                       rows, (unsigned)RN_MAX_SLOTS);
+    uint32_t snapshots = desc ? desc->snapshots : 0;
+    if (l->slots > RN_MAX_SLOTS || rows > 65536 || snapshots > RN_MAX_SNAPSHOTS)
+        return rn_fail(host, RETNET_ERROR_LIMIT,
+                       "session: %u slots, prompt_chunk %u and %u snapshots, at most %u, 65536 and %u", l->slots, rows,
+                       snapshots, (unsigned)RN_MAX_SLOTS, (unsigned)RN_MAX_SNAPSHOTS);
+    l->holders = l->slots + snapshots;
     l->rows = rn_max_u32(rn_divide_up(rows, RN_CHUNK) * RN_CHUNK, l->slots);
     l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
@@ -95,11 +98,12 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
                                                   l->chunks);
     l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
     l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
-    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->slots, ALIGNMENT);
+    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->holders, ALIGNMENT);
     if (l->layer_state_bytes > caps->max_storage_range || l->layer_state_bytes > caps->max_allocation)
         return rn_fail(host, RETNET_ERROR_LIMIT,
-                       "session: one layer's states of %u slots take %llu bytes, but %s binds at most %llu", l->slots,
-                       (unsigned long long)l->layer_state_bytes, model->device->name,
+                       "session: one layer's states of %u slots and %u snapshots take %llu bytes, but %s binds at most "
+                       "%llu",
+                       l->slots, snapshots, (unsigned long long)l->layer_state_bytes, model->device->name,
                        (unsigned long long)caps->max_storage_range);
     uint64_t most = caps->max_allocation < (1ull << 30) ? caps->max_allocation : 1ull << 30;
     uint64_t layers = most / l->layer_state_bytes;

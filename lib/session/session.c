@@ -17,15 +17,16 @@ retnet_result rn_session_fail(retnet_session *session, retnet_result result, con
 static retnet_result allocate_host(retnet_session *session)
 {
     rn_host *host = session->device->host;
-    uint32_t slots = session->layout.slots, vocabulary = session->model->config.vocabulary;
-    session->slots = rn_alloc(host, slots, sizeof *session->slots);
-    session->references = rn_alloc(host, slots, sizeof *session->references);
-    session->zero = rn_alloc(host, slots, sizeof *session->zero);
+    uint32_t slots = session->layout.slots, holders = session->layout.holders;
+    uint32_t vocabulary = session->model->config.vocabulary;
+    session->slots = rn_alloc(host, holders, sizeof *session->slots);
+    session->references = rn_alloc(host, holders, sizeof *session->references);
+    session->zero = rn_alloc(host, holders, sizeof *session->zero);
     session->decode = rn_alloc(host, slots + 1, sizeof *session->decode);
     session->decode_recorded = rn_alloc(host, slots + 1, sizeof *session->decode_recorded);
     if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded)
-        return rn_fail_memory(host, "slots", slots * sizeof *session->slots);
-    for (uint32_t i = 0; i < slots; i++) {
+        return rn_fail_memory(host, "slots", holders * sizeof *session->slots);
+    for (uint32_t i = 0; i < holders; i++) {
         session->slots[i].state = i;
         session->references[i] = 1;
         session->zero[i] = true;
@@ -106,7 +107,7 @@ void retnet_session_destroy(retnet_session *session)
     rn_buffer *buffers[] = {&session->activations, &session->scratch,  &session->logits,
                             &session->input,       &session->readback, &session->log_probs};
     for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_buffer_destroy(device, buffers[i]);
-    for (uint32_t i = 0; session->slots && i < session->layout.slots; i++) rn_free(host, session->slots[i].logits);
+    for (uint32_t i = 0; session->slots && i < session->layout.holders; i++) rn_free(host, session->slots[i].logits);
     rn_free(host, session->slots);
     rn_free(host, session->references);
     rn_free(host, session->zero);

@@ -6,12 +6,14 @@
 #include "layers/norm.h"
 #include "model/model.h"
 
-enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_STATE_BUFFERS = 256 };
+enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
 
 #define RN_MAX_POSITION (1u << 30)
 
+/* A sequence, or a snapshot of one: a snapshot is a slot that no run ever names. */
 typedef struct rn_slot {
     uint32_t state;   /* which of the device's states; shared after a fork until one of the sharers changes */
+    bool taken;       /* of a snapshot: it holds something */
     uint64_t position;
     bool has_logits;  /* logits follow the last token read */
     float *logits;    /* [vocabulary] */
@@ -28,13 +30,14 @@ typedef struct rn_region {
 /* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked for beforehand. */
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
+    uint32_t holders; /* of states: the slots, then the snapshots; there are as many states */
     rn_region x, normed, projected, retained, hidden, gathered; /* in the activations */
     uint32_t normed_scale;  /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in the input */
-    uint64_t layer_state_bytes;        /* of all slots */
+    uint64_t layer_state_bytes;        /* of all holders */
     uint32_t layers_per_state_buffer;
     uint32_t state_buffers;
 } rn_session_layout;
@@ -43,9 +46,9 @@ struct retnet_session {
     retnet_model *model;
     rn_device *device;
     rn_session_layout layout;
-    rn_slot *slots;
-    uint32_t *references; /* [slots]: slots that share each state; 0: free */
-    bool *zero;           /* [slots]: the state is all zero, but the device's copy is not yet */
+    rn_slot *slots;       /* [holders] */
+    uint32_t *references; /* [holders]: holders that share each state; 0: free */
+    bool *zero;           /* [holders]: the state is all zero, but the device's copy is not yet */
     rn_buffer states[RN_MAX_STATE_BUFFERS];
     rn_buffer activations, scratch, logits, input, readback, log_probs;
     rn_recorder recorder;  /* prompts, copies, everything that is recorded anew */

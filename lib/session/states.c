@@ -20,7 +20,7 @@ rn_binding rn_session_layer_state(const retnet_session *session, uint32_t layer)
 static uint32_t find_free_state(const retnet_session *session)
 {
     uint32_t i = 0;
-    /* There are as many states as slots, and a shared one leaves another free. */
+    /* There are as many states as holders, and a shared one leaves another free. */
     while (session->references[i]) i++;
     return i;
 }
@@ -80,12 +80,9 @@ retnet_result retnet_session_reset(retnet_session *session, uint32_t slot)
     return result;
 }
 
-retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to)
+/* Makes holder `to` what holder `from` is. Their state is shared until one of them changes. */
+static void share(retnet_session *session, uint32_t from, uint32_t to)
 {
-    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_slot(session, from);
-    if (result == RETNET_OK) result = check_slot(session, to);
-    if (result != RETNET_OK || from == to) return result;
     rn_slot *source = &session->slots[from], *target = &session->slots[to];
     session->references[target->state]--;
     session->references[source->state]++;
@@ -93,8 +90,55 @@ retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32
     *target = *source;
     target->logits = logits;
     memcpy(logits, source->logits, session->model->config.vocabulary * sizeof *logits);
+}
+
+retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_slot(session, from);
+    if (result == RETNET_OK) result = check_slot(session, to);
+    if (result != RETNET_OK || from == to) return result;
+    share(session, from, to);
     return RETNET_OK;
 }
+
+/* ---- Snapshots -------------------------------------------------------------------------------------------------- */
+
+static retnet_result check_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot)
+{
+    uint32_t snapshots = session->layout.holders - session->layout.slots;
+    retnet_result result = check_slot(session, slot);
+    if (result == RETNET_OK && snapshot >= snapshots)
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "snapshot %u, but the session has %u", snapshot,
+                               snapshots);
+    return result;
+}
+
+retnet_result retnet_session_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_snapshot(session, slot, snapshot);
+    if (result != RETNET_OK) return result;
+    uint32_t holder = session->layout.slots + snapshot;
+    share(session, slot, holder);
+    session->slots[holder].taken = true;
+    return RETNET_OK;
+}
+
+retnet_result retnet_session_rollback(retnet_session *session, uint32_t slot, uint32_t snapshot)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    retnet_result result = check_snapshot(session, slot, snapshot);
+    if (result != RETNET_OK) return result;
+    uint32_t holder = session->layout.slots + snapshot;
+    if (!session->slots[holder].taken)
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "rollback: snapshot %u was never taken",
+                               snapshot);
+    share(session, holder, slot);
+    return RETNET_OK;
+}
+
+/* ---- Importing -------------------------------------------------------------------------------------------------- */
 
 retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position)
 {
@@ -106,6 +150,7 @@ retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot
     if (result != RETNET_OK) return result;
     session->slots[slot].position = position;
     session->slots[slot].has_logits = false;
+    session->slots[slot].recent_count = 0; /* what stood before the new position is not known */
     return RETNET_OK;
 }
 

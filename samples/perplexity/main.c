@@ -10,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 8, BAR_WIDTH = 30 };
+/* Documents side by side. Tokens of one call, between two looks at the progress: the first call's, doubled up to the most
+ * while calls are short. Documents are cut at multiples of the library's chunk. */
+enum { BATCH = 8, FIRST_PIECE = 512, MOST_PIECE = 8192, CHUNK = 64, BAR_WIDTH = 30 };
 
 static const char help_text[] =
     "Usage: perplexity --model DIR [OPTION]... FILE\n"
@@ -22,6 +24,7 @@ static const char help_text[] =
     "      --max-tokens N       cut documents after N tokens; default 0: whole documents\n"
     "      --separator TEXT     a line that is TEXT and nothing else stands between two documents;\n"
     "                           default: the character U+001E. Without such a line the file is one document\n"
+    "      --json               print the result as one JSON object\n"
     "      --device NAME|N      part of a Vulkan device's name, or its number from 1\n"
     "  -h, --help               this text\n"
     "      --version            the version\n"
@@ -32,13 +35,14 @@ static const char help_text[] =
     "failure,\n"
     "2 bad usage.\n";
 
-enum { OPTION_MODEL = 256, OPTION_FORMAT, OPTION_MAX_TOKENS, OPTION_SEPARATOR, OPTION_DEVICE, OPTION_VERSION };
+enum { OPTION_MODEL = 256, OPTION_FORMAT, OPTION_MAX_TOKENS, OPTION_SEPARATOR, OPTION_JSON, OPTION_DEVICE, OPTION_VERSION };
 
 static const struct option long_options[] = {
     {"model", required_argument, NULL, OPTION_MODEL},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS},
     {"separator", required_argument, NULL, OPTION_SEPARATOR},
+    {"json", no_argument, NULL, OPTION_JSON},
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -50,6 +54,7 @@ typedef struct program {
     uint32_t device_number;
     retnet_weight_format format;
     size_t max_tokens;
+    bool json;
 
     char message[512]; /* of the library's newest error */
     retnet_context *context;
@@ -59,6 +64,8 @@ typedef struct program {
     retnet_model_info info;
     documents documents;
 
+    float log_probs[BATCH * MOST_PIECE];
+    size_t piece;
     double nll; /* so far */
     size_t scored, read;
     double seconds;
@@ -116,6 +123,9 @@ static bool parse_value(program *program, int option, const char *text)
     case OPTION_SEPARATOR:
         good = *text && !strchr(text, '\n');
         program->separator = text;
+        break;
+    case OPTION_JSON:
+        program->json = true;
         break;
     case OPTION_DEVICE:
         good = parse_device(text, program);
@@ -191,8 +201,10 @@ static bool on_load(void *user, uint64_t done, uint64_t total)
 
 static void show_scored(const program *program)
 {
-    char more[64];
-    snprintf(more, sizeof more, "  %.4f nats a token", program->scored ? program->nll / (double)program->scored : 0.0);
+    char more[100] = "";
+    if (program->scored)
+        snprintf(more, sizeof more, "  %.4f nats a token, %.0f tokens/s", program->nll / (double)program->scored,
+                 (double)program->read / program->seconds);
     show_bar("scoring", (double)program->read / (double)program->documents.tokens, more);
 }
 
@@ -253,34 +265,74 @@ static bool open_text(program *program)
 
 /* ---- Scoring ---------------------------------------------------------------------------------------------------- */
 
+/* A document in a slot: what is left of it, and where the likelihoods of its next piece go. */
+typedef struct reader {
+    const document *document;
+    size_t read;
+    float *log_probs; /* [MOST_PIECE] */
+} reader;
+
+/* The next piece of every document that is not at its end; the more documents, the shorter. False at the end of all. */
+static bool next_pieces(reader *readers, size_t count, size_t piece, retnet_span *spans, size_t *span_count)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) left += readers[i].read < readers[i].document->count;
+    if (left == 0) return false;
+    size_t most = piece / left / CHUNK * CHUNK;
+    *span_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        reader *r = &readers[i];
+        size_t rest = r->document->count - r->read;
+        if (rest == 0) continue;
+        spans[(*span_count)++] = (retnet_span){.slot = (uint32_t)i,
+                                               .tokens = r->document->tokens + r->read,
+                                               .count = rest < most ? rest : most,
+                                               .log_probs = r->log_probs};
+    }
+    return true;
+}
+
+static bool score_pieces(program *program, reader *readers, const retnet_span *spans, size_t count)
+{
+    double start = now();
+    retnet_result result = retnet_session_run(program->session, spans, count);
+    if (result != RETNET_OK) return fail(program, "cannot read the text", result);
+    double seconds = now() - start;
+    program->seconds += seconds;
+    if (seconds < 0.25 && program->piece < MOST_PIECE) program->piece *= 2;
+    for (size_t i = 0; i < count; i++) {
+        reader *r = &readers[spans[i].slot];
+        size_t first = r->read == 0; /* nothing came before a document's first token */
+        for (size_t t = first; t < spans[i].count; t++) program->nll -= spans[i].log_probs[t];
+        program->scored += spans[i].count - first;
+        program->read += spans[i].count;
+        r->read += spans[i].count;
+    }
+    return true;
+}
+
 /* Documents [first, first + count), one a slot. */
 static bool score_batch(program *program, size_t first, size_t count)
 {
-    retnet_span spans[BATCH] = {0};
-    retnet_result result = RETNET_OK;
-    for (uint32_t i = 0; i < count && result == RETNET_OK; i++) {
-        const document *document = &program->documents.items[first + i];
-        spans[i] = (retnet_span){.slot = i, .tokens = document->tokens, .count = document->count};
-        spans[i].log_probs = malloc(document->count * sizeof(float));
-        result = spans[i].log_probs ? retnet_session_reset(program->session, i) : RETNET_ERROR_OUT_OF_HOST_MEMORY;
+    retnet_span spans[BATCH];
+    reader readers[BATCH];
+    size_t span_count;
+    for (uint32_t i = 0; i < count; i++) {
+        readers[i] = (reader){&program->documents.items[first + i], 0, program->log_probs + i * MOST_PIECE};
+        retnet_result result = retnet_session_reset(program->session, i);
+        if (result != RETNET_OK) return fail(program, "cannot empty a slot", result);
     }
-    double start = now();
-    if (result == RETNET_OK) result = retnet_session_run(program->session, spans, count);
-    program->seconds += now() - start;
-    for (size_t i = 0; i < count && result == RETNET_OK; i++) {
-        for (size_t t = 1; t < spans[i].count; t++) program->nll -= spans[i].log_probs[t];
-        program->scored += spans[i].count - 1;
-        program->read += spans[i].count;
+    while (next_pieces(readers, count, program->piece, spans, &span_count)) {
+        show_scored(program);
+        if (!score_pieces(program, readers, spans, span_count)) return false;
     }
-    for (size_t i = 0; i < count; i++) free(spans[i].log_probs);
-    return result == RETNET_OK || fail(program, "cannot read the text", result);
+    return true;
 }
 
 static bool score(program *program)
 {
     for (size_t first = 0; first < program->documents.count; first += BATCH) {
         size_t left = program->documents.count - first;
-        show_scored(program);
         if (!score_batch(program, first, left < BATCH ? left : BATCH)) return false;
     }
     clear_bar();
@@ -289,12 +341,22 @@ static bool score(program *program)
 
 static bool print_result(const program *program)
 {
-    double nll = program->nll / (double)program->scored;
-    printf("nll per token  %.6f\n", nll);
-    printf("perplexity     %.6g\n", exp(nll));
-    printf("tokens         %zu of %zu document%s\n", program->scored, program->documents.count,
-           program->documents.count == 1 ? "" : "s");
-    printf("speed          %.1f tokens/s\n", (double)program->read / program->seconds);
+    double nll = program->nll / (double)program->scored, speed = (double)program->read / program->seconds;
+    if (!isfinite(nll)) {
+        fprintf(stderr, "perplexity: the likelihood is no number: the model's weights are damaged or too large\n");
+        return false;
+    }
+    if (program->json) {
+        printf("{\"nll_per_token\": %.9g, \"perplexity\": %.9g, \"tokens\": %zu, \"documents\": %zu, "
+               "\"tokens_per_second\": %.1f}\n",
+               nll, exp(nll), program->scored, program->documents.count, speed);
+    } else {
+        printf("nll per token  %.6f\n", nll);
+        printf("perplexity     %.6g\n", exp(nll));
+        printf("tokens         %zu of %zu document%s\n", program->scored, program->documents.count,
+               program->documents.count == 1 ? "" : "s");
+        printf("speed          %.1f tokens/s\n", speed);
+    }
     if (fflush(stdout) == 0) return true;
     perror("perplexity: stdout");
     return false;
@@ -302,7 +364,7 @@ static bool print_result(const program *program)
 
 int main(int count, char **arguments)
 {
-    static program program = {.separator = "\x1e"};
+    static program program = {.separator = "\x1e", .piece = FIRST_PIECE};
     int status = parse_options(&program, count, arguments);
     if (status >= 0) return status;
     bool good = open_model(&program) && open_text(&program) && score(&program) && print_result(&program);

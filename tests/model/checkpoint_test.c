@@ -212,6 +212,9 @@ static void test_fla_refusals(void)
     test_add(&tensors, "F32", 16, 0, "model.layers.0.attn.q_proj.bias");
     check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_UNSUPPORTED, "tensor model.layers.0.attn.q_proj.bias is not one");
     tiny_fla(&tensors, "F32", 2);
+    test_add(&tensors, "F32", 16, 4, "model.layers.1.attn.k_conv1d.weight");
+    check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_UNSUPPORTED, "k_conv1d.weight: a short convolution is not supported");
+    tiny_fla(&tensors, "F32", 2);
     check_refused(TINY_FLA_CONFIG(",\"use_output_gate\":false"), RETNET_ERROR_UNSUPPORTED, "g_proj.weight is not one");
     tiny_fla(&tensors, "F32", 2);
     check_refused(TINY_FLA_CONFIG(",\"num_kv_heads\":1"), RETNET_ERROR_FORMAT,
@@ -228,7 +231,8 @@ static void test_torchscale(void)
 {
     static const char *const layouts[][2] = {{"", "output_projection.weight"},
                                              {"decoder.", "decoder.output_projection.weight"},
-                                             {"model.", "lm_head.weight"}};
+                                             {"model.", "lm_head.weight"},
+                                             {"model.decoder.", "model.decoder.output_projection.weight"}};
     for (size_t i = 0; i < RN_COUNT(layouts); i++) {
         rn_checkpoint checkpoint;
         char name[96];
@@ -287,11 +291,23 @@ static void test_torchscale_old(void)
     }
 }
 
+static void add_buffer(const char *dtype, const char *name, const float *values, uint64_t count)
+{
+    uint8_t *data = test_add(&tensors, dtype, count, 0, "%s", name)->data;
+    for (uint64_t i = 0; i < count; i++) {
+        uint16_t half = strcmp(dtype, "F16") == 0 ? rn_f32_to_f16(values[i]) : rn_f32_to_bf16(values[i]);
+        if (strcmp(dtype, "F32") == 0)
+            memcpy(data + 4 * i, &values[i], 4);
+        else
+            memcpy(data + 2 * i, &half, 2);
+    }
+}
+
 static void add_buffers(const char *dtype, const float angles[8], const float decays[2])
 {
     tiny_torchscale(&tensors, "", "output_projection.weight");
-    memcpy(test_add(&tensors, dtype, 8, 0, "retnet_rel_pos.angle")->data, angles, dtype[1] == '3' ? 32 : 16);
-    memcpy(test_add(&tensors, dtype, 2, 0, "retnet_rel_pos.decay")->data, decays, dtype[1] == '3' ? 8 : 4);
+    add_buffer(dtype, "retnet_rel_pos.angle", angles, 8);
+    add_buffer(dtype, "retnet_rel_pos.decay", decays, 2);
 }
 
 static void test_torchscale_buffers(void)
@@ -307,9 +323,12 @@ static void test_torchscale_buffers(void)
     CHECK(checkpoint.config.decay[0] == (float)exp(-0.5) && checkpoint.config.decay[1] == 1.0f);
     close_checkpoint(&checkpoint);
 
-    add_buffers("F16", angles, decays); /* too coarse: the formulas count */
+    /* Behind a prefix they are the same buffers. */
+    tiny_torchscale(&tensors, "model.", "lm_head.weight");
+    add_buffer("F32", "model.retnet_rel_pos.angle", angles, 8);
+    add_buffer("F32", "model.retnet_rel_pos.decay", decays, 2);
     REQUIRE(open_checkpoint(config, &checkpoint) == RETNET_OK);
-    CHECK(checkpoint.config.theta[0] == 1.0 && checkpoint.config.decay[0] == 0.96875f);
+    CHECK(checkpoint.config.theta[0] == 2 && checkpoint.config.decay[0] == (float)exp(-0.5));
     close_checkpoint(&checkpoint);
 
     add_buffers("F32", unpaired, decays);
@@ -325,12 +344,48 @@ static void test_torchscale_buffers(void)
     check_refused(config, RETNET_ERROR_FORMAT, "retnet_rel_pos.angle: shape [4] found, [8] expected");
 }
 
+/* Halved buffers are too coarse. Where they are the formulas' to rounding, the formulas count; else they are refused. */
+static void test_torchscale_half_buffers(void)
+{
+    static const char *const dtypes[] = {"F16", "BF16"};
+    const char *config = TINY_TORCHSCALE_CONFIG("");
+    float angles[8], decays[2] = {logf(1 - 1 / 32.0f), logf(1 - 1 / 64.0f)};
+    rn_checkpoint checkpoint;
+    for (int i = 0; i < 8; i++) angles[i] = powf(10000, -(float)(i / 2) / 3);
+    for (int i = 0; i < 2; i++) {
+        add_buffers(dtypes[i], angles, decays);
+        REQUIRE(open_checkpoint(config, &checkpoint) == RETNET_OK);
+        CHECK(checkpoint.config.theta[0] == 1.0 && fabs(checkpoint.config.theta[3] - 1e-4) < 1e-18);
+        CHECK(checkpoint.config.decay[0] == 1 - 1 / 32.0f && checkpoint.config.decay[1] == 1 - 1 / 64.0f);
+        close_checkpoint(&checkpoint);
+
+        decays[1] = logf(1 - 1 / 512.0f); /* as section 3.1 of the paper has them */
+        add_buffers(dtypes[i], angles, decays);
+        REQUIRE(open_checkpoint(TINY_TORCHSCALE_CONFIG(",\"use_lm_decay\":true"), &checkpoint) == RETNET_OK);
+        CHECK_AT_MOST(fabs(checkpoint.config.decay[1] - (1 - 1 / 512.0)), 1e-7);
+        close_checkpoint(&checkpoint);
+        add_buffers(dtypes[i], angles, decays);
+        check_refused(config, RETNET_ERROR_UNSUPPORTED, "too coarse to use");
+        add_buffers(dtypes[i], angles, decays);
+        check_refused(config, RETNET_ERROR_UNSUPPORTED, "retnet_rel_pos.decay: -0.00195");
+        decays[1] = NAN;
+        add_buffers(dtypes[i], angles, decays);
+        check_refused(config, RETNET_ERROR_UNSUPPORTED, "retnet_rel_pos.decay: nan");
+        decays[1] = logf(1 - 1 / 64.0f);
+        angles[2] *= 1.01f;
+        add_buffers(dtypes[i], angles, decays);
+        check_refused(config, RETNET_ERROR_UNSUPPORTED, "retnet_rel_pos.angle: 0.046");
+        angles[2] /= 1.01f;
+    }
+}
+
 static void test_torchscale_refusals(void)
 {
     const char *config = TINY_TORCHSCALE_CONFIG("");
     static const char *const variants[][2] = {
         {"layers.1.moe_layer.gate.wg.weight", "a mixture of experts is not supported"},
-        {"layers.1.retention.A.q_proj.weight", "multiway is not supported"},
+        {"layers.1.retention.A.q_proj.weight", "a multiway model is not supported"},
+        {"layers.0.retention_layer_norm.B.weight", "a multiway model is not supported"},
         {"layers.0.retention.q_proj_other", "is not one that this config calls for"},
         {"layers.1.retention.q_proj.bias", "is not one that this config calls for"},
         {"layernorm_embedding.weight", "is not one that this config calls for"},
@@ -436,6 +491,7 @@ int main(void)
     test_torchscale();
     test_torchscale_old();
     test_torchscale_buffers();
+    test_torchscale_half_buffers();
     test_torchscale_refusals();
     test_hash();
     test_no_memory();

@@ -191,8 +191,8 @@ static void test_refusals(void)
         const char *part;
     } cases[] = {
         {fla, "{\"feature_map\":\"relu\"}", RETNET_ERROR_UNSUPPORTED, "feature_map"},
-        {fla, "{\"attn\":{\"layers\":[0]}}", RETNET_ERROR_UNSUPPORTED, "attn"},
-        {fla, "{\"use_short_conv\":true}", RETNET_ERROR_UNSUPPORTED, "use_short_conv"},
+        {fla, "{\"attn\":{\"layers\":[0]}}", RETNET_ERROR_UNSUPPORTED, "attn: a hybrid with attention layers"},
+        {fla, "{\"use_short_conv\":true}", RETNET_ERROR_UNSUPPORTED, "use_short_conv: a short convolution"},
         {fla, "{\"attnres_block_size\":4}", RETNET_ERROR_UNSUPPORTED, "attnres_block_size"},
         {fla, "{\"hidden_act\":\"gelu\"}", RETNET_ERROR_UNSUPPORTED, "hidden_act: gelu"},
         {fla, "{\"hidden_act\":\"powlu\"}", RETNET_ERROR_UNSUPPORTED, "hidden_act: powlu"},
@@ -234,8 +234,8 @@ static void test_refusals(void)
         {fla, "{\"eos_token_id\":100}", RETNET_ERROR_FORMAT, "eos_token_id"},
         {fla, "{\"bos_token_id\":-2}", RETNET_ERROR_FORMAT, "bos_token_id"},
         {torchscale, "{\"deepnorm\":true}", RETNET_ERROR_UNSUPPORTED, "deepnorm"},
-        {torchscale, "{\"multiway\":true}", RETNET_ERROR_UNSUPPORTED, "multiway"},
-        {torchscale, "{\"moe_freq\":2}", RETNET_ERROR_UNSUPPORTED, "moe_freq"},
+        {torchscale, "{\"multiway\":true}", RETNET_ERROR_UNSUPPORTED, "multiway: a multiway model"},
+        {torchscale, "{\"moe_freq\":2}", RETNET_ERROR_UNSUPPORTED, "moe_freq: a mixture of experts"},
         {torchscale, "{\"no_output_layer\":true}", RETNET_ERROR_UNSUPPORTED, "no_output_layer"},
         {torchscale, "{\"decoder_normalize_before\":false}", RETNET_ERROR_UNSUPPORTED, "decoder_normalize_before"},
         {torchscale, "{\"use_glu\":false}", RETNET_ERROR_UNSUPPORTED, "use_glu"},

@@ -163,7 +163,11 @@ static void test_models(void)
     }
     test_tensors tensors = {.random = 9};
     tiny_torchscale(&tensors, "", "output_projection.weight");
-    test_add(&tensors, "F16", 8, 0, "retnet_rel_pos.angle");
+    uint8_t *angles = test_add(&tensors, "F16", 8, 0, "retnet_rel_pos.angle")->data;
+    for (int i = 0; i < 8; i++) {
+        uint16_t angle = rn_f32_to_f16(powf(10000, -(float)(i / 2) / 3)); /* any others would be refused */
+        memcpy(angles + 2 * i, &angle, 2);
+    }
     check_model(&tensors, TINY_TORCHSCALE_CONFIG(""));
     test_free(&tensors);
 }

@@ -65,6 +65,35 @@ check_match "output" "$(cat "$work/out")" "of 1 document"
 read -r nll tokens <<<"$(score --max-tokens 5 "$work/both")"
 check_equal "tokens of documents cut after five" "$tokens" 8
 
+# The speed is stated, as a number, and the same result comes as JSON.
+awk -v speed="$(value speed)" 'BEGIN { exit !(speed > 0) }' || fail "speed: $(cat "$work/out")"
+json=$("${perplexity[@]}" --model "$model" --max-tokens 5 --json "$work/both" 2>"$work/err") || fail "--json exits with $?"
+number='[0-9.]+'
+[[ $json =~ ^\{\"nll_per_token\":\ $number,\ \"perplexity\":\ ($number),\ \"tokens\":\ 8,\ \"documents\":\ 2,\ \"tokens_per_second\":\ $number\}$ ]] ||
+    fail "--json prints $json"
+awk -v json="${BASH_REMATCH[1]}" -v line="$(value perplexity)" 'BEGIN { exit !(json / line - 1 < 1e-4 && json / line - 1 > -1e-4) }' ||
+    fail "perplexity ${BASH_REMATCH[1]} as JSON, $(value perplexity) in a line"
+
+# A document of several pieces, alone and beside another: as one of a length that is read at once.
+for i in $(seq 50); do printf 'Once upon a time there was a dragon, number %d. ' "$i"; done >"$work/long"
+printf '%s\n\036\n%s' "$(cat "$work/long")" "$first" >"$work/long_first"
+read -r nll1 tokens1 <<<"$(score --max-tokens 560 "$work/long")"
+read -r nll2 tokens2 <<<"$(score --max-tokens 560 "$work/long_first")"
+check_equal "tokens of the long document" "$tokens1" 559
+read -r nll3 tokens3 <<<"$(score "$work/first")"
+check_equal "tokens beside a long document" "$tokens2" $((tokens1 + tokens3))
+awk -v a="$nll1" -v b="$nll3" -v c="$nll2" 'BEGIN { d = a + b - c; exit !(d < 0.5 && d > -0.5) }' ||
+    fail "nll $nll2 of two documents, $nll1 and $nll3 of each"
+
+# On a terminal a bar shows how far it is, also within a document.
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
+    SHELL=/bin/sh script -qefc "$(printf '%q ' "${perplexity[@]}" --model "$model" --max-tokens 560 "$work/long")" "$work/screen" \
+        </dev/null >/dev/null || fail "on a terminal: exits with $?"
+    screen=$(tr '\r' '\n' <"$work/screen")
+    for part in "scoring [" "  0%" "tokens/s" "nats a token"; do check_match "screen" "$screen" "$part"; done
+    grep -Eq 'scoring \[#+ +\] +[1-9][0-9]?%' <<<"$screen" || fail "the bar never stood between: $screen"
+fi
+
 # Two documents of the held-out text and their recorded likelihood.
 known=../shared/model/willowbrook-30m
 if [ -e "$known/heldout.txt" ]; then

@@ -102,6 +102,31 @@ const fixture fixtures[] = {
      .prefix = "model.",
      .dtype = FIXTURE_F16,
      .seed = 14},
+    {.name = "gqa-odd",
+     .hidden = 64,
+     .heads = 6,
+     .kv_heads = 3,
+     .key_size = 32,
+     .value_size = 43,
+     .ffn = 70,
+     .vocabulary = 99,
+     .no_gate = true,
+     .legacy_gate_proj = true,
+     .tied = true,
+     .seed = 15},
+    {.name = "port",
+     .torchscale = true,
+     .hidden = 64,
+     .heads = 4,
+     .key_size = 16,
+     .value_size = 27,
+     .ffn = 96,
+     .scale_embedding = true,
+     .rel_pos = true,
+     .lm_head = true,
+     .prefix = "model.",
+     .dtype = FIXTURE_F16,
+     .seed = 16},
     {.name = NULL},
 };
 
@@ -276,9 +301,12 @@ static void add_torchscale_layer(writer *w, uint32_t l)
 static void add_rel_pos(writer *w)
 {
     uint32_t K = w->f->key_size;
-    begin_tensor(w, "retnet_rel_pos.angle", K, 0, FIXTURE_F32);
+    char name[64];
+    snprintf(name, sizeof name, "%sretnet_rel_pos.angle", prefix(w->f));
+    begin_tensor(w, name, K, 0, FIXTURE_F32);
     for (uint32_t i = 0; i < K; i++) add_value(w, (float)pow(10000, -(double)(i / 2) / (K / 2 - 1)), FIXTURE_F32);
-    begin_tensor(w, "retnet_rel_pos.decay", w->f->heads, 0, FIXTURE_F32);
+    snprintf(name, sizeof name, "%sretnet_rel_pos.decay", prefix(w->f));
+    begin_tensor(w, name, w->f->heads, 0, FIXTURE_F32);
     for (uint32_t h = 0; h < w->f->heads; h++) add_value(w, (float)log(1 - pow(2, -4.0 - 0.7 * h)), FIXTURE_F32);
 }
 
@@ -287,7 +315,10 @@ static void add_torchscale(writer *w)
     const fixture *f = w->f;
     uint32_t vocabulary = or_default(f->vocabulary, 96);
     add_named_matrix(w, "embed_tokens", vocabulary, f->hidden);
-    if (!f->tied) add_named_matrix(w, "output_projection", vocabulary, f->hidden);
+    if (f->lm_head)
+        add_matrix(w, "lm_head.weight", vocabulary, f->hidden);
+    else if (!f->tied)
+        add_named_matrix(w, "output_projection", vocabulary, f->hidden);
     if (f->embedding_norm) add_named_norm(w, "layernorm_embedding", f->hidden);
     for (uint32_t l = 0; l < or_default(f->layers, 2); l++) add_torchscale_layer(w, l);
     add_named_norm(w, "layer_norm", f->hidden);

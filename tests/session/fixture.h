@@ -25,6 +25,7 @@ typedef struct fixture {
     bool old, old_inner_norm; /* torchscale until September 2023: biases, layer norms, plain feed-forward layer; with a
                                  norm inside that */
     bool relu;                /* instead of gelu */
+    bool lm_head;             /* torchscale: the ports' name for output_projection, outside the prefix */
     const char *prefix;       /* torchscale: before every tensor's name; NULL: none */
     double eps;               /* 0: 1e-6 */
     fixture_dtype dtype;

@@ -135,9 +135,13 @@ retnet_model *session_test_model(retnet_context *context, const char *directory,
 
 retnet_session *session_test_session(retnet_model *model, uint32_t slots, uint32_t prompt_chunk)
 {
+    return session_test_session_of(model, &(retnet_session_desc){.slots = slots, .prompt_chunk = prompt_chunk});
+}
+
+retnet_session *session_test_session_of(retnet_model *model, const retnet_session_desc *desc)
+{
     retnet_session *session = NULL;
-    retnet_session_desc desc = {.slots = slots, .prompt_chunk = prompt_chunk};
-    require_ok(retnet_session_create(model, &desc, &session), "creating a session");
+    require_ok(retnet_session_create(model, desc, &session), "creating a session");
     return session;
 }
 

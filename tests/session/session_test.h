@@ -14,6 +14,7 @@
 retnet_context *session_test_context(void);
 retnet_model *session_test_model(retnet_context *context, const char *directory, retnet_weight_format format);
 retnet_session *session_test_session(retnet_model *model, uint32_t slots, uint32_t prompt_chunk);
+retnet_session *session_test_session_of(retnet_model *model, const retnet_session_desc *desc);
 
 /* A context, a model of a fixture and a session: what most tests need. */
 typedef struct session_test {

@@ -1,9 +1,9 @@
-/* slots_test.c: many slots in one session. Random prompts of random lengths in random company, forks, resets and
- * generation: each slot ends up, to the bit, where the same conversation leaves a session of its own. Without arguments
+/* slots_test.c: many slots in one session. Random prompts of random lengths in random company, forks, resets, snapshots,
+ * rollbacks and generation: each slot ends up, to the bit, where the same conversation leaves a session of its own. Without arguments
  * 400 operations; the first argument is another number. */
 #include "session/session_test.h"
 
-enum { SLOTS = 64, MAX_BATCH = 12, MAX_PIECES = 256, MAX_PIECE = 70, GENERATED = 5 };
+enum { SLOTS = 64, SNAPSHOTS = 6, MAX_BATCH = 12, MAX_PIECES = 256, MAX_PIECE = 70, GENERATED = 5 };
 
 /* What a slot has been told, call by call: the same calls alone must give the same bits. */
 typedef struct piece {
@@ -21,7 +21,7 @@ typedef struct conversation {
 typedef struct world {
     session_test many;
     retnet_session *alone;
-    conversation *conversations; /* [SLOTS] */
+    conversation *conversations; /* [SLOTS], then [SNAPSHOTS] */
     uint64_t random;
 } world;
 
@@ -83,16 +83,36 @@ static void generate_some(world *w)
     }
 }
 
+static void copy_conversation(world *w, uint32_t from, uint32_t to)
+{
+    conversation *source = &w->conversations[from], *target = &w->conversations[to];
+    float *logits = target->logits;
+    *target = *source;
+    target->logits = logits;
+    memcpy(logits, source->logits, w->many.info.vocabulary_size * sizeof *logits);
+}
+
 static void fork_one(world *w)
 {
     uint32_t pair[2];
     if (random_slots(w, 2, false, pair) < 2) return;
-    conversation *from = &w->conversations[pair[0]], *to = &w->conversations[pair[1]];
-    float *logits = to->logits;
     CHECK_OK(retnet_session_fork(w->many.session, pair[0], pair[1]));
-    *to = *from;
-    to->logits = logits;
-    memcpy(to->logits, from->logits, w->many.info.vocabulary_size * sizeof *logits);
+    copy_conversation(w, pair[0], pair[1]);
+}
+
+static void snapshot_one(world *w)
+{
+    uint32_t slot = random_below(w, SLOTS), snapshot = random_below(w, SNAPSHOTS);
+    CHECK_OK(retnet_session_snapshot(w->many.session, slot, snapshot));
+    copy_conversation(w, slot, SLOTS + snapshot);
+}
+
+static void roll_back_one(world *w)
+{
+    uint32_t slot = random_below(w, SLOTS), snapshot = random_below(w, SNAPSHOTS);
+    if (w->conversations[SLOTS + snapshot].pieces == 0) return; /* perhaps never taken */
+    CHECK_OK(retnet_session_rollback(w->many.session, slot, snapshot));
+    copy_conversation(w, SLOTS + snapshot, slot);
 }
 
 static void reset_one(world *w)
@@ -144,25 +164,36 @@ static void check_fixture(const char *name, uint32_t operations, uint32_t prompt
 {
     world w = {.many = session_test_create(fixture_named(name), SLOTS, prompt_chunk), .random = operations + 1};
     w.alone = session_test_session(w.many.model, 1, prompt_chunk);
-    w.conversations = session_test_alloc(SLOTS, sizeof *w.conversations);
-    for (uint32_t slot = 0; slot < SLOTS; slot++)
+    retnet_session_desc desc = {.slots = SLOTS, .prompt_chunk = prompt_chunk, .snapshots = SNAPSHOTS};
+    retnet_session_destroy(w.many.session);
+    w.many.session = session_test_session_of(w.many.model, &desc);
+    w.conversations = session_test_alloc(SLOTS + SNAPSHOTS, sizeof *w.conversations);
+    for (uint32_t slot = 0; slot < SLOTS + SNAPSHOTS; slot++)
         w.conversations[slot].logits = session_test_alloc(w.many.info.vocabulary_size, sizeof(float));
     for (uint32_t i = 0; i < operations; i++) {
-        uint32_t choice = random_below(&w, 10);
+        uint32_t choice = random_below(&w, 14);
         if (choice < 5)
             read_some(&w);
         else if (choice < 7)
             generate_some(&w);
         else if (choice < 9)
             fork_one(&w);
+        else if (choice < 11)
+            snapshot_one(&w);
+        else if (choice < 13)
+            roll_back_one(&w);
         else
             reset_one(&w);
         if (i % 16 == 0) check_slot(&w, random_below(&w, SLOTS));
     }
     for (uint32_t slot = 0; slot < SLOTS; slot++) {
         check_slot(&w, slot);
-        free(w.conversations[slot].logits);
+        if (slot >= SNAPSHOTS || w.conversations[SLOTS + slot].pieces == 0) continue;
+        CHECK_OK(retnet_session_rollback(w.many.session, slot, slot));
+        copy_conversation(&w, SLOTS + slot, slot);
+        check_slot(&w, slot);
     }
+    for (uint32_t slot = 0; slot < SLOTS + SNAPSHOTS; slot++) free(w.conversations[slot].logits);
     free(w.conversations);
     retnet_session_destroy(w.alone);
     session_test_destroy(&w.many);

@@ -1,11 +1,13 @@
 /* snapshot_test.c: saved slots, in memory and in files: they come back as they were; damaged, cut, foreign ones are
  * refused, and the session is then as it was. */
-#define _XOPEN_SOURCE 700 /* setrlimit */
+#define _XOPEN_SOURCE 700 /* setrlimit, truncate */
+#include "base/base.h"
 #include "session/session_test.h"
 
 #include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum { PROMPT = 30, MORE = 5 };
 
@@ -19,6 +21,8 @@ typedef struct snapshots {
     int32_t *tokens; /* [PROMPT + MORE] */
     float *logits;   /* after each of the last MORE, as they must come again */
     size_t logits_size;
+    int32_t generated[MORE]; /* greedily, after the prompt */
+    blob saved;              /* slot 0, after the prompt */
 } snapshots;
 
 static blob save(retnet_session *session, uint32_t slot)
@@ -33,6 +37,14 @@ static blob save(retnet_session *session, uint32_t slot)
     return b;
 }
 
+/* The saved slot and `more` zeros, to be freed. */
+static uint8_t *copy_of_saved(const snapshots *s, size_t more)
+{
+    uint8_t *bytes = session_test_alloc(s->saved.size + more, 1);
+    memcpy(bytes, s->saved.bytes, s->saved.size);
+    return bytes;
+}
+
 /* The slot stands after the prompt, and goes on as recorded, to the bit; it then stands after the prompt again. */
 static void check_goes_on(snapshots *s, uint32_t slot, const char *what)
 {
@@ -45,15 +57,35 @@ static void check_goes_on(snapshots *s, uint32_t slot, const char *what)
     free(logits);
 }
 
-/* Loading is refused into slot 0, which stands after the prompt, and slot 0 does not notice. */
-static void check_refused(snapshots *s, const void *bytes, size_t size, retnet_result expected, const char *what)
+/* Slot 0 still stands after the prompt, is saved as before, and generates what it would have. */
+static void check_unharmed(snapshots *s, const char *what)
 {
+    uint32_t other = 3;
+    int32_t generated[MORE];
+    blob now = save(s->test.session, 0);
+    if (now.size != s->saved.size || memcmp(now.bytes, s->saved.bytes, now.size) != 0)
+        TEST_FAIL("%s: slot 0 is saved otherwise than before", what);
+    free(now.bytes);
+    check_goes_on(s, 0, what);
+    CHECK_OK(retnet_session_fork(s->test.session, 0, other));
+    retnet_generation generation = {.slots = &other, .slot_count = 1, .max_tokens = MORE, .tokens = generated};
+    CHECK_OK(retnet_session_generate(s->test.session, &generation));
+    if (memcmp(generated, s->generated, sizeof generated) != 0) TEST_FAIL("%s: other tokens are generated", what);
+}
+
+/* Loading into slot 0, which stands after the prompt, is refused with a message that has `part`. */
+static void refuse(snapshots *s, const void *bytes, size_t size, retnet_result expected, const char *part,
+                   const char *what)
+{
+    char message[300];
     session_test_begin_refusal();
     retnet_result result = retnet_session_load(s->test.session, 0, bytes, size);
     if (session_test_end_refusal() == 0) TEST_FAIL("%s: no message", what);
     if (result != expected)
         TEST_FAIL("%s: %s, expected %s", what, retnet_result_name(result), retnet_result_name(expected));
-    check_goes_on(s, 0, what);
+    retnet_context_last_message(s->test.context, message, sizeof message);
+    if (!strstr(message, part)) TEST_FAIL("%s: \"%s\" does not say \"%s\"", what, message, part);
+    CHECK_INT(retnet_session_position(s->test.session, 0), PROMPT);
 }
 
 static void test_round_trip(snapshots *s)
@@ -76,6 +108,13 @@ static void test_round_trip(snapshots *s)
         CHECK_OK(retnet_session_generate(s->test.session, &generation));
     }
     CHECK(memcmp(generated[0], generated[1], sizeof generated[0]) == 0);
+
+    /* A slot whose position was declared: its recent tokens are not known, and that is saved too. */
+    CHECK_OK(retnet_session_set_position(s->test.session, 1, 3));
+    blob declared = save(s->test.session, 1);
+    CHECK_OK(retnet_session_load(s->test.session, 2, declared.bytes, declared.size));
+    CHECK_INT(retnet_session_position(s->test.session, 2), 3);
+    free(declared.bytes);
 
     /* An empty slot is a slot. */
     CHECK_OK(retnet_session_reset(s->test.session, 1));
@@ -103,35 +142,91 @@ static void test_short_capacity(snapshots *s)
     free(b.bytes);
 }
 
-/* Any flipped bit: of the header each, of the rest some. */
+/* ---- Damage ------------------------------------------------------------------------------------------------------ */
+
+/* Where the header's fields are: the format is a promise to files that there are. */
+enum {
+    VERSION_AT = 8,
+    FLAGS_AT = 12,
+    MODEL_AT = 16,
+    POSITION_AT = 24,
+    LAYERS_AT = 32,
+    RECENT_COUNT_AT = 52,
+    TOKENS_AT = 56
+};
+
+/* Any flipped bit. */
 static void test_flipped_bits(snapshots *s)
 {
-    blob b = save(s->test.session, 0);
-    size_t step = b.size > 4096 ? b.size / 48 + 1 : 7;
-    for (size_t at = 0; at < b.size; at += at < 128 ? 1 : step) {
-        char what[64];
-        snprintf(what, sizeof what, "bit flipped in byte %zu", at);
-        b.bytes[at] ^= (uint8_t)(1 << at % 8);
-        check_refused(s, b.bytes, b.size, RETNET_ERROR_FORMAT, what); /* also in the model's hash: it is damage */
-        b.bytes[at] ^= (uint8_t)(1 << at % 8);
+    char what[64];
+    uint8_t *bytes = copy_of_saved(s, 0);
+    for (size_t at = 0; at < s->saved.size; at++) {
+        const char *part = at < VERSION_AT ? "not a saved state" : at < FLAGS_AT ? "version" : "damaged";
+        for (int bit = 0; bit < 8; bit++) {
+            snprintf(what, sizeof what, "bit %d flipped in byte %zu", bit, at);
+            bytes[at] ^= (uint8_t)(1 << bit);
+            refuse(s, bytes, s->saved.size, RETNET_ERROR_FORMAT, part, what); /* damage, also in the model's hash */
+            bytes[at] ^= (uint8_t)(1 << bit);
+        }
+        if (at % 1009 == 0) check_unharmed(s, what);
     }
-    b.bytes[8]++; /* the format's version follows eight bytes of magic */
-    check_refused(s, b.bytes, b.size, RETNET_ERROR_FORMAT, "another version");
-    char message[256];
-    retnet_context_last_message(s->test.context, message, sizeof message);
-    CHECK(strstr(message, "version"));
-    b.bytes[8]--;
-    check_refused(s, b.bytes, b.size - 1, RETNET_ERROR_FORMAT, "last byte missing");
-    check_refused(s, b.bytes, b.size / 2, RETNET_ERROR_FORMAT, "second half missing");
-    check_refused(s, b.bytes, 8, RETNET_ERROR_FORMAT, "eight bytes");
-    check_refused(s, b.bytes, 0, RETNET_ERROR_FORMAT, "no bytes");
-    uint8_t *longer = session_test_alloc(b.size + 1, 1);
-    memcpy(longer, b.bytes, b.size);
-    check_refused(s, longer, b.size + 1, RETNET_ERROR_FORMAT, "one byte more");
-    memset(longer, 0, b.size);
-    check_refused(s, longer, b.size, RETNET_ERROR_FORMAT, "zeros");
-    free(longer);
-    free(b.bytes);
+    check_unharmed(s, what);
+    CHECK_OK(retnet_session_load(s->test.session, 0, bytes, s->saved.size)); /* all bits are back */
+    free(bytes);
+}
+
+/* Every length but the right one. */
+static void test_lengths(snapshots *s)
+{
+    char what[64];
+    uint8_t *bytes = copy_of_saved(s, 64);
+    for (size_t size = 0; size < s->saved.size + 64; size++) {
+        const char *part = size < TOKENS_AT + 8 ? "not a saved state" : size < s->saved.size ? "cut short" : "damaged";
+        snprintf(what, sizeof what, "the first %zu bytes of %zu", size, s->saved.size);
+        if (size != s->saved.size) refuse(s, bytes, size, RETNET_ERROR_FORMAT, part, what);
+    }
+    check_unharmed(s, "cut at any length");
+    memset(bytes, 0, s->saved.size);
+    refuse(s, bytes, s->saved.size, RETNET_ERROR_FORMAT, "not a saved state", "zeros");
+    free(bytes);
+}
+
+/* Fields that no save writes, under a checksum that is right. */
+static void test_impossible(snapshots *s)
+{
+    const retnet_result format = RETNET_ERROR_FORMAT, mismatch = RETNET_ERROR_MISMATCH;
+    const struct {
+        const char *what;
+        size_t at;
+        uint64_t value;
+        size_t size; /* of the field */
+        retnet_result expected;
+        const char *part;
+    } cases[] = {
+        {"a later version", VERSION_AT, 2, 4, format, "version 2 of the format, 1 expected"},
+        {"version 0", VERSION_AT, 0, 4, format, "version 0 of the format, 1 expected"},
+        {"an unknown flag", FLAGS_AT, 3, 4, format, "impossible position or flags"},
+        {"no logits", FLAGS_AT, 0, 4, format, "expected"},
+        {"another model", MODEL_AT, 1, 8, mismatch, "saved by model 0000000000000001"},
+        {"a position that no slot reaches", POSITION_AT, (1 << 30) + 1, 8, format, "impossible position or flags"},
+        {"more recent tokens than tokens", POSITION_AT, PROMPT - 1, 8, format, "impossible position or flags"},
+        {"another number of layers", LAYERS_AT, 3, 4, mismatch, "saved by model"},
+        {"too many recent tokens", RECENT_COUNT_AT, 257, 4, format, "impossible position or flags"},
+        {"fewer recent tokens than follow", RECENT_COUNT_AT, PROMPT - 1, 4, format, "expected"},
+        {"a token beyond the vocabulary", TOKENS_AT, s->test.info.vocabulary_size, 4, format, "outside the vocabulary"},
+        {"a negative token", TOKENS_AT + 4 * (PROMPT - 1), UINT32_MAX, 4, format, "token -1 outside the vocabulary"},
+    };
+    for (size_t i = 0; i < RN_COUNT(cases); i++) {
+        uint8_t *bytes = copy_of_saved(s, 0);
+        uint64_t far = 1000; /* where as many recent tokens as one likes would be possible */
+        if (cases[i].at == RECENT_COUNT_AT) memcpy(bytes + POSITION_AT, &far, sizeof far);
+        memcpy(bytes + cases[i].at, &cases[i].value, cases[i].size);
+        uint64_t checksum = rn_hash(0, bytes, s->saved.size - sizeof checksum);
+        memcpy(bytes + s->saved.size - sizeof checksum, &checksum, sizeof checksum);
+        refuse(s, bytes, s->saved.size, cases[i].expected, cases[i].part, cases[i].what);
+        check_unharmed(s, cases[i].what);
+        free(bytes);
+    }
 }
 
 /* States of models of the same shape with other weights, with another config, and of another shape. */
@@ -150,7 +245,8 @@ static void test_other_models(snapshots *s)
         retnet_session *session = session_test_session(model, 1, 0);
         session_test_read_last(session, 0, s->tokens, 3, NULL);
         blob b = save(session, 0);
-        check_refused(s, b.bytes, b.size, RETNET_ERROR_MISMATCH, names[i]);
+        refuse(s, b.bytes, b.size, RETNET_ERROR_MISMATCH, "saved by model", names[i]);
+        check_unharmed(s, names[i]);
         free(b.bytes);
         retnet_session_destroy(session);
         retnet_model_destroy(model);
@@ -197,7 +293,7 @@ static void check_restart(snapshots *s, const char *path)
 static void check_file_refused(snapshots *s, const char *path, retnet_result expected)
 {
     CHECK_REFUSED(retnet_session_load_file(s->test.session, 0, path), expected);
-    check_goes_on(s, 0, path);
+    check_unharmed(s, path);
 }
 
 static void test_files(snapshots *s)
@@ -213,20 +309,23 @@ static void test_files(snapshots *s)
     check_goes_on(s, 1, "loaded from a file");
     check_restart(s, path);
 
-    blob b = save(s->test.session, 0);
-    write_file(bad, b.bytes, b.size - 4);
+    write_file(bad, s->saved.bytes, s->saved.size);
+    for (size_t size = s->saved.size; size-- > 0;) {
+        REQUIRE(truncate(bad, (off_t)size) == 0);
+        CHECK_REFUSED(retnet_session_load_file(s->test.session, 0, bad), RETNET_ERROR_FORMAT);
+        CHECK_INT(retnet_session_position(s->test.session, 0), PROMPT);
+    }
+    check_unharmed(s, "from files cut at any length");
+    uint8_t *damaged = copy_of_saved(s, 0);
+    damaged[s->saved.size / 2] ^= 16;
+    write_file(bad, damaged, s->saved.size);
     check_file_refused(s, bad, RETNET_ERROR_FORMAT);
-    b.bytes[b.size / 2] ^= 16;
-    write_file(bad, b.bytes, b.size);
-    check_file_refused(s, bad, RETNET_ERROR_FORMAT);
-    write_file(bad, b.bytes, 0);
-    check_file_refused(s, bad, RETNET_ERROR_FORMAT);
+    free(damaged);
     snprintf(bad, sizeof bad, "%s/absent", directory);
     check_file_refused(s, bad, RETNET_ERROR_FILE);
     check_file_refused(s, directory, RETNET_ERROR_FILE);
     snprintf(bad, sizeof bad, "%s/absent/slot", directory);
     CHECK_REFUSED(retnet_session_save_file(s->test.session, 0, bad), RETNET_ERROR_FILE);
-    free(b.bytes);
 }
 
 /* A save that runs out of space leaves the older file, and nothing else. */
@@ -263,15 +362,23 @@ int main(void)
     CHECK_OK(retnet_session_fork(s.test.session, 0, 1));
     session_test_read_singly(s.test.session, 1, s.tokens + PROMPT, MORE, s.logits);
     check_goes_on(&s, 0, "forked");
+    retnet_generation generation = {
+        .slots = (const uint32_t[]){2}, .slot_count = 1, .max_tokens = MORE, .tokens = s.generated};
+    CHECK_OK(retnet_session_fork(s.test.session, 0, 2));
+    CHECK_OK(retnet_session_generate(s.test.session, &generation));
+    s.saved = save(s.test.session, 0);
 
     test_round_trip(&s);
     test_short_capacity(&s);
     test_flipped_bits(&s);
+    test_lengths(&s);
+    test_impossible(&s);
     test_other_models(&s);
     test_files(&s);
     test_failed_save(&s);
     free(s.tokens);
     free(s.logits);
+    free(s.saved.bytes);
     session_test_destroy(&s.test);
     return session_test_finish(test_failures);
 }
