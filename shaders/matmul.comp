@@ -35,6 +35,7 @@ const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
 layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
 layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 2) buffer OutputHalves { uvec2 y_halves[]; };
+layout(std430, set = 0, binding = 2) buffer OutputEights { uvec4 y_eights[]; };
 
 layout(push_constant) uniform Push {
     uint blocks;   // of 32 inputs
@@ -66,23 +67,34 @@ shared float scratch[LOCAL_SIZE / SUBGROUP * PIECE];
 
 uvec4 x_next[X_LOADS], w_next[W_LOADS * ITEM_UNITS];
 float scale_next[W_LOADS];
+uint x_from[X_LOADS], w_from[W_LOADS], scale_from[W_LOADS]; // in the first block
 
 // ---- Global memory to registers ------------------------------------------------------------------------------------
 
-void fetch(uint block)
+void find_sources()
 {
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
         uint token = min(gl_WorkGroupID.x * TILE_TOKENS + item / TOKEN_UNITS, push.columns - 1);
-        x_next[i] = x[token * (push.x_stride / 8) + block * TOKEN_UNITS + item % TOKEN_UNITS];
+        x_from[i] = token * (push.x_stride / 8) + item % TOKEN_UNITS;
     }
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
         uint panel = gl_WorkGroupID.y * (TILE_ROWS / PANEL_ROWS) + item / (PANEL_ROWS * ROW_ITEMS);
-        uint at = (min(panel, push.panels - 1) * push.blocks + block) * block_units(FORMAT);
-        uint first = at + item / PANEL_ROWS % ROW_ITEMS * (PANEL_ROWS * ITEM_UNITS) + item % PANEL_ROWS;
-        [[unroll]] for (uint u = 0; u < ITEM_UNITS; u++) w_next[i * ITEM_UNITS + u] = weights[first + u * PANEL_ROWS];
-        if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4) scale_next[i] = block_scale(FORMAT, at, item % PANEL_ROWS);
+        scale_from[i] = min(panel, push.panels - 1) * push.blocks * block_units(FORMAT);
+        w_from[i] = scale_from[i] + item / PANEL_ROWS % ROW_ITEMS * (PANEL_ROWS * ITEM_UNITS) + item % PANEL_ROWS;
+    }
+}
+
+void fetch(uint block)
+{
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) x_next[i] = x[x_from[i] + block * TOKEN_UNITS];
+    uint skip = block * block_units(FORMAT);
+    [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
+        uint row = (i * LOCAL_SIZE + gl_LocalInvocationID.x) % PANEL_ROWS;
+        [[unroll]] for (uint u = 0; u < ITEM_UNITS; u++)
+            w_next[i * ITEM_UNITS + u] = weights[w_from[i] + skip + u * PANEL_ROWS];
+        if (SCALED) scale_next[i] = block_scale(FORMAT, scale_from[i] + skip, row);
     }
 }
 
@@ -197,6 +209,7 @@ void main()
         w_row[n] = GLU ? row / PANEL_ROWS * (2 * PANEL_ROWS) + n / OUT_N * PANEL_ROWS + row % PANEL_ROWS : row;
     }
 
+    find_sources();
     fetch(0);
     stage(0);
     barrier();
@@ -224,7 +237,7 @@ void main()
     uint tile_row = gl_WorkGroupID.y * (GLU ? TILE_ROWS / 2 : TILE_ROWS) + first_piece * MATRIX_N;
     // Of the whole workgroup: matrices must not be touched in divergent control flow.
     // The units want rows of Y aligned to 16 bytes.
-    bool inside = push.y_stride % 4 == 0 && (gl_WorkGroupID.x + 1) * TILE_TOKENS <= push.columns &&
+    bool inside = push.y_stride % 8 == 0 && (gl_WorkGroupID.x + 1) * TILE_TOKENS <= push.columns &&
                   (gl_WorkGroupID.y + 1) * (GLU ? TILE_ROWS / 2 : TILE_ROWS) <= push.rows;
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {
@@ -238,8 +251,15 @@ void main()
                 for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
             }
             uint token = tile_token + m * MATRIX_M, row = tile_row + n * MATRIX_N;
+            uint at = token * push.y_stride + push.row_base + row;
+            if (HALVES != 0 && inside) {
+                for (int i = 0; i < piece.length(); i++) piece[i] = clamp(piece[i], -65504.0, 65504.0);
+                coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =
+                    coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(piece);
+                coopMatStore(halves, y_eights, at / 8, push.y_stride / 8, gl_CooperativeMatrixLayoutRowMajor);
+                continue;
+            }
             if (HALVES == 0 && inside) {
-                uint at = token * push.y_stride + push.row_base + row;
                 if (EPILOGUE == EPILOGUE_ADD) {
                     coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> before;
                     coopMatLoad(before, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);

@@ -86,7 +86,7 @@ void main()
     uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
     uvec4 chunk = chunks[c];
     uint v0 = gl_WorkGroupID.x * 4 * SUB_V + gl_SubgroupID * SUB_V;
-    uint key_stride = push.padded_key / 8, value_stride = push.padded_value / 8;
+    uint key_stride = push.padded_key / 8;
 
     make_scores(query_at(push.query, c, head), key_at(c, key_head));
     barrier();
@@ -95,7 +95,7 @@ void main()
 
     ACCUMULATOR o[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) o[i] = ACCUMULATOR(0.0);
-    uint queries = query_at(push.query_out, c, head), before = before_at(c, head) + v0 / 8;
+    uint queries = query_at(push.query_out, c, head), before = before_at(c, head) + v0 * key_stride;
     for (uint k = 0; k < push.padded_key; k += MATRIX_K) {
         LEFT a[PIECES_M];
         [[unroll]] for (uint m = 0; m < PIECES_M; m++)
@@ -103,21 +103,21 @@ void main()
                         gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
             RIGHT b;
-            coopMatLoad(b, scratch, before + k * value_stride + n * MATRIX_N / 8, value_stride,
-                        gl_CooperativeMatrixLayoutRowMajor);
+            coopMatLoad(b, scratch, before + n * MATRIX_N * key_stride + k / 8, key_stride,
+                        gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint m = 0; m < PIECES_M; m++)
                 o[m * PIECES_N + n] = coopMatMulAdd(a[m], b, o[m * PIECES_N + n]);
         }
     }
-    uint values = value_at(c, key_head) + v0 / 8;
+    uint values = value_at(c, key_head) + v0 * (CHUNK / 8);
     for (uint t = 0; t < CHUNK; t += MATRIX_K) {
         LEFT a[PIECES_M];
         [[unroll]] for (uint m = 0; m < PIECES_M; m++)
             coopMatLoad(a[m], masked, m * MATRIX_M * HALF_STRIDE + t / 8, HALF_STRIDE, gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
             RIGHT b;
-            coopMatLoad(b, scratch, values + t * value_stride + n * MATRIX_N / 8, value_stride,
-                        gl_CooperativeMatrixLayoutRowMajor);
+            coopMatLoad(b, scratch, values + n * MATRIX_N * (CHUNK / 8) + t / 8, CHUNK / 8,
+                        gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint m = 0; m < PIECES_M; m++)
                 o[m * PIECES_N + n] = coopMatMulAdd(a[m], b, o[m * PIECES_N + n]);
         }

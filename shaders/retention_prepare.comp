@@ -1,8 +1,7 @@
 #version 450
 #extension GL_EXT_control_flow_attributes : require
-// retention_prepare.comp: queries, keys and values of chunks for retention on matrix units (retention_scratch.glsl):
-// rotated, scaled, as f16 and padded. An invocation takes four neighbouring pairs (i, i + K/2) of one head of one row, or
-// four values.
+// retention_prepare.comp: queries and keys of chunks for retention on matrix units (retention_scratch.glsl): rotated,
+// scaled, as f16 and padded. An invocation takes four neighbouring pairs (i, i + K/2) of one head of one row.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64;
@@ -38,7 +37,7 @@ void main()
     uint row = gl_WorkGroupID.y, c = gl_WorkGroupID.z, item = gl_GlobalInvocationID.x;
     uvec4 chunk = records[c];
     bool inside = row < chunk.y;
-    uint group = push.heads / push.key_value_heads, from = (chunk.x + row) * push.x_stride;
+    uint from = (chunk.x + row) * push.x_stride;
     uint fours = push.padded_key / 4, half_fours = push.key_size / 8; // of a row; K is a multiple of 8
     // Items of a head: its pairs, then the padding, both by fours.
     uint head_items = fours - half_fours;
@@ -59,28 +58,12 @@ void main()
         return;
     }
     item -= query_items;
-    if (item < key_items) {
-        uint key_head = item / head_items, i = item % head_items;
-        bool pairs = i < half_fours;
-        uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
-        uint at = key_at(c, key_head) * 2 + row * fours;
-        if (pairs && inside) rotated(from + push.k_offset + key_head * push.key_size, chunk.z + row, i * 4, 1.0, low, high);
-        store(at + first, low);
-        store(at + second, high);
-        for (uint head = key_head * group; head < (key_head + 1) * group; head++) {
-            float in_scale = inside ? params[push.powers + head * (CHUNK + 1) + chunk.y - 1 - row] : 0.0;
-            at = query_at(push.key_in, c, head) * 2 + row * fours;
-            store(at + first, low * in_scale);
-            store(at + second, high * in_scale);
-        }
-        return;
-    }
-    item -= key_items;
-    uint value_fours = push.padded_value / 4;
-    if (item >= push.key_value_heads * value_fours) return;
-    uint key_head = item / value_fours, i = item % value_fours * 4;
-    vec4 v = vec4(0.0);
-    [[unroll]] for (uint k = 0; k < 4; k++)
-        if (inside && i + k < push.value_size) v[k] = x[from + push.v_offset + key_head * push.value_size + i + k];
-    store(value_at(c, key_head) * 2 + row * value_fours + i / 4, v);
+    if (item >= key_items) return;
+    uint key_head = item / head_items, i = item % head_items;
+    bool pairs = i < half_fours;
+    uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
+    uint at = key_at(c, key_head) * 2 + row * fours;
+    if (pairs && inside) rotated(from + push.k_offset + key_head * push.key_size, chunk.z + row, i * 4, 1.0, low, high);
+    store(at + first, low);
+    store(at + second, high);
 }

@@ -3,9 +3,11 @@
 //
 //     query, query_out [chunks][heads][CHUNK][K]     rotated; times K^(-1/2), the second also times decay^(i+1) / c
 //     key              [chunks][key_value_heads][CHUNK][K]     rotated
-//     key_in           [chunks][heads][CHUNK][K]     times decay^(L-1-i), L = length of the chunk
-//     value            [chunks][key_value_heads][CHUNK][V]
-//     before           [chunks][heads][K][V]         the state before each chunk, times c
+//     key_in           [chunks][heads][K][CHUNK]     times decay^(L-1-i), L = length of the chunk
+//     value            [chunks][key_value_heads][V][CHUNK]
+//     before           [chunks][heads][V][K]         the state before each chunk, times c
+//
+// so that matrix units always read along the dimension that they sum over.
 //
 // c keeps states in the range of f16: they grow like 1 / sqrt(1 - decay).
 
@@ -39,10 +41,15 @@ uint key_at(uint chunk, uint key_head)
 
 uint value_at(uint chunk, uint key_head)
 {
-    return push.value + (chunk * push.key_value_heads + key_head) * CHUNK * (push.padded_value / 8);
+    return push.value + (chunk * push.key_value_heads + key_head) * push.padded_value * (CHUNK / 8);
+}
+
+uint key_in_at(uint chunk, uint head)
+{
+    return push.key_in + (chunk * push.heads + head) * push.padded_key * (CHUNK / 8);
 }
 
 uint before_at(uint chunk, uint head)
 {
-    return push.before + (chunk * push.heads + head) * push.padded_key * (push.padded_value / 8);
+    return push.before + (chunk * push.heads + head) * push.padded_value * (push.padded_key / 8);
 }

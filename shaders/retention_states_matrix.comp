@@ -28,6 +28,7 @@ layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; };       // {r
 layout(set = 0, binding = 4) uniform Sequences { uvec4 sequences[1024]; }; // {first chunk, chunks, state, -}
 
 const uint TILE = 2 * SUB, PIECES_M = SUB / MATRIX_M, PIECES_N = SUB / MATRIX_N, PIECE = MATRIX_M * MATRIX_N;
+const uint CHUNK_UNITS = CHUNK / 8;
 
 shared float piece_scratch[4 * PIECE];
 
@@ -39,18 +40,18 @@ void main()
     uvec4 sequence = sequences[gl_WorkGroupID.z / push.heads];
     uint k0 = gl_WorkGroupID.y * TILE + gl_SubgroupID / 2 * SUB, v0 = gl_WorkGroupID.x * TILE + gl_SubgroupID % 2 * SUB;
     uint state_at = (sequence.z * push.heads + head) * push.key_size * push.value_stride;
-    uint key_stride = push.padded_key / 8, value_stride = push.padded_value / 8;
     uint own = gl_SubgroupID * PIECE;
     float factor = state_factor(params[push.decays + head]);
 
-    ACCUMULATOR s[PIECES_M * PIECES_N];
+    ACCUMULATOR s[PIECES_M * PIECES_N]; // transposed: rows of V, columns of K
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
             subgroupBarrier();
             for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
-                uint k = k0 + m * MATRIX_M + i / MATRIX_N, v = v0 + n * MATRIX_N + i % MATRIX_N;
+                uint v = v0 + m * MATRIX_M + i % MATRIX_M, k = k0 + n * MATRIX_N + i / MATRIX_M;
                 bool inside = k < push.key_size && v < push.value_size;
-                piece_scratch[own + i] = inside ? state[state_at + k * push.value_stride + v] : 0.0;
+                piece_scratch[own + i % MATRIX_M * MATRIX_N + i / MATRIX_M] =
+                    inside ? state[state_at + k * push.value_stride + v] : 0.0;
             }
             subgroupBarrier();
             coopMatLoad(s[m * PIECES_N + n], piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
@@ -59,16 +60,16 @@ void main()
 
     for (uint c = sequence.x; c < sequence.x + sequence.y; c++) {
         float fade = params[push.powers + head * (CHUNK + 1) + chunks[c].y];
-        uint before = before_at(c, head) + (k0 * push.padded_value + v0) / 8;
-        uint keys = query_at(push.key_in, c, head) + k0 / 8, values = value_at(c, key_head) + v0 / 8;
+        uint before = before_at(c, head) + (v0 * push.padded_key + k0) / 8;
+        uint keys = key_in_at(c, head) + k0 * CHUNK_UNITS, values = value_at(c, key_head) + v0 * CHUNK_UNITS;
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
             [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
                 ACCUMULATOR scaled = s[m * PIECES_N + n] * factor;
                 for (int i = 0; i < scaled.length(); i++) scaled[i] = clamp(scaled[i], -65504.0, 65504.0);
                 coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =
                     coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(scaled);
-                coopMatStore(halves, scratch, before + (m * MATRIX_M * push.padded_value + n * MATRIX_N) / 8,
-                             value_stride, gl_CooperativeMatrixLayoutRowMajor);
+                coopMatStore(halves, scratch, before + (m * MATRIX_M * push.padded_key + n * MATRIX_N) / 8,
+                             push.padded_key / 8, gl_CooperativeMatrixLayoutRowMajor);
                 s[m * PIECES_N + n] = s[m * PIECES_N + n] * fade;
             }
         }
@@ -76,11 +77,11 @@ void main()
             coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[PIECES_M];
             coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> b[PIECES_N];
             [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-                coopMatLoad(a[m], scratch, keys + t * key_stride + m * MATRIX_M / 8, key_stride,
-                            gl_CooperativeMatrixLayoutColumnMajor);
-            [[unroll]] for (uint n = 0; n < PIECES_N; n++)
-                coopMatLoad(b[n], scratch, values + t * value_stride + n * MATRIX_N / 8, value_stride,
+                coopMatLoad(a[m], scratch, values + m * MATRIX_M * CHUNK_UNITS + t / 8, CHUNK_UNITS,
                             gl_CooperativeMatrixLayoutRowMajor);
+            [[unroll]] for (uint n = 0; n < PIECES_N; n++)
+                coopMatLoad(b[n], scratch, keys + n * MATRIX_N * CHUNK_UNITS + t / 8, CHUNK_UNITS,
+                            gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint m = 0; m < PIECES_M; m++)
                 [[unroll]] for (uint n = 0; n < PIECES_N; n++)
                     s[m * PIECES_N + n] = coopMatMulAdd(a[m], b[n], s[m * PIECES_N + n]);
@@ -93,9 +94,9 @@ void main()
             coopMatStore(s[m * PIECES_N + n], piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
             subgroupBarrier();
             for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
-                uint k = k0 + m * MATRIX_M + i / MATRIX_N, v = v0 + n * MATRIX_N + i % MATRIX_N;
+                uint v = v0 + m * MATRIX_M + i % MATRIX_M, k = k0 + n * MATRIX_N + i / MATRIX_M;
                 if (k < push.key_size && v < push.value_stride)
-                    state[state_at + k * push.value_stride + v] = piece_scratch[own + i];
+                    state[state_at + k * push.value_stride + v] = piece_scratch[own + i % MATRIX_M * MATRIX_N + i / MATRIX_M];
             }
         }
     }

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4 };
+enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, TRANSPOSED_ROWS = 16 };
 
 typedef struct matrix_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, y_stride;
@@ -78,13 +78,21 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
                            rn_binding scratch, const matrix_push *push)
 {
     uint32_t constants[] = {64};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
-    if (!kernel) return;
-    rn_binding bindings[] = {r->input, scratch, r->params, chunks->chunks};
-    uint32_t items = (r->heads + r->key_value_heads) * (push->padded_key / 4 - r->key_size / 8) +
-                     r->key_value_heads * (push->padded_value / 4);
-    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         rn_divide_up(items, constants[0]), RN_CHUNK, chunks->chunk_count, 0);
+    const rn_kernel *rows = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
+    const rn_kernel *columns = get_kernel(recorder, RN_SHADER_RETENTION_TRANSPOSE, constants, RN_COUNT(constants));
+    if (!rows || !columns) return;
+    /* Each binds what it writes, so that there is no barrier between them. */
+    rn_binding row_part = {scratch.buffer, scratch.offset, 16ull * push->key_in};
+    rn_binding column_part = {scratch.buffer, scratch.offset + 16ull * push->key_in,
+                              16ull * (push->before - push->key_in)};
+    uint32_t row_items = (r->heads + r->key_value_heads) * (push->padded_key / 4 - r->key_size / 8);
+    uint32_t column_items = r->key_value_heads * (push->padded_key - r->key_size / 2 + push->padded_value);
+    rn_binding row_bindings[] = {r->input, row_part, r->params, chunks->chunks};
+    rn_recorder_dispatch(recorder, rows, row_bindings, RN_COUNT(row_bindings), push, sizeof *push,
+                         rn_divide_up(row_items, constants[0]), RN_CHUNK, chunks->chunk_count, 0);
+    rn_binding column_bindings[] = {r->input, column_part, r->params, chunks->chunks};
+    rn_recorder_dispatch(recorder, columns, column_bindings, RN_COUNT(column_bindings), push, sizeof *push,
+                         rn_divide_up(column_items, constants[0]), RN_CHUNK / TRANSPOSED_ROWS, chunks->chunk_count, 0);
 }
 
 static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,

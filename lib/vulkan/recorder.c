@@ -74,16 +74,26 @@ static void check(rn_recorder *recorder, VkResult result, const char *what)
 
 /* ---- Barriers --------------------------------------------------------------------------------------------------- */
 
+static void barrier(rn_recorder *recorder, VkPipelineStageFlags stages, VkAccessFlags writes, VkAccessFlags all)
+{
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = writes, .dstAccessMask = all};
+    recorder->device->vk.vkCmdPipelineBarrier(recorder->commands, stages, stages, 0, 1, &memory, 0, NULL, 0, NULL);
+    recorder->access_count = 0;
+}
+
 static void full_barrier(rn_recorder *recorder)
 {
-    VkMemoryBarrier barrier = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-        .dstAccessMask = all_accesses,
-    };
-    recorder->device->vk.vkCmdPipelineBarrier(recorder->commands, all_stages, all_stages, 0, 1, &barrier, 0, NULL, 0,
-                                              NULL);
-    recorder->access_count = 0;
+    barrier(recorder, all_stages, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, all_accesses);
+    recorder->copies_ordered = true;
+    recorder->copied_since_barrier = false;
+}
+
+/* Between dispatches. It leaves the units that copy alone, which is cheaper; a copy then needs a full one before it. */
+static void dispatch_barrier(rn_recorder *recorder)
+{
+    barrier(recorder, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
+            VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_UNIFORM_READ_BIT);
+    recorder->copies_ordered = false;
 }
 
 static bool conflicts(const rn_recorder *recorder, const rn_access *access)
@@ -98,11 +108,16 @@ static bool conflicts(const rn_recorder *recorder, const rn_access *access)
 }
 
 /* One memory barrier orders everything before it, so the list of what is unordered starts anew after each. */
-static void order(rn_recorder *recorder, const rn_access *accesses, uint32_t count)
+static void order(rn_recorder *recorder, const rn_access *accesses, uint32_t count, bool copy)
 {
-    bool barrier = recorder->access_count + count > RN_MAX_HAZARDS;
-    for (uint32_t i = 0; i < count && !barrier; i++) barrier = conflicts(recorder, &accesses[i]);
-    if (barrier) full_barrier(recorder);
+    bool needed = recorder->access_count + count > RN_MAX_HAZARDS;
+    for (uint32_t i = 0; i < count && !needed; i++) needed = conflicts(recorder, &accesses[i]);
+    bool copied = recorder->copied_since_barrier;
+    if (copy ? needed || !recorder->copies_ordered : needed && copied)
+        full_barrier(recorder);
+    else if (needed)
+        dispatch_barrier(recorder);
+    recorder->copied_since_barrier = copy || (copied && !needed);
     memcpy(recorder->accesses + recorder->access_count, accesses, count * sizeof *accesses);
     recorder->access_count += count;
 }
@@ -309,12 +324,12 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
     for (uint32_t i = 0; i < binding_count; i++)
         accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset,
                                   bindings[i].offset + bindings[i].size, shader->written_bindings >> i & 1};
-    order(recorder, accesses, binding_count);
     bind(recorder, kernel, bindings);
     if (recorder->result != RETNET_OK) return;
     const struct VolkDeviceTable *vk = &recorder->device->vk;
     if (push_bytes)
         vk->vkCmdPushConstants(recorder->commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
+    order(recorder, accesses, binding_count, false); /* last, so that the device is ready to start when it ends */
     bool timed = recorder->profiled && recorder->timed_count < RN_MAX_TIMED;
     if (timed) {
         full_barrier(recorder); /* nothing else may run between the two timestamps */
@@ -335,7 +350,7 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
     if (recorder->result != RETNET_OK || size == 0) return;
     rn_access accesses[] = {{from->handle, from_offset, from_offset + size, false},
                             {to->handle, to_offset, to_offset + size, true}};
-    order(recorder, accesses, RN_COUNT(accesses));
+    order(recorder, accesses, RN_COUNT(accesses), true);
     VkBufferCopy region = {from_offset, to_offset, size};
     recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
 }
@@ -344,7 +359,7 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 {
     if (recorder->result != RETNET_OK || size == 0) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
-    order(recorder, &access, 1);
+    order(recorder, &access, 1, true);
     recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
 }
 

@@ -42,6 +42,8 @@ typedef struct rn_recorder {
     uint32_t timed_count;
     rn_access accesses[RN_MAX_HAZARDS];
     uint32_t access_count;
+    bool copied_since_barrier; /* some of these accesses are copies' */
+    bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
     uint32_t dispatches;
     bool pending; /* submitted, not yet waited for */
