@@ -9,8 +9,9 @@
 //
 //     O = ((Q K^T) * D) V + (Q * decay^(i+1)) R        D_ij = decay^(i-j) for j <= i, else 0; R = state before the chunk
 //
-// A workgroup of four subgroups takes the 64 rows of a chunk and 4 * SUB_V columns of one head. The subgroups share the
-// scores, a quarter of the rows each, through shared memory, and then own a quarter of the columns.
+// A workgroup of four subgroups takes the 64 rows of a chunk and 2 * SUB_V columns of one head, a subgroup a quarter of
+// them. All three products go through blocks of 32 of the dimension that is summed over, in two stages of shared memory:
+// while one is multiplied, the next is on its way in registers.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 128; // 4 * SUBGROUP
@@ -27,119 +28,170 @@ layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
 layout(std430, set = 0, binding = 2) readonly buffer Params { float params[]; };
 layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; }; // {row, length, position, -}
 
-const uint SCORE_ROWS = CHUNK / 4, SCORE_M = SCORE_ROWS / MATRIX_M, SCORE_N = CHUNK / MATRIX_N;
-const uint PIECES_M = CHUNK / MATRIX_M, PIECES_N = SUB_V / MATRIX_N, PIECE = MATRIX_M * MATRIX_N;
-const uint SCORE_STRIDE = CHUNK + 4;     // floats, padded against bank conflicts
-const uint HALF_STRIDE = CHUNK / 8 + 1;  // eights of halves
+const uint TILE_V = 2 * SUB_V, SUB_ROWS = CHUNK / 2;
+const uint BLOCK = 32, BLOCK_UNITS = BLOCK / 8, STRIDE = BLOCK_UNITS + 1; // units of eight halves; padded against bank conflicts
+const uint STAGED_ROWS = CHUNK + (TILE_V > CHUNK ? TILE_V : CHUNK), STAGE = STAGED_ROWS * STRIDE; // left rows, then right ones
+const uint LOADS = (STAGED_ROWS * BLOCK_UNITS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+const uint PIECES_M = SUB_ROWS / MATRIX_M, PIECES_N = SUB_V / MATRIX_N, SCORE_N = SUB_ROWS / MATRIX_N;
+const uint PIECE = MATRIX_M * MATRIX_N;
+const uint SCORE_STRIDE = CHUNK / 8 + 1;
 
-shared float scores[CHUNK * SCORE_STRIDE]; // later pieces of the output
-shared uvec4 masked[CHUNK * HALF_STRIDE];
+shared uvec4 staged[2 * STAGE];
+shared uvec4 scores[CHUNK * SCORE_STRIDE];
+shared float piece_scratch[4 * PIECE];
 
 #define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
+#define HALVES coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 #define LEFT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>
 #define RIGHT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB>
 
-// Q K^T of a quarter of the rows, up to the diagonal.
-void make_scores(uint queries, uint keys)
+uvec4 next[LOADS];
+uint queries, queries_out, keys, before, values; // where this workgroup's rows begin in scratch
+uint key_blocks;
+
+// ---- Global memory to registers to shared memory -------------------------------------------------------------------
+
+// Blocks [0, key_blocks) are of Q and K, as many more of the scaled Q and R, the last two of V.
+void fetch(uint i)
 {
-    uint stride = push.padded_key / 8, first = gl_SubgroupID * SCORE_ROWS;
-    ACCUMULATOR p[SCORE_M * SCORE_N];
-    [[unroll]] for (uint i = 0; i < SCORE_M * SCORE_N; i++) p[i] = ACCUMULATOR(0.0);
-    for (uint k = 0; k < push.padded_key; k += MATRIX_K) {
-        LEFT a[SCORE_M];
-        [[unroll]] for (uint m = 0; m < SCORE_M; m++)
-            coopMatLoad(a[m], scratch, queries + (first + m * MATRIX_M) * stride + k / 8, stride,
-                        gl_CooperativeMatrixLayoutRowMajor);
-        [[unroll]] for (uint n = 0; n < SCORE_N; n++) {
-            RIGHT b;
-            coopMatLoad(b, scratch, keys + n * MATRIX_N * stride + k / 8, stride, gl_CooperativeMatrixLayoutColumnMajor);
-            [[unroll]] for (uint m = 0; m < SCORE_M; m++)
-                p[m * SCORE_N + n] = coopMatMulAdd(a[m], b, p[m * SCORE_N + n]);
+    uint key_stride = push.padded_key / 8;
+    bool scoring = i < key_blocks, inner = i >= 2 * key_blocks;
+    uint in_row = (scoring ? i : inner ? i - 2 * key_blocks : i - key_blocks) * BLOCK_UNITS;
+    uint left = (scoring ? queries : queries_out) + in_row, right = (scoring ? keys : inner ? values : before) + in_row;
+    uint right_rows = scoring ? CHUNK : TILE_V, right_stride = inner ? CHUNK / 8 : key_stride;
+    [[unroll]] for (uint l = 0; l < LOADS; l++) {
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, row = item / BLOCK_UNITS, unit = item % BLOCK_UNITS;
+        if (row < CHUNK) {
+            if (!inner) next[l] = scratch[left + row * key_stride + unit];
+        } else if (row - CHUNK < right_rows) {
+            next[l] = scratch[right + (row - CHUNK) * right_stride + unit];
         }
     }
-    [[unroll]] for (uint m = 0; m < SCORE_M; m++)
-        [[unroll]] for (uint n = 0; n < SCORE_N; n++)
-            coopMatStore(p[m * SCORE_N + n], scores, (first + m * MATRIX_M) * SCORE_STRIDE + n * MATRIX_N, SCORE_STRIDE,
-                         gl_CooperativeMatrixLayoutRowMajor);
 }
 
-float masked_score(uint i, uint j, uint powers)
+void stage(uint i)
 {
-    return j <= i ? scores[i * SCORE_STRIDE + j] * params[powers + i - j] : 0.0;
+    [[unroll]] for (uint l = 0; l < LOADS; l++) {
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, row = item / BLOCK_UNITS;
+        if (row < STAGED_ROWS) staged[(i & 1u) * STAGE + row * STRIDE + item % BLOCK_UNITS] = next[l];
+    }
 }
 
+// ---- Scores --------------------------------------------------------------------------------------------------------
+
+// D, in place.
 void mask_scores(uint powers)
 {
     for (uint item = gl_LocalInvocationID.x; item < CHUNK * CHUNK / 8; item += LOCAL_SIZE) {
-        uint i = item / (CHUNK / 8), j = item % (CHUNK / 8) * 8;
-        uvec4 eight;
+        uint i = item / (CHUNK / 8), j = item % (CHUNK / 8) * 8, at = i * SCORE_STRIDE + item % (CHUNK / 8);
+        uvec4 eight = scores[at];
         [[unroll]] for (uint k = 0; k < 4; k++) {
-            vec2 pair = vec2(masked_score(i, j + 2 * k, powers), masked_score(i, j + 2 * k + 1, powers));
-            eight[k] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+            uint column = j + 2 * k;
+            vec2 pair = clamp(unpackHalf2x16(eight[k]), -65504.0, 65504.0);
+            float first = column <= i ? pair.x * params[powers + i - column] : 0.0;
+            float second = column < i ? pair.y * params[powers + i - column - 1] : 0.0;
+            eight[k] = packHalf2x16(vec2(first, second));
         }
-        masked[i * HALF_STRIDE + item % (CHUNK / 8)] = eight;
+        scores[at] = eight;
     }
+}
+
+void make_scores(uint sub_row, uint sub_column)
+{
+    ACCUMULATOR p[PIECES_M * SCORE_N];
+    [[unroll]] for (uint i = 0; i < PIECES_M * SCORE_N; i++) p[i] = ACCUMULATOR(0.0);
+    for (uint i = 0; i < key_blocks; i++) {
+        fetch(i + 1);
+        uint at = (i & 1u) * STAGE;
+        for (uint k = 0; k < BLOCK; k += MATRIX_K) {
+            LEFT a[PIECES_M];
+            [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                coopMatLoad(a[m], staged, at + (sub_row + m * MATRIX_M) * STRIDE + k / 8, STRIDE,
+                            gl_CooperativeMatrixLayoutRowMajor);
+            [[unroll]] for (uint n = 0; n < SCORE_N; n++) {
+                RIGHT b;
+                coopMatLoad(b, staged, at + (CHUNK + sub_column + n * MATRIX_N) * STRIDE + k / 8, STRIDE,
+                            gl_CooperativeMatrixLayoutColumnMajor);
+                [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                    p[m * SCORE_N + n] = coopMatMulAdd(a[m], b, p[m * SCORE_N + n]);
+            }
+        }
+        stage(i + 1);
+        barrier();
+    }
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+        [[unroll]] for (uint n = 0; n < SCORE_N; n++)
+            coopMatStore(HALVES(p[m * SCORE_N + n]), scores,
+                         (sub_row + m * MATRIX_M) * SCORE_STRIDE + (sub_column + n * MATRIX_N) / 8, SCORE_STRIDE,
+                         gl_CooperativeMatrixLayoutRowMajor);
 }
 
 void main()
 {
     uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
+    uint v0 = gl_WorkGroupID.x * TILE_V, sub_row = gl_SubgroupID / 2 * SUB_ROWS, sub_column = gl_SubgroupID % 2 * SUB_V;
     uvec4 chunk = chunks[c];
-    uint v0 = gl_WorkGroupID.x * 4 * SUB_V + gl_SubgroupID * SUB_V;
-    uint key_stride = push.padded_key / 8;
+    queries = query_at(push.query, c, head);
+    queries_out = query_at(push.query_out, c, head);
+    keys = key_at(c, key_head);
+    before = before_at(c, head) + v0 * (push.padded_key / 8);
+    values = value_at(c, key_head) + v0 * (CHUNK / 8);
+    key_blocks = push.padded_key / BLOCK;
 
-    make_scores(query_at(push.query, c, head), key_at(c, key_head));
+    fetch(0);
+    stage(0);
+    barrier();
+    make_scores(sub_row, gl_SubgroupID % 2 * SUB_ROWS);
     barrier();
     mask_scores(push.powers + head * (CHUNK + 1));
     barrier();
 
     ACCUMULATOR o[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) o[i] = ACCUMULATOR(0.0);
-    uint queries = query_at(push.query_out, c, head), before = before_at(c, head) + v0 * key_stride;
-    for (uint k = 0; k < push.padded_key; k += MATRIX_K) {
-        LEFT a[PIECES_M];
-        [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-            coopMatLoad(a[m], scratch, queries + m * MATRIX_M * key_stride + k / 8, key_stride,
-                        gl_CooperativeMatrixLayoutRowMajor);
-        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
-            RIGHT b;
-            coopMatLoad(b, scratch, before + n * MATRIX_N * key_stride + k / 8, key_stride,
-                        gl_CooperativeMatrixLayoutColumnMajor);
-            [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-                o[m * PIECES_N + n] = coopMatMulAdd(a[m], b, o[m * PIECES_N + n]);
+    const uint blocks = 2 * key_blocks + CHUNK / BLOCK;
+    for (uint i = key_blocks; i < blocks; i++) {
+        bool inner = i >= 2 * key_blocks;
+        uint at = (i & 1u) * STAGE, score_at = (i - 2 * key_blocks) * BLOCK_UNITS;
+        if (i + 1 < blocks) fetch(i + 1);
+        for (uint k = 0; k < BLOCK; k += MATRIX_K) {
+            LEFT a[PIECES_M];
+            [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+                uint row = sub_row + m * MATRIX_M;
+                if (inner)
+                    coopMatLoad(a[m], scores, row * SCORE_STRIDE + score_at + k / 8, SCORE_STRIDE,
+                                gl_CooperativeMatrixLayoutRowMajor);
+                else
+                    coopMatLoad(a[m], staged, at + row * STRIDE + k / 8, STRIDE, gl_CooperativeMatrixLayoutRowMajor);
+            }
+            [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+                RIGHT b;
+                coopMatLoad(b, staged, at + (CHUNK + sub_column + n * MATRIX_N) * STRIDE + k / 8, STRIDE,
+                            gl_CooperativeMatrixLayoutColumnMajor);
+                [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                    o[m * PIECES_N + n] = coopMatMulAdd(a[m], b, o[m * PIECES_N + n]);
+            }
         }
-    }
-    uint values = value_at(c, key_head) + v0 * (CHUNK / 8);
-    for (uint t = 0; t < CHUNK; t += MATRIX_K) {
-        LEFT a[PIECES_M];
-        [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-            coopMatLoad(a[m], masked, m * MATRIX_M * HALF_STRIDE + t / 8, HALF_STRIDE, gl_CooperativeMatrixLayoutRowMajor);
-        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
-            RIGHT b;
-            coopMatLoad(b, scratch, values + n * MATRIX_N * (CHUNK / 8) + t / 8, CHUNK / 8,
-                        gl_CooperativeMatrixLayoutColumnMajor);
-            [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-                o[m * PIECES_N + n] = coopMatMulAdd(a[m], b, o[m * PIECES_N + n]);
-        }
+        if (i + 1 < blocks) stage(i + 1);
+        barrier();
     }
 
     // The units want rows of Y aligned to 16 bytes; the condition is of the whole workgroup.
-    bool whole = chunk.y == CHUNK && push.y_stride % 4 == 0 && push.value_size % 4 == 0 &&
-                 (gl_WorkGroupID.x + 1) * 4 * SUB_V <= push.value_size;
-    uint to = chunk.x * push.y_stride + head * push.value_size + v0, own = gl_SubgroupID * PIECE;
+    bool whole = chunk.y == CHUNK && push.y_stride % 4 == 0 && push.value_size % 4 == 0 && v0 + TILE_V <= push.value_size;
+    uint to = chunk.x * push.y_stride + head * push.value_size, own = gl_SubgroupID * PIECE;
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+            uint row = sub_row + m * MATRIX_M, v = v0 + sub_column + n * MATRIX_N;
             if (whole) {
-                coopMatStore(o[m * PIECES_N + n], y, to + m * MATRIX_M * push.y_stride + n * MATRIX_N, push.y_stride,
+                coopMatStore(o[m * PIECES_N + n], y, to + row * push.y_stride + v, push.y_stride,
                              gl_CooperativeMatrixLayoutRowMajor);
                 continue;
             }
             subgroupBarrier();
-            coopMatStore(o[m * PIECES_N + n], scores, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatStore(o[m * PIECES_N + n], piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
             subgroupBarrier();
             for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
-                uint row = m * MATRIX_M + i / MATRIX_N, v = n * MATRIX_N + i % MATRIX_N;
-                if (row < chunk.y && v0 + v < push.value_size) y[to + row * push.y_stride + v] = scores[own + i];
+                uint r = row + i / MATRIX_N, column = v + i % MATRIX_N;
+                if (r < chunk.y && column < push.value_size) y[to + r * push.y_stride + column] = piece_scratch[own + i];
             }
         }
     }

@@ -9,7 +9,8 @@
 //
 //     R_i = decay^L R_(i-1) + (keys * decay^(L-1-l))^T values
 //
-// A workgroup of four subgroups owns a square of one head's state, each of them a quarter.
+// The operands of a chunk go through shared memory, the next one's being on their way in registers meanwhile, and so
+// does the state that is left: matrix units store to global memory slowly. A workgroup of four subgroups owns a square of one head's state, each of them a quarter.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 128; // 4 * SUBGROUP
@@ -30,15 +31,62 @@ layout(set = 0, binding = 4) uniform Sequences { uvec4 sequences[1024]; }; // {f
 const uint TILE = 2 * SUB, PIECES_M = SUB / MATRIX_M, PIECES_N = SUB / MATRIX_N, PIECE = MATRIX_M * MATRIX_N;
 const uint CHUNK_UNITS = CHUNK / 8;
 
+const uint STRIDE = CHUNK_UNITS + 1, STAGED_ROWS = 2 * TILE; // padded against bank conflicts; values, then keys
+const uint OUT_STRIDE = TILE / 8 + 1;
+const uint LOADS = (2 * TILE * CHUNK_UNITS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+
 shared float piece_scratch[4 * PIECE];
+shared uvec4 staged[STAGED_ROWS * STRIDE], out_tile[TILE * OUT_STRIDE];
+
+uvec4 next[LOADS];
 
 #define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
+
+void fetch(uint c, uint head, uint key_head)
+{
+    uint values = value_at(c, key_head) + gl_WorkGroupID.x * TILE * CHUNK_UNITS;
+    uint keys = key_in_at(c, head) + gl_WorkGroupID.y * TILE * CHUNK_UNITS;
+    [[unroll]] for (uint l = 0; l < LOADS; l++) {
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x;
+        if (item < TILE * CHUNK_UNITS)
+            next[l] = scratch[values + item];
+        else if (item < 2 * TILE * CHUNK_UNITS)
+            next[l] = scratch[keys + item - TILE * CHUNK_UNITS];
+    }
+}
+
+void stage()
+{
+    [[unroll]] for (uint l = 0; l < LOADS; l++) {
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x;
+        if (item < 2 * TILE * CHUNK_UNITS)
+            staged[item / CHUNK_UNITS * STRIDE + item % CHUNK_UNITS] = next[l];
+    }
+}
+
+uint clamped(uint pair)
+{
+    return packHalf2x16(clamp(unpackHalf2x16(pair), -65504.0, 65504.0));
+}
+
+// The state before chunk c, from out_tile.
+void store_before(uint c, uint head)
+{
+    uint stride = push.padded_key / 8;
+    uint to = before_at(c, head) + gl_WorkGroupID.x * TILE * stride + gl_WorkGroupID.y * (TILE / 8);
+    for (uint item = gl_LocalInvocationID.x; item < TILE * TILE / 8; item += LOCAL_SIZE) {
+        uvec4 eight = out_tile[item / (TILE / 8) * OUT_STRIDE + item % (TILE / 8)];
+        eight = uvec4(clamped(eight.x), clamped(eight.y), clamped(eight.z), clamped(eight.w));
+        scratch[to + item / (TILE / 8) * stride + item % (TILE / 8)] = eight;
+    }
+}
 
 void main()
 {
     uint head = gl_WorkGroupID.z % push.heads, key_head = head / (push.heads / push.key_value_heads);
     uvec4 sequence = sequences[gl_WorkGroupID.z / push.heads];
-    uint k0 = gl_WorkGroupID.y * TILE + gl_SubgroupID / 2 * SUB, v0 = gl_WorkGroupID.x * TILE + gl_SubgroupID % 2 * SUB;
+    uint sub_k = gl_SubgroupID / 2 * SUB, sub_v = gl_SubgroupID % 2 * SUB;
+    uint k0 = gl_WorkGroupID.y * TILE + sub_k, v0 = gl_WorkGroupID.x * TILE + sub_v;
     uint state_at = (sequence.z * push.heads + head) * push.key_size * push.value_stride;
     uint own = gl_SubgroupID * PIECE;
     float factor = state_factor(params[push.decays + head]);
@@ -58,18 +106,20 @@ void main()
         }
     }
 
-    for (uint c = sequence.x; c < sequence.x + sequence.y; c++) {
+    uint end = sequence.x + sequence.y;
+    fetch(sequence.x, head, key_head);
+    stage();
+    barrier();
+    for (uint c = sequence.x; c < end; c++) {
+        if (c + 1 < end) fetch(c + 1, head, key_head);
         float fade = params[push.powers + head * (CHUNK + 1) + chunks[c].y];
-        uint before = before_at(c, head) + (v0 * push.padded_key + k0) / 8;
-        uint keys = key_in_at(c, head) + k0 * CHUNK_UNITS, values = value_at(c, key_head) + v0 * CHUNK_UNITS;
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
             [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
-                ACCUMULATOR scaled = s[m * PIECES_N + n] * factor;
-                for (int i = 0; i < scaled.length(); i++) scaled[i] = clamp(scaled[i], -65504.0, 65504.0);
                 coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =
-                    coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(scaled);
-                coopMatStore(halves, scratch, before + (m * MATRIX_M * push.padded_key + n * MATRIX_N) / 8,
-                             push.padded_key / 8, gl_CooperativeMatrixLayoutRowMajor);
+                    coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(
+                        s[m * PIECES_N + n] * factor);
+                coopMatStore(halves, out_tile, (sub_v + m * MATRIX_M) * OUT_STRIDE + (sub_k + n * MATRIX_N) / 8,
+                             OUT_STRIDE, gl_CooperativeMatrixLayoutRowMajor);
                 s[m * PIECES_N + n] = s[m * PIECES_N + n] * fade;
             }
         }
@@ -77,15 +127,19 @@ void main()
             coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[PIECES_M];
             coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> b[PIECES_N];
             [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-                coopMatLoad(a[m], scratch, values + m * MATRIX_M * CHUNK_UNITS + t / 8, CHUNK_UNITS,
+                coopMatLoad(a[m], staged, (sub_v + m * MATRIX_M) * STRIDE + t / 8, STRIDE,
                             gl_CooperativeMatrixLayoutRowMajor);
             [[unroll]] for (uint n = 0; n < PIECES_N; n++)
-                coopMatLoad(b[n], scratch, keys + n * MATRIX_N * CHUNK_UNITS + t / 8, CHUNK_UNITS,
+                coopMatLoad(b[n], staged, (TILE + sub_k + n * MATRIX_N) * STRIDE + t / 8, STRIDE,
                             gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint m = 0; m < PIECES_M; m++)
                 [[unroll]] for (uint n = 0; n < PIECES_N; n++)
                     s[m * PIECES_N + n] = coopMatMulAdd(a[m], b[n], s[m * PIECES_N + n]);
         }
+        barrier();
+        if (c + 1 < end) stage();
+        store_before(c, head);
+        barrier();
     }
 
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {

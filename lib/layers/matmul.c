@@ -6,20 +6,15 @@ typedef struct matmul_push {
     uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride;
 } matmul_push;
 
-/* A workgroup's tile and a subgroup's part of it. */
-typedef struct matmul_tile {
-    uint32_t tokens, rows, sub_tokens, sub_rows;
-} matmul_tile;
-
 /* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
 enum { FEWEST_COLUMNS = 32 };
 
-static uint32_t invocations(const rn_matrix_unit *unit, const matmul_tile *tile)
+static uint32_t invocations(const rn_matrix_unit *unit, const rn_matmul_tile *tile)
 {
     return tile->tokens / tile->sub_tokens * (tile->rows / tile->sub_rows) * unit->subgroup;
 }
 
-static bool fits(const rn_device *device, const matmul_tile *tile)
+static bool fits(const rn_device *device, const rn_matmul_tile *tile)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
     uint32_t lanes = invocations(unit, tile);
@@ -28,7 +23,7 @@ static bool fits(const rn_device *device, const matmul_tile *tile)
 }
 
 /* From the most work an invocation to the least; the last one fits every device with matrix units. */
-static const matmul_tile tiles[] = {
+static const rn_matmul_tile tiles[] = {
     {128, 128, 64, 64},
     {64, 128, 32, 64},
     {32, 128, 32, 32},
@@ -37,7 +32,7 @@ static const matmul_tile tiles[] = {
 
 /* The largest tile of which there are enough to keep a large GPU busy. The order in which products are added does not
  * depend on it. */
-static matmul_tile choose_tile(const rn_device *device, uint32_t columns, uint32_t rows)
+static rn_matmul_tile choose_tile(const rn_device *device, uint32_t columns, uint32_t rows)
 {
     const uint32_t enough = 256;
     uint32_t i = device->caps.is_cpu ? RN_COUNT(tiles) - 1 : 0; /* small code: software drivers compile slowly */
@@ -65,7 +60,7 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
         return;
     }
     uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
-    matmul_tile tile = choose_tile(device, matmul->columns, panels * RN_PANEL_ROWS);
+    rn_matmul_tile tile = matmul->tile.tokens ? matmul->tile : choose_tile(device, matmul->columns, panels * RN_PANEL_ROWS);
     uint32_t constants[] = {
         invocations(unit, &tile), matrix->format, matmul->epilogue, matmul->activation, matmul->halves,
         unit->subgroup,           unit->m,        unit->n,          unit->k,            tile.tokens,

@@ -4,6 +4,11 @@
 
 #include "layers/linear.h"
 
+/* A workgroup's tile and a subgroup's part of it; tokens 0: chosen for the problem and the device. */
+typedef struct rn_matmul_tile {
+    uint32_t tokens, rows, sub_tokens, sub_rows;
+} rn_matmul_tile;
+
 typedef struct rn_matmul {
     const rn_matrix *matrix;
     rn_binding input;  /* f16; finite from the matrix's inputs up to a multiple of 32 */
@@ -14,6 +19,7 @@ typedef struct rn_matmul {
     rn_linear_epilogue epilogue;
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool halves;         /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */
+    rn_matmul_tile tile;
 } rn_matmul;
 
 /* Whether the device and this build can, and it is worth it for so many columns. */

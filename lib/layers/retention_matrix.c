@@ -17,20 +17,16 @@ typedef struct matrix_push {
 
 static uint32_t rounded_up(uint32_t value, uint32_t step) { return rn_divide_up(value, step) * step; }
 
-/* Columns of V that one subgroup of the output kernel owns. */
+/* Columns of V that one subgroup of the output kernel owns; a workgroup takes twice as many. */
 static uint32_t output_columns(const rn_device *device, uint32_t value_size)
 {
     /* Small code: software drivers compile slowly. */
-    uint32_t most = device->caps.is_cpu ? 16 : 64, padded = rounded_up(value_size, VALUE_STEP), columns = 16;
-    while (columns * 2 <= most && columns * 2 * SUBGROUPS <= padded) columns *= 2;
-    return columns;
+    return device->caps.is_cpu ? 16 : value_size > VALUE_STEP ? 64 : 32;
 }
 
-/* The same for every device, so that the scratch does not depend on it. */
 static uint32_t padded_values(uint32_t value_size)
 {
-    uint32_t widest = SUBGROUPS * 64;
-    return rounded_up(value_size, value_size > widest ? widest : VALUE_STEP);
+    return rounded_up(value_size, value_size > VALUE_STEP ? 2 * VALUE_STEP : VALUE_STEP);
 }
 
 /* Offsets of the arrays in the scratch, in units of eight halves; returns where they end. */
@@ -53,7 +49,9 @@ static uint64_t place_arrays(uint32_t heads, uint32_t key_value_heads, uint32_t 
 bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
-    uint32_t shared = RN_CHUNK * (RN_CHUNK + 4) * 4 + RN_CHUNK * (RN_CHUNK / 8 + 1) * 16;
+    /* The larger of the kernels: two stages of 64 + 128 rows (on software drivers 64 + 64), scores, pieces. */
+    uint32_t staged_rows = device->caps.is_cpu ? 128 : 192;
+    uint32_t shared = 2 * staged_rows * 80 + RN_CHUNK * 144 + SUBGROUPS * unit->m * unit->n * 4;
     return unit->m && rn_shaders[RN_SHADER_RETENTION_OUTPUT_MATRIX].words && key_size % 8 == 0 && unit->m <= 16 &&
            unit->n <= 16 && unit->k <= RN_CHUNK && SUBGROUPS * unit->subgroup <= device->caps.max_invocations &&
            shared <= device->caps.shared_memory;
@@ -119,7 +117,7 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (SUBGROUPS * columns), chunks->chunk_count, r->heads, 0);
+                         push->padded_value / (2 * columns), chunks->chunk_count, r->heads, 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)

@@ -1,0 +1,232 @@
+/* layer_bench.c: times single layers on matrix units: projections of many tokens, and chunkwise retention against the
+ * recurrent form. Weights and activations are zero, which matrix units multiply as fast as anything.
+ *
+ *     layer_bench [matmul] [tiles] [retention]     all but tiles if none is named
+ */
+#include "context.h"
+#include "layers/matmul.h"
+#include "layers/retention.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct bench {
+    rn_device *device;
+    rn_buffer weights, activations, scratch, records;
+    rn_recorder recorder;
+} bench;
+
+static double seconds(void)
+{
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Seconds of what is recorded, the best of the submits of 0.2 s, so that clocks are up. Negative on failure. */
+static double time_recording(bench *b)
+{
+    if (rn_recorder_end(&b->recorder) != RETNET_OK) return -1;
+    double best = 1e9, end = seconds() + 0.2;
+    for (double begin = seconds(); begin < end; begin = seconds()) {
+        if (rn_recorder_run(&b->recorder) != RETNET_OK) return -1;
+        double took = seconds() - begin;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+/* ---- Projections ------------------------------------------------------------------------------------------------- */
+
+typedef struct projection {
+    const char *name;
+    uint32_t tokens, rows, inputs;
+    rn_linear_epilogue epilogue;
+    bool halves;
+} projection;
+
+static const projection projections[] = {
+    {"1.3b q, k, v, gate", 2048, 12288, 2048, RN_EPILOGUE_STORE, false},
+    {"1.3b output", 2048, 2048, 4096, RN_EPILOGUE_ADD, false},
+    {"1.3b gate and up", 2048, 2816, 2048, RN_EPILOGUE_GLU, true},
+    {"1.3b down", 2048, 2048, 2816, RN_EPILOGUE_ADD, false},
+    {"m 4096 n 512 k 14336", 512, 4096, 14336, RN_EPILOGUE_STORE, false},
+    {"4096 cubed", 4096, 4096, 4096, RN_EPILOGUE_STORE, false},
+};
+
+static void time_projection(bench *b, const projection *p, retnet_weight_format format, rn_matmul_tile tile)
+{
+    enum { REPEATS = 8 };
+    bool glu = p->epilogue == RN_EPILOGUE_GLU;
+    rn_matrix matrix = {
+        .buffer = &b->weights, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = glu};
+    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    rn_recorder_begin(&b->recorder);
+    for (int i = 0; i < REPEATS; i++) {
+        rn_matmul matmul = {
+            .matrix = &matrix,
+            .input = {&b->activations, 0, 1u << 27},
+            .output = {&b->activations, 1u << 27, 1u << 27},
+            .columns = p->tokens,
+            .x_stride = p->inputs,
+            .y_stride = p->rows,
+            .epilogue = p->epilogue,
+            .activation = glu,
+            .halves = p->halves,
+            .tile = tile,
+        };
+        rn_matmul_record(&b->recorder, &matmul);
+    }
+    double took = time_recording(b) / REPEATS;
+    double operations = 2.0 * p->tokens * p->rows * p->inputs * (glu ? 2 : 1);
+    printf("  %-22s %-5s %8.1f us %7.1f TFLOP/s\n", p->name, retnet_weight_format_name(format), took * 1e6,
+           operations / took * 1e-12);
+    fflush(stdout);
+}
+
+static void time_projections(bench *b, rn_matmul_tile tile)
+{
+    for (size_t i = 0; i < RN_COUNT(projections); i++) {
+        time_projection(b, &projections[i], RETNET_WEIGHTS_F16, tile);
+        if (!tile.tokens) time_projection(b, &projections[i], RETNET_WEIGHTS_Q4, tile);
+    }
+}
+
+static void sweep_tiles(bench *b)
+{
+    static const rn_matmul_tile tiles[] = {
+        {128, 128, 64, 64}, {128, 128, 32, 64}, {128, 128, 64, 32}, {64, 128, 32, 64},
+        {64, 128, 64, 32},  {128, 64, 64, 32},  {64, 64, 32, 32},
+    };
+    for (size_t i = 0; i < RN_COUNT(tiles); i++) {
+        printf("tile %u x %u, a subgroup %u x %u\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
+               tiles[i].sub_rows);
+        for (size_t k = 0; k < RN_COUNT(projections); k++)
+            if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
+                time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i]);
+    }
+}
+
+/* ---- Retention ---------------------------------------------------------------------------------------------------- */
+
+static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
+{
+    uint8_t *mapped = b->records.mapped;
+    rn_chunk_record *chunks = (rn_chunk_record *)mapped;
+    rn_sequence_record *records = (rn_sequence_record *)(mapped + 16 * RN_MAX_RECORDS);
+    rn_step_record *steps = (rn_step_record *)(mapped + 32 * RN_MAX_RECORDS);
+    uint32_t each = tokens / RN_CHUNK;
+    for (uint32_t s = 0; s < sequences; s++) {
+        records[s] = (rn_sequence_record){s * each, each, s, 0};
+        steps[s] = (rn_step_record){s, s, 0, 0};
+        for (uint32_t c = 0; c < each; c++)
+            chunks[s * each + c] = (rn_chunk_record){s * tokens + c * RN_CHUNK, RN_CHUNK, c * RN_CHUNK, 0};
+    }
+}
+
+static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32_t heads, uint32_t keys,
+                           uint32_t values)
+{
+    uint32_t row = heads * (2 * keys + 2 * values);
+    uint64_t input = 4ull * sequences * tokens * row, output = 4ull * sequences * tokens * heads * (values + 32);
+    rn_retention retention = {
+        .heads = heads,
+        .key_value_heads = heads,
+        .key_size = keys,
+        .value_size = values,
+        .x_stride = row,
+        .k_offset = heads * keys,
+        .v_offset = 2 * heads * keys,
+        .gate_offset = heads * (2 * keys + values),
+        .y_stride = heads * (values + 32),
+        .input = {&b->activations, 0, input},
+        .output = {&b->activations, rn_round_up(input, 256), output},
+        .params = {&b->weights, 0, 1u << 24},
+        .state = {&b->weights, 1u << 24, 4ull * sequences * heads * keys * values},
+    };
+    rn_retention_chunks chunks = {
+        .chunks = {&b->records, 0, 16 * RN_MAX_RECORDS},
+        .sequences = {&b->records, 16 * RN_MAX_RECORDS, 16 * RN_MAX_RECORDS},
+        .chunk_count = sequences * tokens / RN_CHUNK,
+        .sequence_count = sequences,
+        .longest = RN_CHUNK,
+        .matrix = true,
+        .scratch = &b->scratch,
+    };
+    rn_retention_step step = {
+        .records = {&b->records, 32 * RN_MAX_RECORDS, 16 * RN_MAX_RECORDS},
+        .count = sequences,
+        .raw = true,
+        .sums_offset = heads * values,
+    };
+    fill_records(b, sequences, tokens);
+    rn_recorder_begin(&b->recorder);
+    rn_retention_chunks_record(&b->recorder, &retention, &chunks);
+    double chunkwise = time_recording(b);
+    rn_recorder_begin(&b->recorder);
+    for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
+    double recurrent = time_recording(b) / 64 * tokens;
+    printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens, heads,
+           keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
+    fflush(stdout);
+}
+
+/* ---- All ---------------------------------------------------------------------------------------------------------- */
+
+static void on_log(void *user, retnet_log_level level, const char *message)
+{
+    (void)user;
+    (void)level;
+    fprintf(stderr, "%s\n", message);
+}
+
+static retnet_result prepare(bench *b)
+{
+    rn_buffer *buffers[] = {&b->weights, &b->activations, &b->scratch};
+    const uint64_t sizes[] = {1ull << 28, 5ull << 28, 1ull << 30};
+    retnet_result result = rn_buffer_create(b->device, 48 * RN_MAX_RECORDS, RN_MEMORY_UPLOAD, "records", &b->records);
+    for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
+        result = rn_buffer_create(b->device, sizes[i], RN_MEMORY_DEVICE, "bench", buffers[i]);
+    if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->recorder);
+    if (result != RETNET_OK) return result;
+    rn_recorder_begin(&b->recorder);
+    for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_recorder_fill_zero(&b->recorder, buffers[i], 0, sizes[i]);
+    result = rn_recorder_end(&b->recorder);
+    return result == RETNET_OK ? rn_recorder_run(&b->recorder) : result;
+}
+
+static bool wanted(int argc, char **argv, const char *part)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], part) == 0) return true;
+    return argc == 1 && strcmp(part, "tiles") != 0;
+}
+
+int main(int argc, char **argv)
+{
+    retnet_context *context;
+    if (retnet_context_create(&(retnet_context_desc){.log = on_log}, &context) != RETNET_OK) return 1;
+    bench b = {.device = &context->device};
+    if (!rn_matmul_suits(b.device, 2048)) {
+        fprintf(stderr, "layer_bench: %s has no matrix units, or this build no kernels for them\n", b.device->name);
+        retnet_context_destroy(context);
+        return 1;
+    }
+    retnet_result result = prepare(&b);
+    if (result == RETNET_OK && wanted(argc, argv, "matmul")) time_projections(&b, (rn_matmul_tile){0});
+    if (result == RETNET_OK && wanted(argc, argv, "tiles")) sweep_tiles(&b);
+    if (result == RETNET_OK && wanted(argc, argv, "retention")) {
+        time_retention(&b, 1, 2048, 8, 256, 512);
+        time_retention(&b, 1, 8192, 8, 256, 512);
+        time_retention(&b, 8, 2048, 8, 256, 512);
+    }
+    rn_recorder_destroy(&b.recorder);
+    rn_buffer_destroy(b.device, &b.weights);
+    rn_buffer_destroy(b.device, &b.activations);
+    rn_buffer_destroy(b.device, &b.scratch);
+    rn_buffer_destroy(b.device, &b.records);
+    retnet_context_destroy(context);
+    return result == RETNET_OK ? 0 : 1;
+}
