@@ -184,13 +184,16 @@ void store_piece(uint token, uint row)
 {
     uint base = gl_SubgroupID * PIECE, lane = gl_SubgroupInvocationID;
     if (HALVES != 0) {
-        for (uint i = lane * 4; i < PIECE; i += SUBGROUP * 4) {
+        [[unroll]] for (uint j = 0; j < PIECE / SUBGROUP / 4; j++) {
+            uint i = (j * SUBGROUP + lane) * 4;
             vec4 value = vec4(scratch[base + i], scratch[base + i + 1], scratch[base + i + 2], scratch[base + i + 3]);
             store_halves(token + i / MATRIX_N, row + i % MATRIX_N, value);
         }
     } else {
-        for (uint i = lane; i < PIECE; i += SUBGROUP)
+        [[unroll]] for (uint j = 0; j < PIECE / SUBGROUP; j++) {
+            uint i = j * SUBGROUP + lane;
             store_value(token + i / MATRIX_N, row + i % MATRIX_N, scratch[base + i]);
+        }
     }
 }
 

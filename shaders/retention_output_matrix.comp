@@ -189,7 +189,8 @@ void main()
             subgroupBarrier();
             coopMatStore(o[m * PIECES_N + n], piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
             subgroupBarrier();
-            for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
+            [[unroll]] for (uint j = 0; j < PIECE / SUBGROUP; j++) {
+                uint i = j * SUBGROUP + gl_SubgroupInvocationID;
                 uint r = row + i / MATRIX_N, column = v + i % MATRIX_N;
                 if (r < chunk.y && column < push.value_size) y[to + r * push.y_stride + column] = piece_scratch[own + i];
             }

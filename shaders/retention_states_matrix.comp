@@ -28,15 +28,15 @@ layout(std430, set = 0, binding = 2) readonly buffer Params { float params[]; };
 layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; };       // {row, length, position, -}
 layout(set = 0, binding = 4) uniform Sequences { uvec4 sequences[1024]; }; // {first chunk, chunks, state, -}
 
-const uint TILE = 2 * SUB, PIECES_M = SUB / MATRIX_M, PIECES_N = SUB / MATRIX_N, PIECE = MATRIX_M * MATRIX_N;
+const uint TILE = 2 * SUB, PIECES_M = SUB / MATRIX_M, PIECES_N = SUB / MATRIX_N;
 const uint CHUNK_UNITS = CHUNK / 8;
 
 const uint STRIDE = CHUNK_UNITS + 1, STAGED_ROWS = 2 * TILE; // padded against bank conflicts; values, then keys
-const uint OUT_STRIDE = TILE / 8 + 1;
+const uint OUT_STRIDE = TILE / 8 + 1, FLOAT_STRIDE = TILE / 4 + 1;
 const uint LOADS = (2 * TILE * CHUNK_UNITS + LOCAL_SIZE - 1) / LOCAL_SIZE;
 
-shared float piece_scratch[4 * PIECE];
-shared uvec4 staged[STAGED_ROWS * STRIDE], out_tile[TILE * OUT_STRIDE];
+shared uvec4 staged[STAGED_ROWS * STRIDE];
+shared uvec4 out_tile[TILE * FLOAT_STRIDE]; // [V][K]: the state as f16, or as fp32 at the begin and the end
 
 uvec4 next[LOADS];
 
@@ -64,6 +64,31 @@ void stage()
     }
 }
 
+// A tile of the state between memory and out_tile. Accumulators are not touched here: a compiler that meets them in a loop
+// that it cannot unroll keeps them in memory throughout.
+void load_tile(uint state_at)
+{
+    for (uint item = gl_LocalInvocationID.x; item < TILE * TILE / 4; item += LOCAL_SIZE) {
+        uint v = item % TILE, k = item / TILE * 4, in_v = gl_WorkGroupID.x * TILE + v, in_k = gl_WorkGroupID.y * TILE + k;
+        uvec4 four = uvec4(0);
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            if (in_k + i < push.key_size && in_v < push.value_size)
+                four[i] = floatBitsToUint(state[state_at + (in_k + i) * push.value_stride + in_v]);
+        out_tile[v * FLOAT_STRIDE + k / 4] = four;
+    }
+}
+
+void store_tile(uint state_at)
+{
+    for (uint item = gl_LocalInvocationID.x; item < TILE * TILE / 4; item += LOCAL_SIZE) {
+        uint v = item % TILE, k = item / TILE * 4, in_v = gl_WorkGroupID.x * TILE + v, in_k = gl_WorkGroupID.y * TILE + k;
+        uvec4 four = out_tile[v * FLOAT_STRIDE + k / 4];
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            if (in_k + i < push.key_size && in_v < push.value_stride)
+                state[state_at + (in_k + i) * push.value_stride + in_v] = uintBitsToFloat(four[i]);
+    }
+}
+
 uint clamped(uint pair)
 {
     return packHalf2x16(clamp(unpackHalf2x16(pair), -65504.0, 65504.0));
@@ -86,25 +111,17 @@ void main()
     uint head = gl_WorkGroupID.z % push.heads, key_head = head / (push.heads / push.key_value_heads);
     uvec4 sequence = sequences[gl_WorkGroupID.z / push.heads];
     uint sub_k = gl_SubgroupID / 2 * SUB, sub_v = gl_SubgroupID % 2 * SUB;
-    uint k0 = gl_WorkGroupID.y * TILE + sub_k, v0 = gl_WorkGroupID.x * TILE + sub_v;
     uint state_at = (sequence.z * push.heads + head) * push.key_size * push.value_stride;
-    uint own = gl_SubgroupID * PIECE;
     float factor = state_factor(params[push.decays + head]);
 
+    load_tile(state_at);
+    barrier();
     ACCUMULATOR s[PIECES_M * PIECES_N]; // transposed: rows of V, columns of K
-    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
-        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
-            subgroupBarrier();
-            for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
-                uint v = v0 + m * MATRIX_M + i % MATRIX_M, k = k0 + n * MATRIX_N + i / MATRIX_M;
-                bool inside = k < push.key_size && v < push.value_size;
-                piece_scratch[own + i % MATRIX_M * MATRIX_N + i / MATRIX_M] =
-                    inside ? state[state_at + k * push.value_stride + v] : 0.0;
-            }
-            subgroupBarrier();
-            coopMatLoad(s[m * PIECES_N + n], piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
-        }
-    }
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++)
+            coopMatLoad(s[m * PIECES_N + n], out_tile,
+                        (sub_v + m * MATRIX_M) * FLOAT_STRIDE + (sub_k + n * MATRIX_N) / 4, FLOAT_STRIDE,
+                        gl_CooperativeMatrixLayoutRowMajor);
 
     uint end = sequence.x + sequence.y;
     fetch(sequence.x, head, key_head);
@@ -142,16 +159,11 @@ void main()
         barrier();
     }
 
-    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
-        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
-            subgroupBarrier();
-            coopMatStore(s[m * PIECES_N + n], piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
-            subgroupBarrier();
-            for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
-                uint v = v0 + m * MATRIX_M + i % MATRIX_M, k = k0 + n * MATRIX_N + i / MATRIX_M;
-                if (k < push.key_size && v < push.value_stride)
-                    state[state_at + k * push.value_stride + v] = piece_scratch[own + i % MATRIX_M * MATRIX_N + i / MATRIX_M];
-            }
-        }
-    }
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++)
+            coopMatStore(s[m * PIECES_N + n], out_tile,
+                         (sub_v + m * MATRIX_M) * FLOAT_STRIDE + (sub_k + n * MATRIX_N) / 4, FLOAT_STRIDE,
+                         gl_CooperativeMatrixLayoutRowMajor);
+    barrier();
+    store_tile(state_at);
 }
