@@ -216,24 +216,29 @@ void main()
     fetch(0);
     stage(0);
     barrier();
-    for (uint b = 0; b < push.blocks; b++) {
-        uint now = (b & 1u) * STAGE;
-        if (b + 1 < push.blocks) fetch(b + 1);
-        [[unroll]] for (uint k = 0; k < BLOCK_INPUTS; k += MATRIX_K) {
-            coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[PIECES_M];
-            coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> w;
-            [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-                coopMatLoad(a[m], staged, now + (sub_token + m * MATRIX_M) * STRIDE + k / 8, STRIDE,
-                            gl_CooperativeMatrixLayoutRowMajor);
-            [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
-                coopMatLoad(w, staged, now + (TILE_TOKENS + w_row[n]) * STRIDE + k / 8, STRIDE,
-                            gl_CooperativeMatrixLayoutColumnMajor);
+    // Two blocks a turn, so that the stages' addresses are constants.
+    for (uint pair = 0; pair < push.blocks; pair += 2) {
+        [[unroll]] for (uint half_pair = 0; half_pair < 2; half_pair++) {
+            uint b = pair + half_pair;
+            const uint now = half_pair * STAGE;
+            if (b >= push.blocks) break;
+            if (b + 1 < push.blocks) fetch(b + 1);
+            [[unroll]] for (uint k = 0; k < BLOCK_INPUTS; k += MATRIX_K) {
+                coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[PIECES_M];
+                coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> w;
                 [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-                    sum[m * PIECES_N + n] = coopMatMulAdd(a[m], w, sum[m * PIECES_N + n]);
+                    coopMatLoad(a[m], staged, now + (sub_token + m * MATRIX_M) * STRIDE + k / 8, STRIDE,
+                                gl_CooperativeMatrixLayoutRowMajor);
+                [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+                    coopMatLoad(w, staged, now + (TILE_TOKENS + w_row[n]) * STRIDE + k / 8, STRIDE,
+                                gl_CooperativeMatrixLayoutColumnMajor);
+                    [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                        sum[m * PIECES_N + n] = coopMatMulAdd(a[m], w, sum[m * PIECES_N + n]);
+                }
             }
+            if (b + 1 < push.blocks) stage(STAGE - now);
+            barrier();
         }
-        if (b + 1 < push.blocks) stage(STAGE - now);
-        barrier();
     }
 
     uint tile_token = gl_WorkGroupID.x * TILE_TOKENS + sub_token;
@@ -246,17 +251,17 @@ void main()
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {
             coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> piece = sum[m * PIECES_N + n];
             if (ACTIVATION != ACTIVATION_NONE)
-                for (int i = 0; i < piece.length(); i++) piece[i] = activate(ACTIVATION, piece[i]);
+                [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = activate(ACTIVATION, piece[i]);
             if (GLU) {
                 // A copy: one driver computes nothing where a component of an array of matrices is named.
                 coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> factor =
                     sum[m * PIECES_N + n + OUT_N];
-                for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
+                [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
             }
             uint token = tile_token + m * MATRIX_M, row = tile_row + n * MATRIX_N;
             uint at = token * push.y_stride + push.row_base + row;
             if (HALVES != 0 && inside) {
-                for (int i = 0; i < piece.length(); i++) piece[i] = clamp(piece[i], -65504.0, 65504.0);
+                [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = clamp(piece[i], -65504.0, 65504.0);
                 coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =
                     coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(piece);
                 coopMatStore(halves, y_eights, at / 8, push.y_stride / 8, gl_CooperativeMatrixLayoutRowMajor);
