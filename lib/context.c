@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_context **out)
+retnet_result retnet_context_create_from_device(const retnet_vulkan_device *device, const retnet_context_desc *desc,
+                                                retnet_context **out)
 {
     static const retnet_context_desc defaults;
     if (!out) return RETNET_ERROR_INVALID_ARGUMENT;
@@ -16,7 +17,7 @@ retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_cont
     retnet_context *context = rn_alloc(&host, 1, sizeof *context);
     if (!context) return rn_fail_memory(&host, "context", sizeof *context);
     rn_host_init(&context->host, &desc->allocator, desc->log, desc->log_user);
-    retnet_result result = rn_device_open(&context->host, desc, &context->device);
+    retnet_result result = rn_device_open(&context->host, desc, device, &context->device);
     if (result == RETNET_OK) result = rn_loads_measure(&context->device);
     if (result == RETNET_OK) {
         *out = context;
@@ -26,6 +27,16 @@ retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_cont
         rn_free(&host, context);
     }
     return result;
+}
+
+retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_context **out)
+{
+    return retnet_context_create_from_device(NULL, desc, out);
+}
+
+void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_device *device)
+{
+    rn_device_describe(&context->device, device);
 }
 
 void retnet_context_destroy(retnet_context *context)

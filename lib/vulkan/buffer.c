@@ -62,7 +62,7 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
     };
-    VkResult result = device->vk.vkAllocateMemory(device->handle, &info, NULL, &buffer->memory);
+    VkResult result = device->vk.vkAllocateMemory(device->handle, &info, device->allocator, &buffer->memory);
     if (result != VK_SUCCESS) {
         char text[160];
         snprintf(text, sizeof text, "%s: allocating %llu bytes", what, (unsigned long long)requirements.size);
@@ -93,7 +93,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
                  VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
-    VkResult result = device->vk.vkCreateBuffer(device->handle, &info, NULL, &buffer->handle);
+    VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
     retnet_result ours = allocate_and_bind(device, use, what, buffer);
     if (ours != RETNET_OK) rn_buffer_destroy(device, buffer);
@@ -102,7 +102,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
 
 void rn_buffer_destroy(rn_device *device, rn_buffer *buffer)
 {
-    if (buffer->handle) device->vk.vkDestroyBuffer(device->handle, buffer->handle, NULL);
-    if (buffer->memory) device->vk.vkFreeMemory(device->handle, buffer->memory, NULL);
+    if (buffer->handle) device->vk.vkDestroyBuffer(device->handle, buffer->handle, device->allocator);
+    if (buffer->memory) device->vk.vkFreeMemory(device->handle, buffer->memory, device->allocator);
     memset(buffer, 0, sizeof *buffer);
 }
