@@ -38,6 +38,7 @@ static uint32_t choose_memory_type(const rn_device *device, uint32_t allowed, rn
         choices[1].unwanted = choices[2].unwanted = odd;
         break;
     case RN_MEMORY_READBACK:
+    case RN_MEMORY_USES:
         choices[0].wanted = host | cached;
         choices[1].wanted = choices[2].wanted = host;
         choices[0].unwanted = choices[1].unwanted = choices[2].unwanted = odd;
@@ -50,6 +51,12 @@ static uint32_t choose_memory_type(const rn_device *device, uint32_t allowed, rn
     return NO_MEMORY_TYPE;
 }
 
+uint32_t rn_memory_heap(const rn_device *device, rn_memory_use use)
+{
+    uint32_t type = choose_memory_type(device, UINT32_MAX, use);
+    return type == NO_MEMORY_TYPE ? UINT32_MAX : device->memory.memoryTypes[type].heapIndex;
+}
+
 static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, const char *what, rn_buffer *buffer)
 {
     VkMemoryRequirements requirements;
@@ -57,8 +64,13 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
     uint32_t type = choose_memory_type(device, requirements.memoryTypeBits, use);
     if (type == NO_MEMORY_TYPE)
         return rn_fail(device->host, RETNET_ERROR_VULKAN, "%s: the device has no fitting memory type", what);
+    VkMemoryPriorityAllocateInfoEXT priority = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_PRIORITY_ALLOCATE_INFO_EXT,
+        .priority = device->priority,
+    };
     VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = device->memory_priority && use == RN_MEMORY_DEVICE ? &priority : NULL,
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
     };
@@ -95,6 +107,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
     };
     VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
+    rn_device_name(device, VK_OBJECT_TYPE_BUFFER, (uint64_t)buffer->handle, what);
     retnet_result ours = allocate_and_bind(device, use, what, buffer);
     if (ours != RETNET_OK) rn_buffer_destroy(device, buffer);
     return ours;

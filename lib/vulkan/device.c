@@ -421,6 +421,20 @@ VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence f
     return result;
 }
 
+void rn_device_name(const rn_device *device, VkObjectType type, uint64_t object, const char *name)
+{
+    if (!device->vk.vkSetDebugUtilsObjectNameEXT) return;
+    char text[96];
+    snprintf(text, sizeof text, "retnet: %s", name);
+    VkDebugUtilsObjectNameInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+        .objectType = type,
+        .objectHandle = object,
+        .pObjectName = text,
+    };
+    device->vk.vkSetDebugUtilsObjectNameEXT(device->handle, &info);
+}
+
 void rn_device_profile_add(rn_device *device, const char *name, uint64_t nanoseconds, uint64_t bytes)
 {
     rn_mutex_lock(&device->profile_lock);

@@ -101,6 +101,9 @@ retnet_result rn_device_fail(rn_device *device, VkResult result, const char *wha
 /* vkQueueSubmit of one batch under the queue's lock. The only use of the queue that there is. */
 VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence fence);
 
+/* Names an object for debuggers, where VK_EXT_debug_utils is enabled. */
+void rn_device_name(const rn_device *device, VkObjectType type, uint64_t object, const char *name);
+
 /* Adds a measured dispatch to the profile. Any thread. */
 void rn_device_profile_add(rn_device *device, const char *name, uint64_t nanoseconds, uint64_t bytes);
 

@@ -84,7 +84,9 @@ static retnet_result create_pipeline(rn_device *device, rn_kernel *kernel, const
     result = device->vk.vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, device->allocator,
                                                  &kernel->pipeline);
     device->vk.vkDestroyShaderModule(device->handle, module, device->allocator);
-    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, shader->name);
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
+    rn_device_name(device, VK_OBJECT_TYPE_PIPELINE, (uint64_t)kernel->pipeline, shader->name);
+    return RETNET_OK;
 }
 
 static void destroy_entry(rn_device *device, rn_kernel_entry *entry)

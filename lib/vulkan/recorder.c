@@ -1,5 +1,7 @@
 #include "vulkan/recorder.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { SETS_PER_POOL = 256 };
@@ -122,6 +124,34 @@ static void order(rn_recorder *recorder, const rn_access *accesses, uint32_t cou
     recorder->access_count += count;
 }
 
+/* ---- Labels ------------------------------------------------------------------------------------------------------ */
+
+static void begin_label(rn_recorder *recorder, const char *text)
+{
+    VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = text};
+    if (recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT)
+        recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT(recorder->commands, &label);
+}
+
+static void end_label(rn_recorder *recorder)
+{
+    if (recorder->device->vk.vkCmdEndDebugUtilsLabelEXT)
+        recorder->device->vk.vkCmdEndDebugUtilsLabelEXT(recorder->commands);
+}
+
+void rn_recorder_label(rn_recorder *recorder, const char *format, ...)
+{
+    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK) return;
+    char text[96];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (recorder->labelled) end_label(recorder);
+    begin_label(recorder, text);
+    recorder->labelled = true;
+}
+
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
 static void prepare_queries(rn_recorder *recorder)
@@ -151,6 +181,7 @@ void rn_recorder_begin(rn_recorder *recorder)
     recorder->access_count = 0;
     recorder->dispatches = 0;
     recorder->bound = VK_NULL_HANDLE;
+    recorder->labelled = false;
     recorder->pool_current = 0;
     destroy_views(recorder);
     if (atomic_load(&device->lost))
@@ -335,7 +366,9 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
         full_barrier(recorder); /* nothing else may run between the two timestamps */
         timestamp(recorder, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 2 * recorder->timed_count);
     }
+    begin_label(recorder, shader->name);
     vk->vkCmdDispatch(recorder->commands, x, y, z);
+    end_label(recorder);
     if (timed) {
         timestamp(recorder, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 2 * recorder->timed_count + 1);
         recorder->timed[recorder->timed_count++] = (rn_timed){shader->name, bytes};
@@ -366,6 +399,8 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 retnet_result rn_recorder_end(rn_recorder *recorder)
 {
     if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->labelled) end_label(recorder);
+    recorder->labelled = false;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
