@@ -2,6 +2,7 @@
 
 #include "layers/loads.h"
 #include "vulkan/kernel.h"
+#include "vulkan/pipeline_cache.h"
 
 #include <string.h>
 
@@ -78,6 +79,24 @@ size_t retnet_context_last_message(const retnet_context *context, char *buffer, 
     }
     atomic_flag_clear_explicit(&host->message_lock, memory_order_release);
     return length;
+}
+
+retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *blob, size_t capacity, size_t *size)
+{
+    if (!context) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!size) return rn_fail(&context->host, RETNET_ERROR_INVALID_ARGUMENT, "saving the pipeline cache: size is NULL");
+    return rn_pipeline_cache_save(&context->device, blob, capacity, size);
+}
+
+retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
+                                                 bool *accepted)
+{
+    bool unwanted;
+    if (!accepted) accepted = &unwanted;
+    *accepted = false;
+    if (!context) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!blob) return rn_fail(&context->host, RETNET_ERROR_INVALID_ARGUMENT, "loading the pipeline cache: no blob");
+    return rn_pipeline_cache_load(&context->device, blob, size, accepted);
 }
 
 retnet_result retnet_context_profile(retnet_context *context, bool enable)

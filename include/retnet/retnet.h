@@ -149,6 +149,18 @@ RETNET_API void retnet_context_device_info(const retnet_context *context, retnet
  * Any thread; "" when there was none. */
 RETNET_API size_t retnet_context_last_message(const retnet_context *context, char *buffer, size_t size);
 
+/* The compiled kernels as bytes: saved at the end of one run and loaded at the start of the next, before the first
+ * model, they spare it the compiling. save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size
+ * to *size, which grows while kernels are being made; a short capacity is RETNET_ERROR_LIMIT. load adds a blob's kernels
+ * to the context's. One that is of another device, driver or version of this library, or is damaged or none at all, is
+ * left alone: that is no error, *accepted (NULL: not wanted) is false, and the reason is logged as information. The
+ * checksum finds damage, not malice: drivers trust such data, so load only what the program itself has saved.
+ * Any thread. RETNET_ERROR_UNSUPPORTED where the host gave a VkPipelineCache (vulkan.h). */
+RETNET_API retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *blob, size_t capacity,
+                                                            size_t *size);
+RETNET_API retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
+                                                            bool *accepted);
+
 /* One kernel family's share of the device's time since profiling was switched on. */
 typedef struct retnet_profile_entry {
     const char *name;     /* lives as long as the context */
