@@ -60,6 +60,10 @@ typedef struct spy_record {
     atomic_ullong allocated; /* bytes by vkAllocateMemory since it was set to 0 */
     const void *callbacks_user; /* what pAllocator->pUserData must be; NULL: pAllocator must be NULL */
     atomic_int pipelines;
+    /* Software drivers have empty caches: this many bytes, counting up, follow what the driver gives, and must come back
+     * the same. */
+    size_t cache_bytes;
+    atomic_int caches_filled, caches_merged;
     float priority;        /* of the last allocation that had one */
     uint64_t budget, usage; /* what VK_EXT_memory_budget is made to say of every heap; 0: the driver's words */
     /* Labels and names, the newest ones. */

@@ -45,7 +45,6 @@ static void check_allocator(const char *name, const VkAllocationCallbacks *alloc
     X(DescriptorPool)                                                                                                  \
     X(DescriptorSetLayout)                                                                                             \
     X(Fence)                                                                                                           \
-    X(PipelineCache)                                                                                                   \
     X(PipelineLayout)                                                                                                  \
     X(QueryPool)                                                                                                       \
     X(ShaderModule)
@@ -55,6 +54,7 @@ static void check_allocator(const char *name, const VkAllocationCallbacks *alloc
     SPY_DESTROY(vkDestroy##type, Vk##type)
 SPIED_OBJECTS(SPY_OBJECT)
 SPY_DESTROY(vkDestroyPipeline, VkPipeline)
+SPY_DESTROY(vkDestroyPipelineCache, VkPipelineCache)
 SPY_DESTROY(vkFreeMemory, VkDeviceMemory)
 
 static VKAPI_ATTR VkResult VKAPI_CALL spy_vkAllocateMemory(VkDevice device, const VkMemoryAllocateInfo *info,
@@ -90,6 +90,52 @@ static VKAPI_ATTR VkResult VKAPI_CALL spy_vkCreateComputePipelines(VkDevice devi
     spy.pipelines += (int)count;
     return result;
 }
+
+/* ---- Pipeline caches --------------------------------------------------------------------------------------------- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL spy_vkGetPipelineCacheData(VkDevice device, VkPipelineCache cache, size_t *size,
+                                                                 void *data)
+{
+    size_t own = 0;
+    VkResult result = vkGetPipelineCacheData(device, cache, &own, NULL);
+    if (data && *size < own + spy.cache_bytes) {
+        TEST_FAIL("%zu bytes for a cache of %zu", *size, own + spy.cache_bytes);
+        return VK_INCOMPLETE;
+    }
+    *size = own + spy.cache_bytes;
+    if (!data || result != VK_SUCCESS) return result;
+    for (size_t i = 0; i < spy.cache_bytes; i++) ((uint8_t *)data)[own + i] = (uint8_t)i;
+    return vkGetPipelineCacheData(device, cache, &own, data);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL spy_vkCreatePipelineCache(VkDevice device, const VkPipelineCacheCreateInfo *info,
+                                                                const VkAllocationCallbacks *allocator,
+                                                                VkPipelineCache *out)
+{
+    check_allocator("vkCreatePipelineCache", allocator);
+    VkPipelineCacheCreateInfo plain = *info;
+    if (info->initialDataSize) {
+        spy.caches_filled++;
+        plain.initialDataSize -= spy.cache_bytes;
+        for (size_t i = 0; i < spy.cache_bytes; i++)
+            if (((const uint8_t *)info->pInitialData)[plain.initialDataSize + i] != (uint8_t)i) {
+                TEST_FAIL("byte %zu of the driver's data came back changed", i);
+                break;
+            }
+    }
+    VkResult result = vkCreatePipelineCache(device, &plain, allocator, out);
+    if (result == VK_SUCCESS) spy.live++;
+    return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL spy_vkMergePipelineCaches(VkDevice device, VkPipelineCache to, uint32_t count,
+                                                                const VkPipelineCache *from)
+{
+    spy.caches_merged++;
+    return vkMergePipelineCaches(device, to, count, from);
+}
+
+/* ---- What is the host's ------------------------------------------------------------------------------------------ */
 
 static VKAPI_ATTR void VKAPI_CALL spy_vkDestroyDevice(VkDevice device, const VkAllocationCallbacks *allocator)
 {
@@ -159,6 +205,10 @@ static VKAPI_ATTR VkResult VKAPI_CALL spy_vkSetDebugUtilsObjectNameEXT(VkDevice 
 /* ---- Handing them out -------------------------------------------------------------------------------------------- */
 
 #define SPIED_OTHERS(X)                                                                                                \
+    X(vkCreatePipelineCache)                                                                                           \
+    X(vkDestroyPipelineCache)                                                                                          \
+    X(vkGetPipelineCacheData)                                                                                          \
+    X(vkMergePipelineCaches)                                                                                           \
     X(vkDestroyPipeline)                                                                                               \
     X(vkFreeMemory)                                                                                                    \
     X(vkAllocateMemory)                                                                                                \
