@@ -273,7 +273,8 @@ static VkBufferView add_view(rn_recorder *recorder, const rn_binding *binding, V
         .range = binding->size / 16 * 16,
     };
     VkBufferView view = VK_NULL_HANDLE;
-    check(recorder, device->vk.vkCreateBufferView(device->handle, &info, device->allocator, &view), "creating a buffer view");
+    check(recorder, device->vk.vkCreateBufferView(device->handle, &info, device->allocator, &view),
+          "creating a buffer view");
     if (recorder->result == RETNET_OK) recorder->views[recorder->view_count++] = view;
     return view;
 }

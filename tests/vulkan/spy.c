@@ -41,6 +41,7 @@ static void check_allocator(const char *name, const VkAllocationCallbacks *alloc
 
 #define SPIED_OBJECTS(X)                                                                                               \
     X(Buffer)                                                                                                          \
+    X(BufferView)                                                                                                      \
     X(CommandPool)                                                                                                     \
     X(DescriptorPool)                                                                                                  \
     X(DescriptorSetLayout)                                                                                             \
