@@ -110,7 +110,8 @@ typedef struct retnet_vulkan_device {
 RETNET_API retnet_result retnet_context_create_from_device(const retnet_vulkan_device *device,
                                                            const retnet_context_desc *desc, retnet_context **out);
 
-/* What a context runs on, so that a program can make buffers on a device of the library's own: all fields, as above.
+/* What a context runs on, so that a program can make buffers on a device of the library's own: all fields, as above,
+ * save a pipeline cache of the library's own.
  * `extensions` and `features` name what the library uses, and like all pointers live as long as the context.
  * lock_queue and unlock_queue are set, and must be called around the program's own use of the queue. Objects that the
  * program makes must be gone before the context is. With this a second context can share the device. Any thread. */

@@ -75,7 +75,7 @@ retnet_result rn_device_adopt(rn_device *device, const retnet_context_desc *desc
         return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "the instance lacks functions of Vulkan 1.1");
     rn_device_read_capabilities(device, desc, version);
     if (device->api_version < RETNET_VULKAN_REQUIRED_VERSION)
-        return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "Vulkan 1.1 is needed; %s, used as api_version says, has %u.%u",
+        return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "Vulkan 1.1 is needed; %s and api_version give %u.%u",
                        device->name, VK_API_VERSION_MAJOR(device->api_version),
                        VK_API_VERSION_MINOR(device->api_version));
     result = check_queue(device);
@@ -106,7 +106,7 @@ void rn_device_describe(const rn_device *device, retnet_vulkan_device *vulkan)
         .extension_count = device->used_extension_count,
         .features = device->used_features,
         .allocation_callbacks = device->allocator,
-        .pipeline_cache = device->pipeline_cache,
+        .pipeline_cache = device->owns_pipeline_cache ? VK_NULL_HANDLE : device->pipeline_cache,
         .memory_priority = device->priority,
     };
 }

@@ -368,7 +368,8 @@ static void set_defaults(rn_device *device, const retnet_context_desc *desc, con
 static retnet_result create_pipeline_cache(rn_device *device)
 {
     VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
-    VkResult result = device->vk.vkCreatePipelineCache(device->handle, &info, device->allocator, &device->pipeline_cache);
+    VkResult result =
+        device->vk.vkCreatePipelineCache(device->handle, &info, device->allocator, &device->pipeline_cache);
     device->owns_pipeline_cache = result == VK_SUCCESS;
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreatePipelineCache");
 }
@@ -386,8 +387,8 @@ retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, con
     set_defaults(device, desc, vulkan);
     retnet_result result;
     if (!(vulkan->memory_priority >= 0 && vulkan->memory_priority <= 1))
-        result = rn_fail(host, RETNET_ERROR_INVALID_ARGUMENT, "retnet_vulkan_device: memory_priority is %g, not in [0, 1]",
-                         vulkan->memory_priority);
+        result = rn_fail(host, RETNET_ERROR_INVALID_ARGUMENT,
+                         "retnet_vulkan_device: memory_priority is %g, not in [0, 1]", vulkan->memory_priority);
     else if (vulkan->device || vulkan->instance || vulkan->physical_device)
         result = rn_device_adopt(device, desc, vulkan);
     else

@@ -112,6 +112,7 @@ void rn_device_profile_add(rn_device *device, const char *name, uint64_t nanosec
 /* rn_device_open's part for a host program's device. */
 retnet_result rn_device_adopt(rn_device *device, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan);
 
+/* retnet_vulkan_get. */
 void rn_device_describe(const rn_device *device, retnet_vulkan_device *vulkan);
 
 /* ---- device.c, for adopt.c ---- */

@@ -93,7 +93,7 @@ static void test_sharing(const char *directory, const output *expected)
     CHECK(shared.instance == h.instance && shared.physical_device == h.physical && shared.device == h.device);
     CHECK(shared.queue == h.queue && shared.queue_family == h.queue_family && shared.queue_user == &h);
     CHECK(shared.get_instance_proc_addr == spy_get_instance_proc_addr);
-    shared.pipeline_cache = VK_NULL_HANDLE;
+    CHECK(!shared.pipeline_cache);
     CHECK_OK(retnet_context_create_from_device(&shared, NULL, &second));
     output out = generate(second, directory);
     check_same("on a shared device", &out, expected);

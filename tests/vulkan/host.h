@@ -60,8 +60,8 @@ typedef struct spy_record {
     atomic_ullong allocated; /* bytes by vkAllocateMemory since it was set to 0 */
     const void *callbacks_user; /* what pAllocator->pUserData must be; NULL: pAllocator must be NULL */
     atomic_int pipelines;
-    /* Software drivers have empty caches: this many bytes, counting up, follow what the driver gives, and must come back
-     * the same. */
+    /* Software drivers have empty caches: this many bytes, counting up, follow what the driver gives, and must come
+     * back the same. */
     size_t cache_bytes;
     atomic_int caches_filled, caches_merged;
     float priority;        /* of the last allocation that had one */

@@ -164,8 +164,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL spy_vkQueueSubmit(VkQueue queue, uint32_t 
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
-static VKAPI_ATTR void VKAPI_CALL spy_vkGetPhysicalDeviceMemoryProperties2(VkPhysicalDevice physical,
-                                                                           VkPhysicalDeviceMemoryProperties2 *properties)
+static VKAPI_ATTR void VKAPI_CALL
+spy_vkGetPhysicalDeviceMemoryProperties2(VkPhysicalDevice physical, VkPhysicalDeviceMemoryProperties2 *properties)
 {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT *budget = properties->pNext;
     if (!spy.budget || !budget || budget->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT) {
