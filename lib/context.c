@@ -2,10 +2,12 @@
 
 #include "layers/loads.h"
 #include "vulkan/kernel.h"
+#include "vulkan/pipeline_cache.h"
 
 #include <string.h>
 
-retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_context **out)
+retnet_result retnet_context_create_from_device(const retnet_vulkan_device *device, const retnet_context_desc *desc,
+                                                retnet_context **out)
 {
     static const retnet_context_desc defaults;
     if (!out) return RETNET_ERROR_INVALID_ARGUMENT;
@@ -16,7 +18,7 @@ retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_cont
     retnet_context *context = rn_alloc(&host, 1, sizeof *context);
     if (!context) return rn_fail_memory(&host, "context", sizeof *context);
     rn_host_init(&context->host, &desc->allocator, desc->log, desc->log_user);
-    retnet_result result = rn_device_open(&context->host, desc, &context->device);
+    retnet_result result = rn_device_open(&context->host, desc, device, &context->device);
     if (result == RETNET_OK) result = rn_loads_measure(&context->device);
     if (result == RETNET_OK) {
         *out = context;
@@ -26,6 +28,16 @@ retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_cont
         rn_free(&host, context);
     }
     return result;
+}
+
+retnet_result retnet_context_create(const retnet_context_desc *desc, retnet_context **out)
+{
+    return retnet_context_create_from_device(NULL, desc, out);
+}
+
+void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_device *device)
+{
+    rn_device_describe(&context->device, device);
 }
 
 void retnet_context_destroy(retnet_context *context)
@@ -67,6 +79,24 @@ size_t retnet_context_last_message(const retnet_context *context, char *buffer, 
     }
     atomic_flag_clear_explicit(&host->message_lock, memory_order_release);
     return length;
+}
+
+retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *blob, size_t capacity, size_t *size)
+{
+    if (!context) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!size) return rn_fail(&context->host, RETNET_ERROR_INVALID_ARGUMENT, "saving the pipeline cache: size is NULL");
+    return rn_pipeline_cache_save(&context->device, blob, capacity, size);
+}
+
+retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
+                                                 bool *accepted)
+{
+    bool unwanted;
+    if (!accepted) accepted = &unwanted;
+    *accepted = false;
+    if (!context) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!blob) return rn_fail(&context->host, RETNET_ERROR_INVALID_ARGUMENT, "loading the pipeline cache: no blob");
+    return rn_pipeline_cache_load(&context->device, blob, size, accepted);
 }
 
 retnet_result retnet_context_profile(retnet_context *context, bool enable)

@@ -2,7 +2,7 @@
 #
 #   retnet_shared            libretnet.so with a versioned soname
 #   retnet_static            libretnet.a; with GNU tools it holds a single object in which all that is not exported is
-#                            local, so that neither our names nor volk's can clash with the host's
+#                            local, so that our names cannot clash with the host's
 #   retnet, retnet::retnet   the one that BUILD_SHARED_LIBS asks for
 
 # A static library of TARGET_OBJECTS, joined to one object whose hidden symbols are local.
@@ -43,6 +43,8 @@ add_library(retnet_shared SHARED ${objects})
 set_target_properties(retnet_shared PROPERTIES VERSION ${PROJECT_VERSION}
                                                SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 
+# Makefiles know no other order between a target and the objects of another.
+add_dependencies(retnet_static retnet_objects)
 foreach(library retnet_static retnet_shared)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME retnet)
   target_include_directories(${library} INTERFACE ${PROJECT_SOURCE_DIR}/include)

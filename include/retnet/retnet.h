@@ -111,7 +111,7 @@ typedef struct retnet_context_desc {
     uint32_t device_number;        /* 1-based index in Vulkan's order; 0: by name, else the first of discrete,
                                       integrated, virtual, CPU */
     uint32_t submit_budget_us;     /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
-                                      own */
+                                      own, 8,000 on a host's (vulkan.h), where it is at least 500 */
     uint32_t pretend;              /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
     bool enable_validation;        /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
                                       messages go to the log as errors */
@@ -148,6 +148,18 @@ RETNET_API void retnet_context_device_info(const retnet_context *context, retnet
 /* Copies the newest error message of this context, cut to `size` - 1 bytes, and returns its whole length.
  * Any thread; "" when there was none. */
 RETNET_API size_t retnet_context_last_message(const retnet_context *context, char *buffer, size_t size);
+
+/* The compiled kernels as bytes: saved at the end of one run and loaded at the start of the next, before the first
+ * model, they spare it the compiling. save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size
+ * to *size, which grows while kernels are being made; a short capacity is RETNET_ERROR_LIMIT. load adds a blob's kernels
+ * to the context's. One that is of another device, driver or version of this library, or is damaged or none at all, is
+ * left alone: that is no error, *accepted (NULL: not wanted) is false, and the reason is logged as information. The
+ * checksum finds damage, not malice: drivers trust such data, so load only what the program itself has saved.
+ * Any thread. RETNET_ERROR_UNSUPPORTED where the host gave a VkPipelineCache (vulkan.h). */
+RETNET_API retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *blob, size_t capacity,
+                                                            size_t *size);
+RETNET_API retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
+                                                            bool *accepted);
 
 /* One kernel family's share of the device's time since profiling was switched on. */
 typedef struct retnet_profile_entry {
@@ -206,8 +218,20 @@ typedef struct retnet_model_info {
 
 /* Reads a checkpoint, checks all of it, and puts its weights on the device. Errors: FILE, FORMAT (malformed),
  * UNSUPPORTED (a config field or tensor that changes the computation in a way this library does not implement, by
- * name), LIMIT, OUT_OF_*_MEMORY, CANCELLED. */
+ * name), LIMIT, OUT_OF_*_MEMORY, CANCELLED. What does not fit into what the system leaves this process of the device's
+ * memory is OUT_OF_DEVICE_MEMORY before anything is allocated, with need and budget in the message; the same holds for
+ * retnet_session_create. */
 RETNET_API retnet_result retnet_model_load(retnet_context *context, const retnet_model_desc *desc, retnet_model **out);
+
+typedef struct retnet_model_memory {
+    uint64_t device_bytes; /* weights and tables, device-local, as long as the model lives */
+    uint64_t host_bytes;   /* staging and host memory, while it is loaded */
+} retnet_model_memory;
+
+/* What retnet_model_load with this desc would allocate, from the config and the headers of the files: the weights are
+ * not read. The same checks and errors as retnet_model_load, save those of the weights' content. Any thread. */
+RETNET_API retnet_result retnet_model_memory_for(retnet_context *context, const retnet_model_desc *desc,
+                                                 retnet_model_memory *memory);
 
 /* A model of a given shape with pseudo-random weights made on the device, for benchmarks.
  * `shape` is one of "30m", "1.3b", "2.7b", "6.7b". `format` 0 means F16. */

@@ -158,8 +158,9 @@ void rn_reader_head(rn_checkpoint_reader *reader, const char *name)
         return;
     }
     checkpoint->head = checkpoint->embedding;
-    if (head.tensor && !(rn_same_content(head.tensor, checkpoint->embedding.tensor) &&
-                         rn_same_content(head.scales, checkpoint->embedding.scales)))
+    if (head.tensor && !reader->headers_only &&
+        !(rn_same_content(head.tensor, checkpoint->embedding.tensor) &&
+          rn_same_content(head.scales, checkpoint->embedding.scales)))
         reader->result =
             rn_fail(reader->host, RETNET_ERROR_FORMAT,
                     "%s: tensor %s differs from the embedding, to which the config ties it", head.tensor->file, name);
@@ -191,10 +192,12 @@ static retnet_result rn_refuse_rest(const rn_checkpoint_reader *reader)
     return RETNET_OK;
 }
 
-static retnet_result rn_read_tensors(rn_host *host, const char *directory, rn_checkpoint *checkpoint)
+static retnet_result rn_read_tensors(rn_host *host, const char *directory, bool headers_only,
+                                     rn_checkpoint *checkpoint)
 {
     size_t count = rn_tensor_set_count(checkpoint->tensors);
-    rn_checkpoint_reader reader = {.host = host, .directory = directory, .prefix = "", .checkpoint = checkpoint};
+    rn_checkpoint_reader reader = {.host = host, .directory = directory, .prefix = "", .headers_only = headers_only,
+                                   .checkpoint = checkpoint};
     reader.used = rn_alloc(host, count, sizeof(*reader.used));
     checkpoint->layers = rn_alloc(host, checkpoint->config.layers, sizeof(*checkpoint->layers));
     if (!reader.used || !checkpoint->layers) {
@@ -253,17 +256,26 @@ static uint64_t rn_hash_content(const rn_checkpoint *checkpoint)
     return hash;
 }
 
-retnet_result rn_checkpoint_open(rn_host *host, const char *directory, rn_checkpoint *checkpoint)
+static retnet_result rn_open(rn_host *host, const char *directory, bool headers_only, rn_checkpoint *checkpoint)
 {
     memset(checkpoint, 0, sizeof(*checkpoint));
     retnet_result result = rn_read_config(host, directory, &checkpoint->config);
     if (result == RETNET_OK) result = rn_tensor_set_open_directory(host, directory, &checkpoint->tensors);
-    if (result == RETNET_OK) result = rn_read_tensors(host, directory, checkpoint);
-    if (result == RETNET_OK)
-        checkpoint->content_hash = rn_hash_content(checkpoint);
-    else
-        rn_checkpoint_close(host, checkpoint);
+    if (result == RETNET_OK) result = rn_read_tensors(host, directory, headers_only, checkpoint);
+    if (result != RETNET_OK) rn_checkpoint_close(host, checkpoint);
     return result;
+}
+
+retnet_result rn_checkpoint_open(rn_host *host, const char *directory, rn_checkpoint *checkpoint)
+{
+    retnet_result result = rn_open(host, directory, false, checkpoint);
+    if (result == RETNET_OK) checkpoint->content_hash = rn_hash_content(checkpoint);
+    return result;
+}
+
+retnet_result rn_checkpoint_open_headers(rn_host *host, const char *directory, rn_checkpoint *checkpoint)
+{
+    return rn_open(host, directory, true, checkpoint);
 }
 
 void rn_checkpoint_close(rn_host *host, rn_checkpoint *checkpoint)

@@ -51,6 +51,8 @@ typedef struct rn_checkpoint {
 /* Opens and checks a directory completely: every tensor that the config calls for is there with its shape and a
  * supported dtype, and no tensor is left over that would change the computation (refused by name). */
 retnet_result rn_checkpoint_open(rn_host *host, const char *directory, rn_checkpoint *checkpoint);
+/* The same without reading the weights: content_hash stays 0, and a tied head's copy is not compared. */
+retnet_result rn_checkpoint_open_headers(rn_host *host, const char *directory, rn_checkpoint *checkpoint);
 void rn_checkpoint_close(rn_host *host, rn_checkpoint *checkpoint); /* accepts a zeroed checkpoint */
 
 #endif

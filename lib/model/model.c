@@ -3,6 +3,7 @@
 #include "context.h"
 #include "model/params.h"
 #include "model/upload.h"
+#include "vulkan/memory.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -240,15 +241,42 @@ static retnet_result allocate(builder *b)
     return b->params.values ? RETNET_OK : rn_fail_memory(model->device->host, "parameters", bytes);
 }
 
+/* The first pass: a model without memory on the device. */
+static retnet_result plan(retnet_context *context, const rn_config *config, const rn_checkpoint *checkpoint,
+                          retnet_weight_format format, builder *b)
+{
+    rn_host *host = &context->host;
+    retnet_model *model = rn_alloc(host, 1, sizeof *model);
+    *b = (builder){.model = model, .checkpoint = checkpoint, .params = {.host = host}};
+    if (!model) return rn_fail_memory(host, "model", sizeof *model);
+    model->context = context;
+    model->device = &context->device;
+    model->config = *config;
+    model->format = format;
+    model->parameters = rn_config_parameters(config);
+    model->content_hash = checkpoint ? checkpoint->content_hash : 0;
+    model->layers = rn_alloc(host, config->layers, sizeof *model->layers);
+    if (!model->layers) return rn_fail_memory(host, "layers", config->layers * sizeof *model->layers);
+    describe(b);
+    return b->result;
+}
+
+static uint64_t planned_device_bytes(const builder *b)
+{
+    uint64_t bytes = b->params.count * sizeof(float);
+    for (uint32_t i = 0; i < b->model->buffer_count; i++) bytes += b->buffer_sizes[i];
+    return bytes;
+}
+
+/* The second pass. */
 static retnet_result build(builder *b, retnet_progress_fn progress, void *progress_user)
 {
     retnet_model *model = b->model;
-    rn_host *host = model->device->host;
-    model->layers = rn_alloc(host, model->config.layers, sizeof *model->layers);
-    if (!model->layers) return rn_fail_memory(host, "layers", model->config.layers * sizeof *model->layers);
-    describe(b);
-    if (b->result != RETNET_OK) return b->result;
-    b->result = rn_upload_begin(model->device, progress, progress_user, stored_bytes(b->checkpoint), &b->upload);
+    uint64_t need[RN_MEMORY_USES] = {[RN_MEMORY_DEVICE] = planned_device_bytes(b),
+                                     [RN_MEMORY_UPLOAD] = RN_STAGING_BYTES};
+    b->result = rn_memory_check(model->device, need, "the model");
+    if (b->result == RETNET_OK)
+        b->result = rn_upload_begin(model->device, progress, progress_user, stored_bytes(b->checkpoint), &b->upload);
     if (b->result == RETNET_OK) b->result = allocate(b);
     if (b->result == RETNET_OK) {
         b->filling = true;
@@ -265,20 +293,13 @@ static retnet_result create(retnet_context *context, const rn_config *config, co
                             retnet_weight_format format, retnet_progress_fn progress, void *progress_user,
                             retnet_model **out)
 {
-    rn_host *host = &context->host;
-    retnet_model *model = rn_alloc(host, 1, sizeof *model);
-    if (!model) return rn_fail_memory(host, "model", sizeof *model);
-    model->context = context;
-    model->device = &context->device;
-    model->config = *config;
-    model->format = format;
-    model->parameters = rn_config_parameters(config);
-    model->content_hash = checkpoint ? checkpoint->content_hash : 0;
-    builder b = {.model = model, .checkpoint = checkpoint, .params = {.host = host}};
-    retnet_result result = build(&b, progress, progress_user);
+    builder b;
+    retnet_result result = plan(context, config, checkpoint, format, &b);
+    if (result == RETNET_OK) result = build(&b, progress, progress_user);
     rn_upload_end(&b.upload);
-    rn_free(host, b.params.values);
-    if (model->format == RETNET_WEIGHTS_AS_STORED && result == RETNET_OK)
+    rn_free(&context->host, b.params.values);
+    retnet_model *model = b.model;
+    if (model && model->format == RETNET_WEIGHTS_AS_STORED && result == RETNET_OK)
         model->format = model->layers[0].qkvg.matrix.format;
     if (result == RETNET_OK)
         *out = model;
@@ -298,6 +319,25 @@ retnet_result retnet_model_load(retnet_context *context, const retnet_model_desc
     if (result == RETNET_OK)
         result = create(context, &checkpoint.config, &checkpoint, desc->format, desc->progress, desc->progress_user,
                         out);
+    rn_checkpoint_close(&context->host, &checkpoint);
+    return result;
+}
+
+retnet_result retnet_model_memory_for(retnet_context *context, const retnet_model_desc *desc,
+                                      retnet_model_memory *memory)
+{
+    if (!context) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!memory || !desc || !desc->path || !retnet_weight_format_name(desc->format))
+        return rn_fail(&context->host, RETNET_ERROR_INVALID_ARGUMENT,
+                       "retnet_model_memory_for: memory, desc, path or format");
+    rn_checkpoint checkpoint = {0};
+    builder b = {0};
+    retnet_result result = rn_checkpoint_open_headers(&context->host, desc->path, &checkpoint);
+    if (result == RETNET_OK) result = plan(context, &checkpoint.config, &checkpoint, desc->format, &b);
+    if (result == RETNET_OK)
+        *memory = (retnet_model_memory){.device_bytes = planned_device_bytes(&b),
+                                        .host_bytes = RN_STAGING_BYTES + b.params.count * sizeof(float)};
+    retnet_model_destroy(b.model);
     rn_checkpoint_close(&context->host, &checkpoint);
     return result;
 }

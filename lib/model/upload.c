@@ -7,8 +7,6 @@
 /* Values match pack.comp. */
 enum { SOURCE_F32 = 1, SOURCE_F16 = 2, SOURCE_BF16 = 3, SOURCE_Q8 = 4, SOURCE_RANDOM = 6 };
 
-enum { STAGING_BYTES = 32 << 20 };
-
 typedef struct pack_push {
     uint32_t first, rows, inputs, blocks, to_row, panel_step, panel_offset, rotation_head, scales, seed;
     float amplitude;
@@ -18,7 +16,7 @@ retnet_result rn_upload_begin(rn_device *device, retnet_progress_fn progress, vo
                               rn_upload *upload)
 {
     *upload = (rn_upload){.device = device, .progress = progress, .progress_user = progress_user, .total = total};
-    retnet_result result = rn_buffer_create(device, STAGING_BYTES, RN_MEMORY_UPLOAD, "staging", &upload->staging);
+    retnet_result result = rn_buffer_create(device, RN_STAGING_BYTES, RN_MEMORY_UPLOAD, "staging", &upload->staging);
     if (result == RETNET_OK) result = rn_recorder_create(device, &upload->recorder);
     if (result == RETNET_OK)
         rn_recorder_begin(&upload->recorder);
@@ -111,7 +109,7 @@ static retnet_result record_pack(rn_upload *upload, uint32_t kind, rn_binding so
 /* Rows that fit in half the staging buffer and in one dispatch. */
 static uint32_t rows_per_piece(const rn_device *device, uint64_t row_bytes, uint32_t blocks)
 {
-    uint64_t rows = STAGING_BYTES / 2 / row_bytes, dispatchable = (uint64_t)device->caps.max_groups[0] * 64 / blocks;
+    uint64_t rows = RN_STAGING_BYTES / 2 / row_bytes, dispatchable = (uint64_t)device->caps.max_groups[0] * 64 / blocks;
     if (rows > dispatchable) rows = dispatchable;
     return rows < 64 ? (uint32_t)(rows ? rows : 1) : (uint32_t)(rows / 64 * 64);
 }
@@ -175,7 +173,7 @@ retnet_result rn_upload_random(rn_upload *upload, const rn_matrix *matrix, uint3
 
 retnet_result rn_upload_bytes(rn_upload *upload, const void *data, uint64_t size, const rn_buffer *buffer)
 {
-    const uint64_t piece = STAGING_BYTES / 2;
+    const uint64_t piece = RN_STAGING_BYTES / 2;
     for (uint64_t at = 0; at < size; at += piece) {
         uint64_t part = size - at < piece ? size - at : piece, offset;
         retnet_result result;

@@ -6,6 +6,8 @@
 #include "model/checkpoint.h"
 #include "vulkan/recorder.h"
 
+enum { RN_STAGING_BYTES = 32 << 20 };
+
 typedef struct rn_upload {
     rn_device *device;
     rn_recorder recorder;

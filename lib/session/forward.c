@@ -336,9 +336,12 @@ static void embed(const forward *f)
 void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass)
 {
     forward f = forward_begin(session, recorder, pass);
+    rn_recorder_label(recorder, "embedding");
     embed(&f);
     for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        rn_recorder_label(recorder, "layer %u retention", i);
         retention_layer(&f, i);
+        rn_recorder_label(recorder, "layer %u feed-forward", i);
         feed_forward_layer(&f, i);
         rn_session_bound_submit(session, recorder, pass, i + 1);
     }
@@ -355,5 +358,6 @@ void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region f
         .output = {&session->logits, 0, session->logits.size},
         .y_stride = vocabulary,
     };
+    rn_recorder_label(recorder, "output");
     normed_linear(&f, from, &model->output_norm, head, false);
 }

@@ -1,5 +1,7 @@
 #include "session/session.h"
 
+#include "vulkan/memory.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +68,18 @@ static retnet_result allocate_device(retnet_session *session)
     return result;
 }
 
+static retnet_result check_memory(const retnet_session *session)
+{
+    const rn_session_layout *l = &session->layout;
+    const uint64_t need[RN_MEMORY_USES] = {
+        [RN_MEMORY_DEVICE] = l->layer_state_bytes * session->model->config.layers + l->activation_bytes +
+                             l->scratch_bytes + l->logits_bytes,
+        [RN_MEMORY_UPLOAD] = l->input_bytes,
+        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows,
+    };
+    return rn_memory_check(session->device, need, "the session");
+}
+
 /* The padding of activations is read, times zero: it has to be finite. */
 static retnet_result clear_activations(retnet_session *session)
 {
@@ -86,6 +100,7 @@ retnet_result retnet_session_create(retnet_model *model, const retnet_session_de
     session->model = model;
     session->device = model->device;
     retnet_result result = rn_session_layout_make(model, desc, &session->layout);
+    if (result == RETNET_OK) result = check_memory(session);
     if (result == RETNET_OK) result = allocate_host(session);
     if (result == RETNET_OK) result = allocate_device(session);
     if (result == RETNET_OK) result = clear_activations(session);

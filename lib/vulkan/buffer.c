@@ -38,6 +38,7 @@ static uint32_t choose_memory_type(const rn_device *device, uint32_t allowed, rn
         choices[1].unwanted = choices[2].unwanted = odd;
         break;
     case RN_MEMORY_READBACK:
+    case RN_MEMORY_USES:
         choices[0].wanted = host | cached;
         choices[1].wanted = choices[2].wanted = host;
         choices[0].unwanted = choices[1].unwanted = choices[2].unwanted = odd;
@@ -50,6 +51,12 @@ static uint32_t choose_memory_type(const rn_device *device, uint32_t allowed, rn
     return NO_MEMORY_TYPE;
 }
 
+uint32_t rn_memory_heap(const rn_device *device, rn_memory_use use)
+{
+    uint32_t type = choose_memory_type(device, UINT32_MAX, use);
+    return type == NO_MEMORY_TYPE ? UINT32_MAX : device->memory.memoryTypes[type].heapIndex;
+}
+
 static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, const char *what, rn_buffer *buffer)
 {
     VkMemoryRequirements requirements;
@@ -57,12 +64,17 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
     uint32_t type = choose_memory_type(device, requirements.memoryTypeBits, use);
     if (type == NO_MEMORY_TYPE)
         return rn_fail(device->host, RETNET_ERROR_VULKAN, "%s: the device has no fitting memory type", what);
+    VkMemoryPriorityAllocateInfoEXT priority = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_PRIORITY_ALLOCATE_INFO_EXT,
+        .priority = device->priority,
+    };
     VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = device->memory_priority && use == RN_MEMORY_DEVICE ? &priority : NULL,
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
     };
-    VkResult result = device->vk.vkAllocateMemory(device->handle, &info, NULL, &buffer->memory);
+    VkResult result = device->vk.vkAllocateMemory(device->handle, &info, device->allocator, &buffer->memory);
     if (result != VK_SUCCESS) {
         char text[160];
         snprintf(text, sizeof text, "%s: allocating %llu bytes", what, (unsigned long long)requirements.size);
@@ -93,8 +105,9 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
                  VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
-    VkResult result = device->vk.vkCreateBuffer(device->handle, &info, NULL, &buffer->handle);
+    VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
+    rn_device_name(device, VK_OBJECT_TYPE_BUFFER, (uint64_t)buffer->handle, what);
     retnet_result ours = allocate_and_bind(device, use, what, buffer);
     if (ours != RETNET_OK) rn_buffer_destroy(device, buffer);
     return ours;
@@ -102,7 +115,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
 
 void rn_buffer_destroy(rn_device *device, rn_buffer *buffer)
 {
-    if (buffer->handle) device->vk.vkDestroyBuffer(device->handle, buffer->handle, NULL);
-    if (buffer->memory) device->vk.vkFreeMemory(device->handle, buffer->memory, NULL);
+    if (buffer->handle) device->vk.vkDestroyBuffer(device->handle, buffer->handle, device->allocator);
+    if (buffer->memory) device->vk.vkFreeMemory(device->handle, buffer->memory, device->allocator);
     memset(buffer, 0, sizeof *buffer);
 }

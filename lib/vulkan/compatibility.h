@@ -2,7 +2,7 @@
 #ifndef RETNET_VULKAN_COMPATIBILITY_H
 #define RETNET_VULKAN_COMPATIBILITY_H
 
-#include <volk.h>
+#include "vulkan/functions.h"
 
 #ifndef VK_KHR_cooperative_matrix
 #define VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME "VK_KHR_cooperative_matrix"

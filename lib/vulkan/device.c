@@ -5,18 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* volk keeps the loader's entry points in globals (the library's own, hidden copy). They are only touched under this
- * lock, while a context is created; afterwards each context uses its own tables. */
-#ifdef _WIN32
-static SRWLOCK loader_lock = SRWLOCK_INIT;
-static void lock_loader(void) { AcquireSRWLockExclusive(&loader_lock); }
-static void unlock_loader(void) { ReleaseSRWLockExclusive(&loader_lock); }
-#else
-static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
-static void lock_loader(void) { pthread_mutex_lock(&loader_lock); }
-static void unlock_loader(void) { pthread_mutex_unlock(&loader_lock); }
-#endif
-
 static const char *const validation_layer = "VK_LAYER_KHRONOS_validation";
 
 static const char *vulkan_result_name(VkResult result)
@@ -75,25 +63,31 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageS
     return VK_FALSE;
 }
 
-static bool has_layer(const char *name)
+static bool has_layer(const rn_device *device, const char *name)
 {
+    PFN_vkEnumerateInstanceLayerProperties enumerate = (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(
+        VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t count = RN_COUNT(layers);
-    VkResult result = vkEnumerateInstanceLayerProperties(&count, layers);
+    VkResult result = enumerate ? enumerate(&count, layers) : VK_ERROR_INITIALIZATION_FAILED;
     if (result != VK_SUCCESS && result != VK_INCOMPLETE) return false;
     for (uint32_t i = 0; i < count; i++)
         if (strcmp(layers[i].layerName, name) == 0) return true;
     return false;
 }
 
-static retnet_result create_instance(rn_device *device, const retnet_context_desc *desc)
+static retnet_result open_instance(rn_device *device, const retnet_context_desc *desc)
 {
     uint32_t version = VK_API_VERSION_1_0;
-    if (vkEnumerateInstanceVersion) vkEnumerateInstanceVersion(&version);
-    if (version < VK_API_VERSION_1_1)
+    PFN_vkEnumerateInstanceVersion get_version =
+        (PFN_vkEnumerateInstanceVersion)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceVersion");
+    PFN_vkCreateInstance create_instance =
+        (PFN_vkCreateInstance)device->get_proc(VK_NULL_HANDLE, "vkCreateInstance");
+    if (get_version) get_version(&version);
+    if (version < VK_API_VERSION_1_1 || !create_instance)
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader is older than 1.1");
 
-    bool validate = desc->enable_validation && has_layer(validation_layer);
+    bool validate = desc->enable_validation && has_layer(device, validation_layer);
     if (desc->enable_validation && !validate)
         rn_log(device->host, RETNET_LOG_WARNING, "%s is not installed: no validation", validation_layer);
 
@@ -127,20 +121,17 @@ static retnet_result create_instance(rn_device *device, const retnet_context_des
         .enabledExtensionCount = validate ? 1 : 0,
         .ppEnabledExtensionNames = extensions,
     };
-    VkResult result = vkCreateInstance(&info, NULL, &device->instance);
+    VkResult result = create_instance(&info, device->allocator, &device->instance);
     if (result != VK_SUCCESS) {
         rn_device_fail(device, result, "vkCreateInstance");
         return RETNET_ERROR_NO_DEVICE;
     }
-    volkLoadInstanceOnly(device->instance);
-#define RN_LOAD(function)                                                                                              \
-    device->fn.function = (PFN_vk##function)vkGetInstanceProcAddr(device->instance, "vk" #function);
-    RN_INSTANCE_FUNCTIONS(RN_LOAD)
-#undef RN_LOAD
+    if (!rn_instance_table_load(device->get_proc, device->instance, &device->fn))
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader lacks functions of Vulkan 1.1");
     if (validate) {
-        PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
+        PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)device->get_proc(
             device->instance, "vkCreateDebugUtilsMessengerEXT");
-        if (create) create(device->instance, &messenger, NULL, &device->messenger);
+        if (create) create(device->instance, &messenger, device->allocator, &device->messenger);
     }
     return RETNET_OK;
 }
@@ -149,13 +140,11 @@ static void destroy_instance(rn_device *device)
 {
     if (!device->instance) return;
     if (device->messenger) {
-        lock_loader();
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_proc(
             device->instance, "vkDestroyDebugUtilsMessengerEXT");
-        unlock_loader();
-        if (destroy) destroy(device->instance, device->messenger, NULL);
+        if (destroy) destroy(device->instance, device->messenger, device->allocator);
     }
-    device->fn.DestroyInstance(device->instance, NULL);
+    if (device->fn.DestroyInstance) device->fn.DestroyInstance(device->instance, device->allocator);
     device->instance = VK_NULL_HANDLE;
 }
 
@@ -254,7 +243,7 @@ static void pretend_minimum_limits(rn_capabilities *caps)
     for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
 }
 
-static void read_capabilities(rn_device *device, const retnet_context_desc *desc)
+void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceMaintenance3Properties maintenance = {
@@ -263,7 +252,7 @@ static void read_capabilities(rn_device *device, const retnet_context_desc *desc
                                                .pNext = &maintenance};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
     device->fn.GetPhysicalDeviceProperties2(device->physical, &properties);
-    device->api_version = properties.properties.apiVersion;
+    device->api_version = rn_min_u32(properties.properties.apiVersion, version);
     bool names_driver = device->api_version >= VK_API_VERSION_1_2;
     properties.pNext = names_driver ? (void *)&driver : (void *)&maintenance;
     device->fn.GetPhysicalDeviceProperties2(device->physical, &properties);
@@ -305,7 +294,16 @@ static void read_capabilities(rn_device *device, const retnet_context_desc *desc
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
 }
 
-static retnet_result create_device(rn_device *device, const rn_features *features)
+retnet_result rn_device_load(rn_device *device, bool debug_utils)
+{
+    if (!rn_device_table_load(device->fn.GetDeviceProcAddr, device->handle, debug_utils, &device->vk))
+        return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "%s lacks functions of Vulkan 1.1", device->name);
+    if (!device->queue)
+        device->vk.vkGetDeviceQueue(device->handle, device->queue_family, device->queue_index, &device->queue);
+    return RETNET_OK;
+}
+
+static retnet_result create_device(rn_device *device, const retnet_context_desc *desc)
 {
     float priority = 0.5f;
     VkDeviceQueueCreateInfo queue = {
@@ -316,51 +314,86 @@ static retnet_result create_device(rn_device *device, const rn_features *feature
     };
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = features->next,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
-        .enabledExtensionCount = features->extension_count,
-        .ppEnabledExtensionNames = features->extensions,
     };
-    VkResult result = device->fn.CreateDevice(device->physical, &info, NULL, &device->handle);
+    retnet_vulkan_additions additions;
+    bool matrices = rn_features_want_matrices(device, desc);
+    retnet_result ours = rn_features_recommend(device->host, &device->fn, device->physical, device->api_version,
+                                               matrices, &info, &additions);
+    if (ours != RETNET_OK) return ours;
+    VkResult result = device->fn.CreateDevice(device->physical, &info, device->allocator, &device->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreateDevice");
-    volkLoadDeviceTable(&device->vk, device->handle);
-    device->vk.vkGetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
-
-    VkPipelineCacheCreateInfo cache = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
-    result = device->vk.vkCreatePipelineCache(device->handle, &cache, NULL, &device->pipeline_cache);
-    if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreatePipelineCache");
+    ours = rn_device_load(device, device->messenger != VK_NULL_HANDLE);
+    if (ours != RETNET_OK) return ours;
+    rn_features_use(device, desc, info.ppEnabledExtensionNames, info.enabledExtensionCount, info.pNext);
     return RETNET_OK;
 }
 
-static retnet_result open_under_lock(rn_device *device, const retnet_context_desc *desc)
+static retnet_result create_own(rn_device *device, const retnet_context_desc *desc)
 {
-    if (volkInitialize() != VK_SUCCESS)
+    if (!device->get_proc) device->get_proc = rn_loader_open(&device->loader);
+    if (!device->get_proc)
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader library is not installed");
-    retnet_result result = create_instance(device, desc);
+    retnet_result result = open_instance(device, desc);
     if (result == RETNET_OK) result = choose_physical_device(device, desc);
     if (result != RETNET_OK) return result;
-    read_capabilities(device, desc);
+    rn_device_read_capabilities(device, desc, VK_API_VERSION_1_3);
     uint32_t timestamp_bits = 0;
     result = choose_queue_family(device, &timestamp_bits);
     if (result != RETNET_OK) return result;
     if (timestamp_bits == 0) device->caps.timestamp_period = 0;
-    rn_features features;
-    rn_features_find(device, desc, &features);
-    return create_device(device, &features);
+    return create_device(device, desc);
 }
 
-retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, rn_device *device)
+/* ---- Opening and closing ---------------------------------------------------------------------------------------- */
+
+static void lock_own_queue(void *lock) { rn_mutex_lock(lock); }
+static void unlock_own_queue(void *lock) { rn_mutex_unlock(lock); }
+
+static void set_defaults(rn_device *device, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan)
 {
+    device->submit_budget_us = desc->submit_budget_us ? desc->submit_budget_us : vulkan->device ? 8000 : 100000;
+    device->get_proc = vulkan->get_instance_proc_addr;
+    device->priority = vulkan->memory_priority > 0 ? vulkan->memory_priority : 0.5f;
+    if (vulkan->allocation_callbacks) {
+        device->allocator_copy = *vulkan->allocation_callbacks;
+        device->allocator = &device->allocator_copy;
+    }
+    device->lock_queue = lock_own_queue;
+    device->unlock_queue = unlock_own_queue;
+    device->queue_user = &device->queue_lock;
+}
+
+static retnet_result create_pipeline_cache(rn_device *device)
+{
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+    VkResult result =
+        device->vk.vkCreatePipelineCache(device->handle, &info, device->allocator, &device->pipeline_cache);
+    device->owns_pipeline_cache = result == VK_SUCCESS;
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreatePipelineCache");
+}
+
+retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan,
+                             rn_device *device)
+{
+    static const retnet_vulkan_device none;
+    if (!vulkan) vulkan = &none;
     memset(device, 0, sizeof *device);
     device->host = host;
-    device->submit_budget_us = desc->submit_budget_us ? desc->submit_budget_us : 100000;
     rn_mutex_init(&device->queue_lock);
     rn_mutex_init(&device->kernel_lock);
     rn_mutex_init(&device->profile_lock);
-    lock_loader();
-    retnet_result result = open_under_lock(device, desc);
-    unlock_loader();
+    set_defaults(device, desc, vulkan);
+    retnet_result result;
+    if (!(vulkan->memory_priority >= 0 && vulkan->memory_priority <= 1))
+        result = rn_fail(host, RETNET_ERROR_INVALID_ARGUMENT,
+                         "retnet_vulkan_device: memory_priority is %g, not in [0, 1]", vulkan->memory_priority);
+    else if (vulkan->device || vulkan->instance || vulkan->physical_device)
+        result = rn_device_adopt(device, desc, vulkan);
+    else
+        result = create_own(device, desc);
+    if (result == RETNET_OK && !device->pipeline_cache) result = create_pipeline_cache(device);
     if (result != RETNET_OK) rn_device_close(device);
     return result;
 }
@@ -368,15 +401,39 @@ retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, rn_
 void rn_device_close(rn_device *device)
 {
     if (!device->host) return;
-    if (device->handle) {
-        device->vk.vkDestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
-        device->vk.vkDestroyDevice(device->handle, NULL);
+    if (device->owns_pipeline_cache)
+        device->vk.vkDestroyPipelineCache(device->handle, device->pipeline_cache, device->allocator);
+    if (!device->adopted) {
+        if (device->vk.vkDestroyDevice) device->vk.vkDestroyDevice(device->handle, device->allocator);
+        destroy_instance(device);
+        rn_loader_close(device->loader);
     }
-    destroy_instance(device);
     rn_mutex_destroy(&device->queue_lock);
     rn_mutex_destroy(&device->kernel_lock);
     rn_mutex_destroy(&device->profile_lock);
     memset(device, 0, sizeof *device);
+}
+
+VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence fence)
+{
+    device->lock_queue(device->queue_user);
+    VkResult result = device->vk.vkQueueSubmit(device->queue, 1, info, fence);
+    device->unlock_queue(device->queue_user);
+    return result;
+}
+
+void rn_device_name(const rn_device *device, VkObjectType type, uint64_t object, const char *name)
+{
+    if (!device->vk.vkSetDebugUtilsObjectNameEXT) return;
+    char text[96];
+    snprintf(text, sizeof text, "retnet: %s", name);
+    VkDebugUtilsObjectNameInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+        .objectType = type,
+        .objectHandle = object,
+        .pObjectName = text,
+    };
+    device->vk.vkSetDebugUtilsObjectNameEXT(device->handle, &info);
 }
 
 void rn_device_profile_add(rn_device *device, const char *name, uint64_t nanoseconds, uint64_t bytes)

@@ -4,26 +4,9 @@
 
 #include "base/base.h"
 #include "base/mutex.h"
+#include "vulkan/functions.h"
 
-#include <volk.h>
-
-/* Instance-level functions, loaded for one instance. Device-level ones are in volk's table. */
-#define RN_INSTANCE_FUNCTIONS(X)                                                                                       \
-    X(DestroyInstance)                                                                                                 \
-    X(EnumeratePhysicalDevices)                                                                                        \
-    X(GetPhysicalDeviceProperties2)                                                                                    \
-    X(GetPhysicalDeviceFeatures2)                                                                                      \
-    X(GetPhysicalDeviceMemoryProperties)                                                                               \
-    X(GetPhysicalDeviceQueueFamilyProperties)                                                                          \
-    X(EnumerateDeviceExtensionProperties)                                                                              \
-    X(CreateDevice)                                                                                                    \
-    X(GetDeviceProcAddr)
-
-typedef struct rn_instance_table {
-#define RN_DECLARE(name) PFN_vk##name name;
-    RN_INSTANCE_FUNCTIONS(RN_DECLARE)
-#undef RN_DECLARE
-} rn_instance_table;
+#include <retnet/vulkan.h>
 
 /* f16 matrices of m x k by k x n, summed in fp32 by the invocations of one subgroup. */
 typedef struct rn_matrix_unit {
@@ -60,26 +43,42 @@ enum { RN_MAX_PROFILE_SLOTS = 32 };
 
 typedef struct rn_device {
     rn_host *host;
+    bool adopted; /* instance, device and queue are the host program's: never destroyed here */
+    void *loader;
+    PFN_vkGetInstanceProcAddr get_proc;
     VkInstance instance;
     VkDebugUtilsMessengerEXT messenger;
     rn_instance_table fn;
     VkPhysicalDevice physical;
     VkDevice handle;
-    struct VolkDeviceTable vk;
-    uint32_t queue_family;
+    rn_device_table vk;
+    const VkAllocationCallbacks *allocator; /* for every call that takes one; NULL: the driver's own */
+    VkAllocationCallbacks allocator_copy;
+    uint32_t queue_family, queue_index;
     VkQueue queue;
-    rn_mutex queue_lock; /* submissions from several sessions */
+    void (*lock_queue)(void *user); /* around every use of the queue, see rn_device_submit */
+    void (*unlock_queue)(void *user);
+    void *queue_user;
+    rn_mutex queue_lock; /* what they lock where the host program has none of its own */
     VkPhysicalDeviceMemoryProperties memory;
     rn_capabilities caps;
     bool texel_loads; /* this software driver reads texels faster than storage buffers */
     uint32_t submit_budget_us;
     atomic_bool lost; /* latched; every later call fails at once */
     char name[256], driver[256 + 2 * VK_MAX_DRIVER_INFO_SIZE];
-    uint32_t api_version;
+    uint32_t api_version; /* that may be used: of device and instance, the lower */
 
     rn_mutex kernel_lock;
     rn_kernel_entry *kernels; /* list, newest first */
     VkPipelineCache pipeline_cache;
+    bool owns_pipeline_cache;
+
+    /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
+    bool memory_budget, memory_priority;
+    float priority; /* of device-local memory, where there is memory_priority */
+    retnet_vulkan_additions used;
+    uint32_t used_extension_count;
+    const void *used_features;
 
     rn_mutex profile_lock;
     bool profiling;
@@ -87,8 +86,10 @@ typedef struct rn_device {
     rn_profile_slot profile[RN_MAX_PROFILE_SLOTS];
 } rn_device;
 
-/* Creates instance and device of the library's own. On failure `device` holds nothing. */
-retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, rn_device *device);
+/* Adopts the device of `vulkan`, or creates instance and device of the library's own where there is none in it or it is
+ * NULL. On failure `device` holds nothing. */
+retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan,
+                             rn_device *device);
 void rn_device_close(rn_device *device); /* accepts a zeroed device */
 
 /* Invocations of a workgroup that a software driver runs as one vector. */
@@ -97,7 +98,28 @@ uint32_t rn_device_vector(const rn_device *device);
 /* Turns a failed Vulkan result into ours, with a message that names it and `what` was tried. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
 
+/* vkQueueSubmit of one batch under the queue's lock. The only use of the queue that there is. */
+VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence fence);
+
+/* Names an object for debuggers, where VK_EXT_debug_utils is enabled. */
+void rn_device_name(const rn_device *device, VkObjectType type, uint64_t object, const char *name);
+
 /* Adds a measured dispatch to the profile. Any thread. */
 void rn_device_profile_add(rn_device *device, const char *name, uint64_t nanoseconds, uint64_t bytes);
+
+/* ---- adopt.c ---- */
+
+/* rn_device_open's part for a host program's device. */
+retnet_result rn_device_adopt(rn_device *device, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan);
+
+/* retnet_vulkan_get. */
+void rn_device_describe(const rn_device *device, retnet_vulkan_device *vulkan);
+
+/* ---- device.c, for adopt.c ---- */
+
+/* Reads name, version (at most `version`), memory and capabilities of device->physical. */
+void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version);
+/* Loads the table of device->handle and gets the queue. */
+retnet_result rn_device_load(rn_device *device, bool debug_utils);
 
 #endif

@@ -1,22 +1,23 @@
-/* features.h: the optional extensions and features that a device of our own is created with. */
+/* features.h: the optional extensions and features that the library makes use of: which a device has, enabling them
+ * in a VkDeviceCreateInfo, and finding out what of them is enabled. */
 #ifndef RETNET_VULKAN_FEATURES_H
 #define RETNET_VULKAN_FEATURES_H
 
 #include "vulkan/compatibility.h"
 #include "vulkan/device.h"
 
-typedef struct rn_features {
-    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
-    VkPhysicalDeviceVulkanMemoryModelFeatures memory_model;
-    VkPhysicalDeviceShaderFloat16Int8Features float16;
-    VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
-    const char *extensions[1];
-    uint32_t extension_count;
-    void *next; /* for VkDeviceCreateInfo; points into this struct */
-} rn_features;
+/* Whether a device of our own is to be created with matrix units: not if the context was told to pretend them away, nor
+ * under validation layers that would take their kernels for malformed. */
+bool rn_features_want_matrices(const rn_device *device, const retnet_context_desc *desc);
 
-/* Finds what the device has, less what the context was told to pretend away, and records it in device->caps, which
- * holds everything else already. */
-void rn_features_find(rn_device *device, const retnet_context_desc *desc, rn_features *features);
+/* retnet_vulkan_recommend, for a version that the instance and the physical device both have. */
+retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
+                                    uint32_t version, bool matrices, VkDeviceCreateInfo *info,
+                                    retnet_vulkan_additions *additions);
+
+/* Finds what the library can use of the enabled extensions and features, less what the context was told to pretend
+ * away, and records it in `device`, whose capabilities have been read. */
+void rn_features_use(rn_device *device, const retnet_context_desc *desc, const char *const *extensions,
+                     uint32_t extension_count, const void *features);
 
 #endif

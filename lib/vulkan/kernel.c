@@ -32,7 +32,7 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
         .bindingCount = shader->binding_count,
         .pBindings = bindings,
     };
-    VkResult result = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &kernel->set_layout);
+    VkResult result = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, device->allocator, &kernel->set_layout);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
     VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = shader->push_bytes};
     VkPipelineLayoutCreateInfo layout = {
@@ -42,7 +42,7 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
         .pushConstantRangeCount = shader->push_bytes ? 1 : 0,
         .pPushConstantRanges = &push,
     };
-    result = device->vk.vkCreatePipelineLayout(device->handle, &layout, NULL, &kernel->layout);
+    result = device->vk.vkCreatePipelineLayout(device->handle, &layout, device->allocator, &kernel->layout);
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, shader->name);
 }
 
@@ -55,7 +55,7 @@ static retnet_result create_pipeline(rn_device *device, rn_kernel *kernel, const
         .pCode = shader->words,
     };
     VkShaderModule module;
-    VkResult result = device->vk.vkCreateShaderModule(device->handle, &module_info, NULL, &module);
+    VkResult result = device->vk.vkCreateShaderModule(device->handle, &module_info, device->allocator, &module);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
     VkSpecializationMapEntry entries[RN_MAX_CONSTANTS];
     for (uint32_t i = 0; i < count; i++)
@@ -81,17 +81,19 @@ static retnet_result create_pipeline(rn_device *device, rn_kernel *kernel, const
             },
         .layout = kernel->layout,
     };
-    result = device->vk.vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL,
+    result = device->vk.vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, device->allocator,
                                                  &kernel->pipeline);
-    device->vk.vkDestroyShaderModule(device->handle, module, NULL);
-    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, shader->name);
+    device->vk.vkDestroyShaderModule(device->handle, module, device->allocator);
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
+    rn_device_name(device, VK_OBJECT_TYPE_PIPELINE, (uint64_t)kernel->pipeline, shader->name);
+    return RETNET_OK;
 }
 
 static void destroy_entry(rn_device *device, rn_kernel_entry *entry)
 {
-    device->vk.vkDestroyPipeline(device->handle, entry->kernel.pipeline, NULL);
-    device->vk.vkDestroyPipelineLayout(device->handle, entry->kernel.layout, NULL);
-    device->vk.vkDestroyDescriptorSetLayout(device->handle, entry->kernel.set_layout, NULL);
+    device->vk.vkDestroyPipeline(device->handle, entry->kernel.pipeline, device->allocator);
+    device->vk.vkDestroyPipelineLayout(device->handle, entry->kernel.layout, device->allocator);
+    device->vk.vkDestroyDescriptorSetLayout(device->handle, entry->kernel.set_layout, device->allocator);
     rn_free(device->host, entry);
 }
 

@@ -1,5 +1,7 @@
 #include "vulkan/recorder.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { SETS_PER_POOL = 256 };
@@ -14,7 +16,7 @@ static void destroy_views(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     for (uint32_t i = 0; i < recorder->view_count; i++)
-        device->vk.vkDestroyBufferView(device->handle, recorder->views[i], NULL);
+        device->vk.vkDestroyBufferView(device->handle, recorder->views[i], device->allocator);
     recorder->view_count = 0;
 }
 
@@ -22,13 +24,13 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
 {
     memset(recorder, 0, sizeof *recorder);
     recorder->device = device;
-    const struct VolkDeviceTable *vk = &device->vk;
+    const rn_device_table *vk = &device->vk;
     VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .queueFamilyIndex = device->queue_family,
     };
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    VkResult result = vk->vkCreateCommandPool(device->handle, &pool, NULL, &recorder->pool);
+    VkResult result = vk->vkCreateCommandPool(device->handle, &pool, device->allocator, &recorder->pool);
     if (result == VK_SUCCESS) {
         VkCommandBufferAllocateInfo allocate = {
             .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -38,7 +40,7 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
         };
         result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->commands);
     }
-    if (result == VK_SUCCESS) result = vk->vkCreateFence(device->handle, &fence, NULL, &recorder->fence);
+    if (result == VK_SUCCESS) result = vk->vkCreateFence(device->handle, &fence, device->allocator, &recorder->fence);
     if (result == VK_SUCCESS) return RETNET_OK;
     rn_recorder_destroy(recorder);
     return rn_device_fail(device, result, "creating a command buffer");
@@ -49,16 +51,16 @@ void rn_recorder_destroy(rn_recorder *recorder)
     rn_device *device = recorder->device;
     if (!device) return;
     if (recorder->pending) rn_recorder_wait(recorder);
-    const struct VolkDeviceTable *vk = &device->vk;
+    const rn_device_table *vk = &device->vk;
     for (uint32_t i = 0; i < recorder->pool_count; i++)
-        vk->vkDestroyDescriptorPool(device->handle, recorder->descriptor_pools[i], NULL);
+        vk->vkDestroyDescriptorPool(device->handle, recorder->descriptor_pools[i], device->allocator);
     rn_free(device->host, recorder->descriptor_pools);
     destroy_views(recorder);
     rn_free(device->host, recorder->views);
     rn_free(device->host, recorder->timed);
-    if (recorder->queries) vk->vkDestroyQueryPool(device->handle, recorder->queries, NULL);
-    if (recorder->fence) vk->vkDestroyFence(device->handle, recorder->fence, NULL);
-    if (recorder->pool) vk->vkDestroyCommandPool(device->handle, recorder->pool, NULL);
+    if (recorder->queries) vk->vkDestroyQueryPool(device->handle, recorder->queries, device->allocator);
+    if (recorder->fence) vk->vkDestroyFence(device->handle, recorder->fence, device->allocator);
+    if (recorder->pool) vk->vkDestroyCommandPool(device->handle, recorder->pool, device->allocator);
     memset(recorder, 0, sizeof *recorder);
 }
 
@@ -122,6 +124,34 @@ static void order(rn_recorder *recorder, const rn_access *accesses, uint32_t cou
     recorder->access_count += count;
 }
 
+/* ---- Labels ------------------------------------------------------------------------------------------------------ */
+
+static void begin_label(rn_recorder *recorder, const char *text)
+{
+    VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = text};
+    if (recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT)
+        recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT(recorder->commands, &label);
+}
+
+static void end_label(rn_recorder *recorder)
+{
+    if (recorder->device->vk.vkCmdEndDebugUtilsLabelEXT)
+        recorder->device->vk.vkCmdEndDebugUtilsLabelEXT(recorder->commands);
+}
+
+void rn_recorder_label(rn_recorder *recorder, const char *format, ...)
+{
+    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK) return;
+    char text[96];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (recorder->labelled) end_label(recorder);
+    begin_label(recorder, text);
+    recorder->labelled = true;
+}
+
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
 static void prepare_queries(rn_recorder *recorder)
@@ -136,7 +166,7 @@ static void prepare_queries(rn_recorder *recorder)
             .queryType = VK_QUERY_TYPE_TIMESTAMP,
             .queryCount = 2 * RN_MAX_TIMED,
         };
-        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, NULL, &recorder->queries), "query pool");
+        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries), "query pool");
         recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
         if (!recorder->timed) rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED));
     }
@@ -151,6 +181,7 @@ void rn_recorder_begin(rn_recorder *recorder)
     recorder->access_count = 0;
     recorder->dispatches = 0;
     recorder->bound = VK_NULL_HANDLE;
+    recorder->labelled = false;
     recorder->pool_current = 0;
     destroy_views(recorder);
     if (atomic_load(&device->lost))
@@ -190,7 +221,7 @@ static void add_descriptor_pool(rn_recorder *recorder)
         .poolSizeCount = RN_COUNT(sizes),
         .pPoolSizes = sizes,
     };
-    check(recorder, device->vk.vkCreateDescriptorPool(device->handle, &info, NULL, &pools[recorder->pool_count]),
+    check(recorder, device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
           "descriptor pool");
     if (recorder->result == RETNET_OK) recorder->pool_count++;
 }
@@ -242,7 +273,8 @@ static VkBufferView add_view(rn_recorder *recorder, const rn_binding *binding, V
         .range = binding->size / 16 * 16,
     };
     VkBufferView view = VK_NULL_HANDLE;
-    check(recorder, device->vk.vkCreateBufferView(device->handle, &info, NULL, &view), "creating a buffer view");
+    check(recorder, device->vk.vkCreateBufferView(device->handle, &info, device->allocator, &view),
+          "creating a buffer view");
     if (recorder->result == RETNET_OK) recorder->views[recorder->view_count++] = view;
     return view;
 }
@@ -250,7 +282,7 @@ static VkBufferView add_view(rn_recorder *recorder, const rn_binding *binding, V
 static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings)
 {
     const rn_shader *shader = kernel->shader;
-    const struct VolkDeviceTable *vk = &recorder->device->vk;
+    const rn_device_table *vk = &recorder->device->vk;
     VkDescriptorSet set = allocate_set(recorder, kernel->set_layout);
     if (recorder->result != RETNET_OK) return;
     VkDescriptorBufferInfo buffers[RN_MAX_BINDINGS];
@@ -326,7 +358,7 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
                                   bindings[i].offset + bindings[i].size, shader->written_bindings >> i & 1};
     bind(recorder, kernel, bindings);
     if (recorder->result != RETNET_OK) return;
-    const struct VolkDeviceTable *vk = &recorder->device->vk;
+    const rn_device_table *vk = &recorder->device->vk;
     if (push_bytes)
         vk->vkCmdPushConstants(recorder->commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
     order(recorder, accesses, binding_count, false); /* last, so that the device is ready to start when it ends */
@@ -335,7 +367,9 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
         full_barrier(recorder); /* nothing else may run between the two timestamps */
         timestamp(recorder, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 2 * recorder->timed_count);
     }
+    begin_label(recorder, shader->name);
     vk->vkCmdDispatch(recorder->commands, x, y, z);
+    end_label(recorder);
     if (timed) {
         timestamp(recorder, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 2 * recorder->timed_count + 1);
         recorder->timed[recorder->timed_count++] = (rn_timed){shader->name, bytes};
@@ -366,12 +400,14 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 retnet_result rn_recorder_end(rn_recorder *recorder)
 {
     if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->labelled) end_label(recorder);
+    recorder->labelled = false;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
         .dstAccessMask = VK_ACCESS_HOST_READ_BIT,
     };
-    const struct VolkDeviceTable *vk = &recorder->device->vk;
+    const rn_device_table *vk = &recorder->device->vk;
     vk->vkCmdPipelineBarrier(recorder->commands, all_stages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0,
                              NULL);
     check(recorder, vk->vkEndCommandBuffer(recorder->commands), "ending commands");
@@ -389,9 +425,7 @@ retnet_result rn_recorder_submit(rn_recorder *recorder)
         .commandBufferCount = 1,
         .pCommandBuffers = &recorder->commands,
     };
-    rn_mutex_lock(&device->queue_lock);
-    VkResult result = device->vk.vkQueueSubmit(device->queue, 1, &info, recorder->fence);
-    rn_mutex_unlock(&device->queue_lock);
+    VkResult result = rn_device_submit(device, &info, recorder->fence);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");
     recorder->pending = true;
     return RETNET_OK;

@@ -160,6 +160,30 @@ static void test_tied(void)
     check_refused(config, RETNET_ERROR_FORMAT, "lm_head.weight differs from the embedding");
 }
 
+/* The headers tell roles and shapes; only a full open looks into the weights. */
+static void test_headers(void)
+{
+    rn_checkpoint checkpoint;
+    test_write_text(directory, "config.json", TINY_FLA_CONFIG(",\"tie_word_embeddings\":true"));
+    tiny_fla(&tensors, "F16", 2);
+    memset(test_find(&tensors, "lm_head.weight")->data, 1, 1024);
+    test_write_safetensors(&tensors, directory);
+    CHECK_REFUSED(&test, open_kept(&checkpoint), RETNET_ERROR_FORMAT, "differs from the embedding");
+    REQUIRE(rn_checkpoint_open_headers(&test.host, directory, &checkpoint) == RETNET_OK);
+    check_matrix(&checkpoint.head, "model.embeddings.weight", 32, 16);
+    check_matrix(&checkpoint.layers[1].down.weight, "model.layers.1.mlp.down_proj.weight", 16, 24);
+    CHECK_INT(checkpoint.content_hash, 0);
+    close_checkpoint(&checkpoint);
+
+    tiny_fla(&tensors, "F16", 2);
+    test_remove(&tensors, "model.layers.1.mlp.down_proj.weight");
+    test_write_safetensors(&tensors, directory);
+    CHECK_REFUSED(&test, rn_checkpoint_open_headers(&test.host, directory, &checkpoint), RETNET_ERROR_FORMAT,
+                  "down_proj.weight is missing");
+    CHECK_INT(test.live, 0);
+    test_free(&tensors);
+}
+
 static void test_8bit(void)
 {
     rn_checkpoint checkpoint;
@@ -486,6 +510,7 @@ int main(void)
     test_fla_variants();
     test_fla_legacy();
     test_tied();
+    test_headers();
     test_8bit();
     test_fla_refusals();
     test_torchscale();
