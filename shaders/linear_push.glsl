@@ -12,7 +12,7 @@ layout(push_constant) uniform Push {
     uint rows;         // of y in this dispatch
     uint row_base;     // first row of y
     uint columns;
-    uint x_stride;     // floats, a multiple of 32, at least 32 * blocks; the padding is finite
+    uint x_stride;     // floats, a multiple of 32, at least 32 * blocks; the padding is finite, RMS_NORM: zero
     uint y_stride;     // floats
     uint inputs;       // inputs of W, without padding
     uint scale_offset; // ROW_SCALE: where in a column of x its factor is; GROUP_NORM: where the sums begin

@@ -44,7 +44,7 @@ typedef struct rn_linear {
     const rn_matrix *matrix;
     rn_binding input, output, params;
     uint32_t columns;  /* tokens */
-    uint32_t x_stride, y_stride; /* floats; x_stride a multiple of 32 with finite padding */
+    uint32_t x_stride, y_stride; /* floats; x_stride a multiple of 32 with finite padding; RMS_NORM: zero */
     rn_linear_prologue prologue;
     uint32_t scale_offset; /* ROW_SCALE, GROUP_NORM */
     uint32_t norm_weight;  /* RMS_NORM: in params */
