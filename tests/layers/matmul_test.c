@@ -1,6 +1,8 @@
 /* matmul_test.c: projections on matrix units (matmul.comp) against plain sums in double precision over the same
  * weights, for every format and epilogue and for odd shapes. Skipped where the device has no matrix units or the build
- * no kernel for them. */
+ * no kernel for them.
+ *
+ *     test_layers_matmul [full]      `full`: every kind of kernel, on slow compilers too */
 #include "layers/matmul.h"
 #include "layers/layers_test.h"
 
@@ -93,23 +95,43 @@ static void check(layers_test *test, const problem *p)
     layers_test_free_matrix(test, &b.matrix);
 }
 
-int main(void)
+static const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F16, RETNET_WEIGHTS_BF16,
+                                               RETNET_WEIGHTS_Q8, RETNET_WEIGHTS_Q4};
+
+static void check_all_kinds(layers_test *test, shape s)
 {
+    for (size_t f = 0; f < RN_COUNT(formats); f++) {
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true});
+    }
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false});
+}
+
+/* Each format, epilogue, activation and kind of output once. */
+static void check_some_kinds(layers_test *test, shape s)
+{
+    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true});
+    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false});
+}
+
+int main(int argc, char **argv)
+{
+    static const shape shapes[] = {{16, 64, 32},   {17, 40, 70},   {64, 128, 64}, {100, 200, 96},
+                                   {128, 77, 107}, {200, 256, 65}, {33, 1, 40},   {129, 320, 320}};
     layers_test test = layers_test_create();
     if (!rn_matmul_suits(test.device, 64)) return layers_test_finish(&test, test_failures) ? 1 : TEST_SKIPPED;
-    const shape shapes[] = {{16, 64, 32},   {17, 40, 70},   {64, 128, 64}, {100, 200, 96},
-                            {128, 77, 107}, {200, 256, 65}, {33, 1, 40},   {129, 320, 320}};
-    const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F16, RETNET_WEIGHTS_BF16,
-                                            RETNET_WEIGHTS_Q8, RETNET_WEIGHTS_Q4};
+    bool full = !test.device->caps.is_cpu || (argc > 1 && strcmp(argv[1], "full") == 0);
     for (size_t s = 0; s < RN_COUNT(shapes); s++) {
-        for (size_t f = 0; f < RN_COUNT(formats); f++) {
-            check(&test, &(problem){shapes[s], formats[f], RN_EPILOGUE_STORE, 0, false});
-            check(&test, &(problem){shapes[s], formats[f], RN_EPILOGUE_ADD, 0, false});
-            check(&test, &(problem){shapes[s], formats[f], RN_EPILOGUE_GLU, 1, true});
-        }
-        check(&test, &(problem){shapes[s], RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true});
-        check(&test, &(problem){shapes[s], RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false});
-        check(&test, &(problem){shapes[s], RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false});
+        if (full)
+            check_all_kinds(&test, shapes[s]);
+        else
+            check_some_kinds(&test, shapes[s]);
     }
     return layers_test_finish(&test, test_failures);
 }
