@@ -25,6 +25,7 @@ layout(constant_id = 9) const uint TILE_TOKENS = 128;
 layout(constant_id = 10) const uint TILE_ROWS = 128; // a multiple of 64, of 128 with GLU
 layout(constant_id = 11) const uint SUB_TOKENS = 64;
 layout(constant_id = 12) const uint SUB_ROWS = 64;
+layout(constant_id = 13) const uint TURN = 2; // blocks a turn of the loop: with 2 the stages' addresses are constants
 
 const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
 
@@ -216,11 +217,9 @@ void main()
     fetch(0);
     stage(0);
     barrier();
-    // Two blocks a turn, so that the stages' addresses are constants.
-    for (uint pair = 0; pair < push.blocks; pair += 2) {
-        [[unroll]] for (uint half_pair = 0; half_pair < 2; half_pair++) {
-            uint b = pair + half_pair;
-            const uint now = half_pair * STAGE;
+    for (uint first = 0; first < push.blocks; first += TURN) {
+        [[unroll]] for (uint in_turn = 0; in_turn < TURN; in_turn++) {
+            uint b = first + in_turn, now = (TURN == 1 ? b & 1u : in_turn) * STAGE;
             if (b >= push.blocks) break;
             if (b + 1 < push.blocks) fetch(b + 1);
             [[unroll]] for (uint k = 0; k < BLOCK_INPUTS; k += MATRIX_K) {

@@ -64,7 +64,7 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
     uint32_t constants[] = {
         invocations(unit, &tile), matrix->format, matmul->epilogue, matmul->activation, matmul->halves,
         unit->subgroup,           unit->m,        unit->n,          unit->k,            tile.tokens,
-        tile.rows,                tile.sub_tokens, tile.sub_rows,
+        tile.rows,                tile.sub_tokens, tile.sub_rows, device->caps.is_cpu ? 1 : 2,
     };
     const rn_kernel *kernel;
     retnet_result result =
