@@ -4,7 +4,7 @@
 #   gpu.sh pack BUILD FOLDER    copies what such a machine needs out of a build folder into FOLDER
 #   gpu.sh BUILD [PART]...      runs there, from the repository's top: BUILD is a build folder or what pack made
 #
-# Parts: tests, prefill, decode, position, long, profile; all if none is named. Results go to ${OUT:-.}: tests.log,
+# Parts: tests, layers, prefill, decode, position, long, profile; all if none is named. Results go to ${OUT:-.}: tests.log,
 # bench.txt, bench.log and bench.json (an array, one element a call of bench). Every step has a time limit, a failure
 # stops nothing, and a short summary ends the output. Exit code 1 if anything failed.
 set -uo pipefail
@@ -16,7 +16,7 @@ pack() { # build folder
     while read -r program; do
         [ -n "$program" ] && install -D "$build/$program" "$folder/$program"
     done <"$build/tests/list.txt"
-    cp "$build/samples/bench/bench" "$folder/samples/bench/"
+    cp "$build/samples/bench/bench" "$build/samples/bench/layer_bench" "$folder/samples/bench/"
     find "$folder" -type f -perm -u+x -exec strip {} + 2>/dev/null
     # What the C library's packages bring is there; the loader is opened at run time and no dependency that ldd sees.
     { find "$folder" -type f -perm -u+x -exec ldd {} + && ldconfig -p | grep -F libvulkan.so.1; } |
@@ -39,7 +39,7 @@ build=$(cd "$1" && pwd)
 shift
 out=${OUT:-.}
 parts=" $* "
-[ $# -gt 0 ] || parts=" tests prefill decode position long profile "
+[ $# -gt 0 ] || parts=" tests layers prefill decode position long profile "
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 [ ! -d "$build/system" ] || export LD_LIBRARY_PATH=$build/system${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 failures=()
@@ -94,6 +94,10 @@ bench() { # seconds, then bench's options
 run_bench() {
     local only_prompts="--decode 0 --repeat 5" only_decode="--prompt 0"
     rm -f "$out/bench.txt" "$out/bench.log" "$out/bench.json"
+    if wanted layers; then
+        say "layer_bench"
+        timeout 90 "$build/samples/bench/layer_bench" 2>&1 | tee -a "$out/bench.txt" || failures+=("layer_bench failed")
+    fi
     # shellcheck disable=SC2086 # several options each
     {
         wanted prefill && bench 90 --shape 1.3b --format f16,q4 --prompt 2048,8192 $only_prompts
