@@ -182,6 +182,7 @@ void rn_recorder_begin(rn_recorder *recorder)
     recorder->dispatches = 0;
     recorder->bound = VK_NULL_HANDLE;
     recorder->labelled = false;
+    recorder->chained = false;
     recorder->pool_current = 0;
     destroy_views(recorder);
     if (atomic_load(&device->lost))
@@ -361,7 +362,11 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
     const rn_device_table *vk = &recorder->device->vk;
     if (push_bytes)
         vk->vkCmdPushConstants(recorder->commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
-    order(recorder, accesses, binding_count, false); /* last, so that the device is ready to start when it ends */
+    /* Last, so that the device is ready to start when it ends. */
+    if (!recorder->chained)
+        order(recorder, accesses, binding_count, false);
+    else if (recorder->ordered)
+        dispatch_barrier(recorder);
     bool timed = recorder->profiled && recorder->timed_count < RN_MAX_TIMED;
     if (timed) {
         full_barrier(recorder); /* nothing else may run between the two timestamps */
@@ -389,12 +394,43 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
     recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
 }
 
-void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+void rn_recorder_fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size,
+                      uint32_t word)
 {
     if (recorder->result != RETNET_OK || size == 0) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
     order(recorder, &access, 1, true);
-    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
+    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, word);
+}
+
+void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+{
+    rn_recorder_fill(recorder, buffer, offset, size, 0);
+}
+
+/* ---- Chains ------------------------------------------------------------------------------------------------------ */
+
+/* A look takes the better part of a microsecond: the better part of a second. */
+enum { LOOKS = 1 << 20 };
+
+void rn_recorder_chain_begin(rn_recorder *recorder, bool ordered)
+{
+    if (recorder->result != RETNET_OK) return;
+    full_barrier(recorder);
+    recorder->chained = true;
+    recorder->ordered = ordered || recorder->profiled || !atomic_load(&recorder->device->soft_order);
+}
+
+void rn_recorder_chain_end(rn_recorder *recorder)
+{
+    if (recorder->result != RETNET_OK) return;
+    recorder->chained = false;
+    full_barrier(recorder);
+}
+
+uint32_t rn_recorder_patience(const rn_recorder *recorder)
+{
+    return recorder->chained && !recorder->ordered ? LOOKS : 0;
 }
 
 retnet_result rn_recorder_end(rn_recorder *recorder)

@@ -82,7 +82,7 @@ static void sweep(bench *b, const projection *p, retnet_weight_format format)
     for (uint32_t rows = 8; rows <= 32; rows *= 2)
         for (uint32_t local = 128; local <= 512; local *= 2)
             for (uint32_t ahead = 1; ahead <= 2; ahead *= 2) {
-                rn_linear_shape shape = {rows, local / rows, p->glu ? 2 : 1, ahead};
+                rn_linear_shape shape = {rows, local / rows, 1, ahead, 132};
                 if (shape.splits * ahead > rn_matrix_blocks(&matrix)) continue;
                 double took = time_shape(b, p, format, shape);
                 printf("  %2u rows x %2u splits, %u ahead: %7.2f us %7.0f GB/s\n", rows, shape.splits, ahead,
