@@ -10,7 +10,7 @@ layout(constant_id = 1) const uint FORMAT = 2;
 #include "weights.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Tokens { uint tokens[]; };
-layout(std430, set = 0, binding = 2) writeonly buffer Output { vec4 y[]; };
+layout(std430, set = 0, binding = 2) coherent writeonly buffer Output { vec4 y[]; };
 
 layout(push_constant) uniform Push {
     uint blocks;    // of 32 inputs

@@ -111,8 +111,10 @@ void stage_plain(uint lane)
 void stage_group_norm(uint lane)
 {
     stage_plain(lane);
-    for (uint i = lane; i < HEAD_SUMS; i += LOCAL_SIZE)
-        head_sum[i] = chain_await(push.x_at + push.scale_offset + i, push.patience);
+    for (uint i = lane; i < HEAD_SUMS; i += LOCAL_SIZE) {
+        uint at = push.x_at + push.scale_offset + i;
+        head_sum[i] = chain_await(at, chain_in[at], push.patience);
+    }
     barrier();
     uint tiles = HEAD_SUMS / push.heads;
     for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
@@ -146,10 +148,11 @@ void look_before(uint tile, out float before[ROWS])
 {
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         uint row = tile * TILE_ROWS + r * GROUP_ROWS + gl_LocalInvocationID.x % GROUP_ROWS;
+        uint from = push.before_at + push.row_base + row;
         before[r] = 0.0;
         if (row < push.rows)
             before[r] = push.before_at == IN_PLACE ? uintBitsToFloat(chain_out[push.row_base + row])
-                                                   : chain_await(push.before_at + push.row_base + row, push.patience);
+                                                   : chain_await(from, chain_in[from], push.patience);
     }
 }
 

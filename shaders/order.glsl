@@ -34,9 +34,9 @@ bool chain_look_again(uint looks, uint patience)
     return false;
 }
 
-float chain_await(uint i, uint patience)
+// Word i, which was read once before.
+float chain_await(uint i, uint word, uint patience)
 {
-    uint word = chain_in[i];
     for (uint n = 0; word == NOT_YET && chain_look_again(n, patience); n++) word = chain_in[i];
     return uintBitsToFloat(word);
 }

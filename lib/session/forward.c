@@ -7,7 +7,8 @@
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
  * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a layer;
- * else each norm is a dispatch of its own, which computes the same numbers to the bit. */
+ * else each norm is a dispatch of its own, which computes the same numbers to the bit. One token of one slot is then a chain
+ * (recorder.h), from the embedding to the logits, and works in memory of its own. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -24,12 +25,45 @@ typedef struct forward {
     rn_recorder *recorder;
     const rn_pass *pass;
     uint32_t rows;
+    bool chained;
     bool matrix; /* enough rows for matrix units: what norms and activations leave for a projection is f16 */
 } forward;
 
 static forward forward_begin(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
 {
-    return (forward){session, recorder, pass, pass->rows, rn_matmul_suits(session->device, pass->rows)};
+    return (forward){session, recorder, pass, pass->rows, false, rn_matmul_suits(session->device, pass->rows)};
+}
+
+/* Where a layer reads and writes. */
+typedef struct layer_regions {
+    rn_region x, projected, retained, middle, hidden, out;
+} layer_regions;
+
+static layer_regions regions_of(const forward *f, uint32_t layer)
+{
+    const rn_session_layout *l = &f->session->layout;
+    const rn_chain_layout *c = &l->chain;
+    if (!f->chained) return (layer_regions){l->x, l->projected, l->retained, l->x, l->hidden, l->x};
+    layer_regions r = {c->x, c->projected, c->retained, c->middle, c->hidden, c->out};
+    rn_region *own[] = {&r.projected, &r.retained, &r.middle, &r.hidden, &r.out};
+    for (size_t i = 0; i < RN_COUNT(own); i++) own[i]->offset += layer * c->layer_bytes;
+    if (layer) {
+        r.x = r.out;
+        r.x.offset -= c->layer_bytes;
+    }
+    return r;
+}
+
+/* How a projection or retention reads: from a region or, in a chain, from somewhere in all of its memory. */
+static rn_binding input_binding(const forward *f, rn_region region)
+{
+    const rn_chain_layout *c = &f->session->layout.chain;
+    return f->chained ? (rn_binding){&f->session->activations, c->at, c->bytes} : rn_region_binding(f->session, region);
+}
+
+static uint32_t chain_word(const forward *f, rn_region region)
+{
+    return f->chained ? (uint32_t)((region.offset - f->session->layout.chain.at) / 4) : 0;
 }
 
 /* A region's rows seen as halves: as many bytes, so twice as many. */
@@ -69,7 +103,9 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
     bool halves = f->matrix && !linear.has_bias, defer = rms && !halves && !session->device->caps.is_cpu;
     rn_linear fused = linear;
-    fused.input = rn_region_binding(session, from);
+    fused.input = input_binding(f, from);
+    fused.chained = f->chained;
+    fused.x_at = chain_word(f, from);
     fused.x_stride = from.stride;
     fused.prologue = RN_PROLOGUE_RMS_NORM;
     fused.norm_weight = norm->weight;
@@ -105,7 +141,7 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     project(f, &linear, halves, halves_out);
 }
 
-static rn_retention layer_retention(const forward *f, uint32_t layer)
+static rn_retention layer_retention(const forward *f, uint32_t layer, const layer_regions *r)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
@@ -122,8 +158,8 @@ static rn_retention layer_retention(const forward *f, uint32_t layer)
         .gate_offset = l->gate_offset,
         .y_stride = l->retained.stride,
         .tables = session->model->tables,
-        .input = rn_region_binding(session, l->projected),
-        .output = rn_region_binding(session, l->retained),
+        .input = input_binding(f, r->projected),
+        .output = rn_region_binding(session, r->retained),
         .params = rn_model_params(session->model),
         .state = rn_session_layer_state(session, layer),
     };
@@ -172,8 +208,9 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
 }
 
 /* Single tokens. With `defer` the group norm is left to the output projection. */
-static void retain_steps(const forward *f, const rn_model_layer *layer, const rn_retention *retention, bool defer)
+static void retain_steps(const forward *f, uint32_t index, const rn_retention *retention, bool defer)
 {
+    const rn_model_layer *layer = &f->session->model->layers[index];
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
@@ -189,6 +226,9 @@ static void retain_steps(const forward *f, const rn_model_layer *layer, const rn
         .weight = layer->group_norm.weight,
         .sums_offset = l->retained_sums,
         .eps = config->norm_eps,
+        .chained = f->chained,
+        .x_at = chain_word(f, regions_of(f, index).projected),
+        .marks = l->chain.marks + index * l->chain.layer_marks,
     };
     rn_retention_step_record(f->recorder, retention, &step);
     if (raw) group_norm(f, layer, 0, f->pass->steps, step.records, f->pass->steps);
@@ -235,22 +275,26 @@ static void retention_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
+    layer_regions r = regions_of(f, index);
     rn_linear qkvg = {
         .matrix = &layer->qkvg.matrix,
-        .output = rn_region_binding(session, l->projected),
+        .output = rn_region_binding(session, r.projected),
         .y_stride = l->projected.stride,
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    normed_linear(f, l->x, &layer->retention_norm, qkvg, false);
-    rn_retention retention = layer_retention(f, index);
+    normed_linear(f, r.x, &layer->retention_norm, qkvg, false);
+    rn_retention retention = layer_retention(f, index, &r);
     bool halves = retains_halves(f, layer);
     rn_linear o = {
         .matrix = &layer->o.matrix,
-        .input = rn_region_binding(session, halves ? l->normed : l->retained),
-        .output = rn_region_binding(session, l->x),
+        .input = halves ? rn_region_binding(session, l->normed) : input_binding(f, r.retained),
+        .output = rn_region_binding(session, r.middle),
         .params = rn_model_params(session->model),
         .columns = f->rows,
+        .chained = f->chained,
+        .x_at = chain_word(f, r.retained),
+        .before_at = chain_word(f, r.x),
         .x_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .y_stride = l->x.stride,
         .prologue = RN_PROLOGUE_GROUP_NORM,
@@ -264,7 +308,7 @@ static void retention_layer(const forward *f, uint32_t index)
     };
     bool defer = !f->pass->chunks && !halves && config->norm == RN_NORM_RMS && rn_linear_can_fuse(session->device, &o);
     if (!defer) o.prologue = RN_PROLOGUE_NONE;
-    if (f->pass->steps) retain_steps(f, layer, &retention, defer);
+    if (f->pass->steps) retain_steps(f, index, &retention, defer);
     if (f->pass->chunks) retain_chunks(f, layer, &retention);
     project(f, &o, halves, false);
 }
@@ -275,23 +319,27 @@ static void feed_forward_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
+    layer_regions r = regions_of(f, index);
     bool halves = f->matrix && !config->ffn_norm && !layer->up.has_bias && !layer->down.has_bias;
     rn_linear up = {
         .matrix = &layer->up.matrix,
-        .output = rn_region_binding(session, l->hidden),
+        .output = rn_region_binding(session, r.hidden),
         .y_stride = halves ? halves_stride(l->hidden) : l->hidden.stride,
         .epilogue = config->ffn_gated ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .activation = 1 + (uint32_t)config->activation,
         .has_bias = layer->up.has_bias,
         .bias = layer->up.bias,
     };
-    normed_linear(f, l->x, &layer->ffn_norm, up, halves);
+    normed_linear(f, r.middle, &layer->ffn_norm, up, halves);
     rn_linear down = {
         .matrix = &layer->down.matrix,
-        .input = rn_region_binding(session, l->hidden),
-        .output = rn_region_binding(session, l->x),
+        .input = input_binding(f, r.hidden),
+        .output = rn_region_binding(session, r.out),
         .params = rn_model_params(session->model),
         .columns = f->rows,
+        .chained = f->chained,
+        .x_at = chain_word(f, r.hidden),
+        .before_at = chain_word(f, r.middle),
         .x_stride = up.y_stride,
         .y_stride = l->x.stride,
         .epilogue = RN_EPILOGUE_ADD,
@@ -299,7 +347,7 @@ static void feed_forward_layer(const forward *f, uint32_t index)
         .bias = layer->down.bias,
     };
     if (config->ffn_norm)
-        normed_linear(f, l->hidden, &layer->ffn_inner_norm, down, false);
+        normed_linear(f, r.hidden, &layer->ffn_inner_norm, down, false);
     else
         project(f, &down, halves, false);
 }
@@ -309,7 +357,7 @@ static void embed(const forward *f)
     const retnet_session *session = f->session;
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
-    rn_binding x = rn_region_binding(session, l->x);
+    rn_binding x = rn_region_binding(session, regions_of(f, 0).x);
     rn_binding tokens = {&session->input, l->tokens_at, 4ull * l->rows};
     rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
@@ -333,31 +381,122 @@ static void embed(const forward *f)
     rn_norm_record(f->recorder, &n);
 }
 
+static void record_layers(const forward *f, rn_pass *pass)
+{
+    retnet_session *session = f->session;
+    rn_recorder_label(f->recorder, "embedding");
+    embed(f);
+    for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        rn_recorder_label(f->recorder, "layer %u retention", i);
+        retention_layer(f, i);
+        rn_recorder_label(f->recorder, "layer %u feed-forward", i);
+        feed_forward_layer(f, i);
+        rn_session_bound_submit(session, f->recorder, pass, i + 1);
+    }
+}
+
+static void record_head(const forward *f, rn_region from)
+{
+    const retnet_session *session = f->session;
+    const retnet_model *model = session->model;
+    rn_linear head = {
+        .matrix = &model->head,
+        .output = {&session->logits, 0, session->logits.size},
+        .y_stride = model->config.vocabulary,
+    };
+    rn_recorder_label(f->recorder, "output");
+    normed_linear(f, from, &model->output_norm, head, false);
+}
+
 void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass)
 {
     forward f = forward_begin(session, recorder, pass);
-    rn_recorder_label(recorder, "embedding");
-    embed(&f);
-    for (uint32_t i = 0; i < session->model->config.layers; i++) {
-        rn_recorder_label(recorder, "layer %u retention", i);
-        retention_layer(&f, i);
-        rn_recorder_label(recorder, "layer %u feed-forward", i);
-        feed_forward_layer(&f, i);
-        rn_session_bound_submit(session, recorder, pass, i + 1);
-    }
+    record_layers(&f, pass);
 }
 
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows)
 {
-    const retnet_model *model = session->model;
-    uint32_t vocabulary = model->config.vocabulary;
     rn_pass pass = {.rows = rows};
     forward f = forward_begin(session, recorder, &pass);
-    rn_linear head = {
-        .matrix = &model->head,
-        .output = {&session->logits, 0, session->logits.size},
-        .y_stride = vocabulary,
+    record_head(&f, from);
+}
+
+/* ---- Chains ------------------------------------------------------------------------------------------------------ */
+
+static bool is_chain_norm(const rn_config *config, const rn_model_norm *norm)
+{
+    return config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
+}
+
+static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_linear_prologue prologue)
+{
+    const rn_config *config = &session->model->config;
+    rn_linear linear = {
+        .matrix = matrix,
+        .columns = 1,
+        .prologue = prologue,
+        .epilogue = matrix->alternating ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
+        .heads = config->heads,
+        .head_size = config->value_size,
+        .tiles = rn_retention_step_tiles(session->device, config->value_size),
     };
-    rn_recorder_label(recorder, "output");
-    normed_linear(&f, from, &model->output_norm, head, false);
+    return rn_linear_can_fuse(session->device, &linear);
+}
+
+/* Every dispatch of the pass has to be of a kind that waits. */
+static bool can_chain(const retnet_session *session, const rn_pass *pass)
+{
+    const retnet_model *model = session->model;
+    const rn_config *config = &model->config;
+    if (session->device->caps.is_cpu || pass->rows != 1 || config->embedding_norm || config->ffn_norm ||
+        session->layout.chain.bytes > session->device->caps.max_storage_range)
+        return false;
+    bool can = is_chain_norm(config, &model->output_norm) && fuses(session, &model->head, RN_PROLOGUE_RMS_NORM);
+    for (uint32_t i = 0; i < config->layers && can; i++) {
+        const rn_model_layer *layer = &model->layers[i];
+        can = is_chain_norm(config, &layer->retention_norm) && is_chain_norm(config, &layer->ffn_norm) &&
+              fuses(session, &layer->qkvg.matrix, RN_PROLOGUE_RMS_NORM) &&
+              fuses(session, &layer->o.matrix, RN_PROLOGUE_GROUP_NORM) &&
+              fuses(session, &layer->up.matrix, RN_PROLOGUE_RMS_NORM) &&
+              fuses(session, &layer->down.matrix, RN_PROLOGUE_NONE);
+    }
+    return can;
+}
+
+static void prepare_chain(const retnet_session *session, rn_recorder *recorder, rn_attempt attempt)
+{
+    const rn_chain_layout *c = &session->layout.chain;
+    const rn_buffer *memory = &session->activations;
+    if (attempt == RN_ATTEMPT_FIRST) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->data);
+    if (attempt == RN_ATTEMPT_AGAIN) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->marks);
+    rn_recorder_fill(recorder, memory, c->at + 4ull * c->data, c->bytes - 4ull * c->data, RN_NOT_YET);
+}
+
+void rn_forward_steps(retnet_session *session, rn_recorder *recorder, rn_pass *pass, rn_attempt attempt)
+{
+    forward f = forward_begin(session, recorder, pass);
+    f.chained = can_chain(session, pass);
+    if (!f.chained) {
+        record_layers(&f, pass);
+        record_head(&f, session->layout.x);
+        return;
+    }
+    prepare_chain(session, recorder, attempt);
+    rn_recorder_chain_begin(recorder, attempt == RN_ATTEMPT_AGAIN);
+    record_layers(&f, pass);
+    record_head(&f, regions_of(&f, session->model->config.layers).x);
+    rn_recorder_chain_end(recorder);
+    rn_recorder_copy(recorder, &session->activations, session->layout.chain.at, &session->chain_flag, 0,
+                     RN_CHAIN_FLAG_BYTES);
+}
+
+bool rn_forward_failed(retnet_session *session)
+{
+    uint32_t *flag = session->chain_flag.mapped;
+    if (*flag == 0) return false;
+    *flag = 0;
+    if (atomic_exchange(&session->device->soft_order, false))
+        rn_log(session->device->host, RETNET_LOG_WARNING,
+               "%s did not keep the order of dispatches: barriers stand between them from now on", session->device->name);
+    return true;
 }

@@ -18,6 +18,29 @@ static uint64_t place_bytes(uint64_t *end, uint64_t bytes)
     return at;
 }
 
+static void place_chain(const retnet_model *model, rn_session_layout *l, uint64_t *end)
+{
+    const rn_config *c = &model->config;
+    rn_chain_layout *chain = &l->chain;
+    uint64_t at = *end, layer;
+    chain->at = at;
+    chain->marks = ALIGNMENT / 4;
+    chain->layer_marks = c->heads * rn_retention_step_tiles(model->device, c->value_size);
+    *end += ALIGNMENT;
+    place_bytes(end, 4ull * c->layers * chain->layer_marks);
+    chain->data = (uint32_t)((*end - at) / 4);
+    chain->x = place(end, 1, l->x.stride);
+    layer = *end;
+    chain->projected = place(end, 1, l->projected.stride);
+    chain->retained = place(end, 1, l->retained.stride);
+    chain->middle = place(end, 1, l->x.stride);
+    chain->hidden = place(end, 1, l->hidden.stride);
+    chain->out = place(end, 1, l->x.stride);
+    chain->layer_bytes = *end - layer;
+    *end += (c->layers - 1) * chain->layer_bytes;
+    chain->bytes = *end - at;
+}
+
 static void place_activations(const retnet_model *model, rn_session_layout *l)
 {
     const rn_config *c = &model->config;
@@ -39,6 +62,7 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     l->retained = place(&end, l->rows, padded(values) + padded(sums));
     l->hidden = place(&end, l->rows, padded(c->ffn));
     l->gathered = place(&end, l->logit_rows, padded(c->hidden));
+    place_chain(model, l, &end);
     l->activation_bytes = end;
 }
 
@@ -124,6 +148,6 @@ retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_
     if (result != RETNET_OK) return result;
     memory->state_bytes = l.layer_state_bytes * model->config.layers;
     memory->device_bytes = memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes;
-    memory->host_bytes = l.input_bytes + l.readback_bytes + 4ull * l.logit_rows;
+    memory->host_bytes = l.input_bytes + l.readback_bytes + 4ull * l.logit_rows + RN_CHAIN_FLAG_BYTES;
     return RETNET_OK;
 }

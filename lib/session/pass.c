@@ -298,7 +298,7 @@ static bool can_replay(const run *r)
     return true;
 }
 
-static retnet_result record_decode(run *r, rn_recorder *recorder)
+static retnet_result record_decode(run *r, rn_recorder *recorder, rn_attempt attempt)
 {
     retnet_session *session = r->session;
     uint32_t steps = r->pass.steps;
@@ -307,12 +307,20 @@ static retnet_result record_decode(run *r, rn_recorder *recorder)
         if (result != RETNET_OK) return result;
     }
     rn_recorder_begin(recorder);
-    rn_forward_layers(session, recorder, &r->pass);
-    rn_forward_head(session, recorder, session->layout.x, steps);
+    rn_forward_steps(session, recorder, &r->pass, attempt);
     if (!session->logits.mapped)
         rn_recorder_copy(recorder, &session->logits, 0, &session->readback, 0,
                          4ull * steps * session->model->config.vocabulary);
     return rn_recorder_end(recorder);
+}
+
+/* After a chain that failed; later ones are recorded anew, in the order that the device does keep. */
+static retnet_result run_again(run *r)
+{
+    retnet_session *session = r->session;
+    memset(session->decode_recorded, 0, (session->layout.slots + 1) * sizeof *session->decode_recorded);
+    retnet_result result = record_decode(r, &session->recorder, RN_ATTEMPT_AGAIN);
+    return result == RETNET_OK ? rn_recorder_run(&session->recorder) : result;
 }
 
 static retnet_result replay(run *r)
@@ -324,11 +332,12 @@ static retnet_result replay(run *r)
         session->decode_profiled = session->device->profiling;
     }
     if (!session->decode_recorded[steps]) {
-        retnet_result result = record_decode(r, &session->decode[steps]);
+        retnet_result result = record_decode(r, &session->decode[steps], RN_ATTEMPT_FIRST);
         if (result != RETNET_OK) return result;
         session->decode_recorded[steps] = true;
     }
     retnet_result result = rn_recorder_run(&session->decode[steps]);
+    if (result == RETNET_OK && rn_forward_failed(session)) result = run_again(r);
     if (result != RETNET_OK) return result;
     const float *logits = host_logits(session);
     for (uint32_t i = 0; i < steps; i++)

@@ -60,10 +60,12 @@ static retnet_result allocate_device(retnet_session *session)
         {&session->input, l->input_bytes, RN_MEMORY_UPLOAD, "tokens"},
         {&session->readback, l->readback_bytes, RN_MEMORY_READBACK, "logits read back"},
         {&session->log_probs, 4ull * l->logit_rows, RN_MEMORY_READBACK, "log-probabilities"},
+        {&session->chain_flag, RN_CHAIN_FLAG_BYTES, RN_MEMORY_READBACK, "flag"},
     };
     for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
         if (buffers[i].bytes)
             result = rn_buffer_create(device, buffers[i].bytes, buffers[i].use, buffers[i].what, buffers[i].buffer);
+    if (result == RETNET_OK) memset(session->chain_flag.mapped, 0, RN_CHAIN_FLAG_BYTES);
     if (result == RETNET_OK) result = rn_recorder_create(device, &session->recorder);
     return result;
 }
@@ -75,7 +77,7 @@ static retnet_result check_memory(const retnet_session *session)
         [RN_MEMORY_DEVICE] = l->layer_state_bytes * session->model->config.layers + l->activation_bytes +
                              l->scratch_bytes + l->logits_bytes,
         [RN_MEMORY_UPLOAD] = l->input_bytes,
-        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows,
+        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows + RN_CHAIN_FLAG_BYTES,
     };
     return rn_memory_check(session->device, need, "the session");
 }
@@ -120,7 +122,7 @@ void retnet_session_destroy(retnet_session *session)
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++) rn_recorder_destroy(&session->decode[i]);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);
     rn_buffer *buffers[] = {&session->activations, &session->scratch,  &session->logits,
-                            &session->input,       &session->readback, &session->log_probs};
+                            &session->input,       &session->readback, &session->log_probs, &session->chain_flag};
     for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_buffer_destroy(device, buffers[i]);
     for (uint32_t i = 0; session->slots && i < session->layout.holders; i++) rn_free(host, session->slots[i].logits);
     rn_free(host, session->slots);

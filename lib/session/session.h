@@ -6,7 +6,8 @@
 #include "layers/norm.h"
 #include "model/model.h"
 
-enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
+enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256,
+       RN_CHAIN_FLAG_BYTES = 4 };
 
 #define RN_MAX_POSITION (1u << 30)
 
@@ -27,6 +28,15 @@ typedef struct rn_region {
     uint32_t rows, stride;
 } rn_region;
 
+/* Where one token of one slot works in a chain (recorder.h): every result has a place of its own. Words from `at` on:
+ * the flag, marks of the layers' retention steps, and from `data` on what is not yet there when a pass begins. */
+typedef struct rn_chain_layout {
+    uint64_t at, bytes; /* in the activations */
+    uint32_t marks, layer_marks, data;
+    uint64_t layer_bytes;
+    rn_region x, projected, retained, middle, hidden, out; /* of the first layer; the embedding's result is x */
+} rn_chain_layout;
+
 /* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked for beforehand. */
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
@@ -35,6 +45,7 @@ typedef struct rn_session_layout {
     uint32_t normed_scale;  /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
+    rn_chain_layout chain;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in the input */
     uint64_t layer_state_bytes;        /* of all holders */
@@ -51,6 +62,7 @@ struct retnet_session {
     bool *zero;           /* [holders]: the state is all zero, but the device's copy is not yet */
     rn_buffer states[RN_MAX_STATE_BUFFERS];
     rn_buffer activations, scratch, logits, input, readback, log_probs;
+    rn_buffer chain_flag; /* the chain's, read back */
     rn_recorder recorder;  /* prompts, copies, everything that is recorded anew */
     rn_recorder *decode;   /* [slots + 1]: one token for each of n sequences, recorded once */
     bool *decode_recorded; /* [slots + 1] */
@@ -94,6 +106,15 @@ void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *
 /* Records output norm and head for rows [0, rows) of `from`, into the logits. */
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
+
+/* How a pass of single tokens is run: in one submit the first or a later one, or once more after it failed. */
+typedef enum rn_attempt { RN_ATTEMPT_FIRST, RN_ATTEMPT_NEXT, RN_ATTEMPT_AGAIN } rn_attempt;
+
+/* Records a pass of pass->steps single tokens up to the logits, as a chain where that is possible. */
+void rn_forward_steps(retnet_session *session, rn_recorder *recorder, rn_pass *pass, rn_attempt attempt);
+/* Whether a chain of the last submit failed. It has left nothing but the states of some layers, and running it once
+ * more, with RN_ATTEMPT_AGAIN and the same records, completes the pass. Turns chains off for the device. */
+bool rn_forward_failed(retnet_session *session);
 
 /* ---- sampling.c ---- */
 
