@@ -199,14 +199,16 @@ void main()
                     [[unroll]] for (uint u = 0; u < ROW_UNITS; u++)
                         [[unroll]] for (uint k = 0; k < UNIT_VECTORS; k++)
                             s += dot(decode_unit(FORMAT, ahead[(a * SUMS + i) * ROW_UNITS + u], k),
-                                     staged[min(b, BLOCKS - 1) * 8 + u * UNIT_VECTORS + k]);
+                                     staged[(BLOCKS % SPLITS == 0 ? b : min(b, BLOCKS - 1)) * 8 + u * UNIT_VECTORS + k]);
                     if (SCALED) s *= ahead_scale[a * SUMS + i];
                     if (BLOCKS % SPLITS == 0 || b < BLOCKS) sum[i] += s;
                 }
-                bool same = AHEAD < EACH && first + AHEAD < EACH;
-                if (same || next_tile < tiles) look_ahead(a, same ? tile : next_tile, same ? first + a + AHEAD : a);
             }
+            if (AHEAD < EACH && first + AHEAD < EACH)
+                [[unroll]] for (uint a = 0; a < AHEAD; a++) look_ahead(a, tile, first + AHEAD + a);
         }
+        if (next_tile < tiles)
+            [[unroll]] for (uint a = 0; a < AHEAD; a++) look_ahead(a, next_tile, a);
         if (SPLITS > 1) {
             [[unroll]] for (uint i = 0; i < SUMS; i++) partial[first_partial + i * LOCAL_SIZE + lane] = sum[i];
             add_splits(first_partial, local_row, split);

@@ -31,7 +31,9 @@ typedef struct forward {
 
 static forward forward_begin(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
 {
-    return (forward){session, recorder, pass, pass->rows, false, rn_matmul_suits(session->device, pass->rows)};
+    const rn_device *device = session->device;
+    bool matrix = rn_matmul_narrow_suits(device, pass->rows) || rn_matmul_suits(device, pass->rows);
+    return (forward){session, recorder, pass, pass->rows, false, matrix};
 }
 
 /* Where a layer reads and writes. */
@@ -86,8 +88,12 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .epilogue = linear->epilogue,
         .activation = linear->activation,
         .halves = halves_out,
+        .partials = {&f->session->activations, f->session->layout.partials_at, rn_matmul_narrow_bytes(f->session->device)},
     };
-    rn_matmul_record(f->recorder, &matmul);
+    if (rn_matmul_narrow_suits(f->session->device, f->rows))
+        rn_matmul_narrow_record(f->recorder, &matmul);
+    else
+        rn_matmul_record(f->recorder, &matmul);
 }
 
 /* linear(norm(x)), fused where that is possible. `halves_out` asks for f16 where matrix units are used. */

@@ -1,5 +1,7 @@
 #include "session/session.h"
 
+#include "layers/matmul.h"
+
 enum { ALIGNMENT = 256 }; /* the most that Vulkan lets a device ask of a binding's offset */
 
 static uint32_t padded(uint32_t size) { return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS; }
@@ -63,6 +65,7 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     l->hidden = place(&end, l->rows, padded(c->ffn));
     l->gathered = place(&end, l->logit_rows, padded(c->hidden));
     place_chain(model, l, &end);
+    l->partials_at = place_bytes(&end, rn_matmul_narrow_bytes(model->device));
     l->activation_bytes = end;
 }
 

@@ -46,6 +46,7 @@ typedef struct rn_session_layout {
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     rn_chain_layout chain;
+    uint64_t partials_at; /* in the activations, rn_matmul_narrow_bytes */
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in the input */
     uint64_t layer_state_bytes;        /* of all holders */
