@@ -91,7 +91,7 @@ void main()
         [[unroll]] for (uint p = 0; p < PANELS; p++) {
             uint block = block_at(panel[p], split + a * SPLITS), slot = a * PANELS + p;
             [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) ahead[slot * ROW_UNITS + u] = load_unit(block, panel_row, u);
-            ahead_scale[slot] = SCALED ? block_scale(FORMAT, block, panel_row) : 1.0;
+            ahead_scale[slot] = decode_scale(FORMAT, block, panel_row);
         }
     }
 
@@ -109,7 +109,7 @@ void main()
                     units[u] = ahead[slot * ROW_UNITS + u];
                     ahead[slot * ROW_UNITS + u] = load_unit(next, panel_row, u);
                 }
-                if (SCALED) ahead_scale[slot] = block_scale(FORMAT, next, panel_row);
+                if (SCALED) ahead_scale[slot] = decode_scale(FORMAT, next, panel_row);
                 [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
                     float s = 0.0;
                     [[unroll]] for (uint u = 0; u < ROW_UNITS; u++)

@@ -58,7 +58,7 @@ void look_ahead(uint slot, uint tile, uint n)
         uint row = tile % PANEL_TILES * TILE_ROWS + s % ROWS * GROUP_ROWS + gl_LocalInvocationID.x % GROUP_ROWS;
         uint block = (panel * BLOCKS + b) * block_units(FORMAT), at = slot * SUMS + s;
         [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) ahead[at * ROW_UNITS + u] = load_unit(block, row, u);
-        if (SCALED) ahead_scale[at] = block_scale(FORMAT, block, row);
+        if (SCALED) ahead_scale[at] = decode_scale(FORMAT, block, row);
     }
 }
 
