@@ -95,8 +95,14 @@ void main()
     uint mark = push.marks + (row * push.heads + head) * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     bool done = push.marks != NO_MARKS && chain_in[mark] == position + 1;
 
-    chain_begin(lane);
     uint first = vector * 4, present = first < push.value_size ? min(push.value_size - first, 4) : 0;
+    float decay = params[push.decays + head];
+    vec4 weight = vec4(1.0);
+    if (WEIGHT != 0 && split == 0)
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            if (i < present) weight[i] = params[push.weight + first + i];
+
+    chain_begin(lane);
     uint x_row = push.x_at + row * push.x_stride, in_head = head * push.value_size + first;
     stage_rotated(lane, row, head, position);
     vec4 v = await_four(x_row + push.v_offset + head / push.key_value_group * push.value_size + first, present);
@@ -107,7 +113,6 @@ void main()
 
     vec4 o = vec4(0.0);
     if (vector < vectors) {
-        float decay = params[push.decays + head];
         if (done) {
             decay = 1.0;
             v = vec4(0.0);
@@ -145,8 +150,7 @@ void main()
     if (split != 0) return;
     [[unroll]] for (uint i = 0; i < 4; i++) {
         if (i >= present) break;
-        float value = o[i];
-        if (WEIGHT != 0) value *= params[push.weight + first + i];
+        float value = o[i] * weight[i];
         if (GATE != 0) value *= silu(gate[i]);
         chain_announce(row * push.y_stride + in_head + i, value);
     }

@@ -410,9 +410,6 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 
 /* ---- Chains ------------------------------------------------------------------------------------------------------ */
 
-/* A look takes the better part of a microsecond: the better part of a second. */
-enum { LOOKS = 1 << 20 };
-
 void rn_recorder_chain_begin(rn_recorder *recorder, bool ordered)
 {
     if (recorder->result != RETNET_OK) return;
@@ -430,7 +427,7 @@ void rn_recorder_chain_end(rn_recorder *recorder)
 
 uint32_t rn_recorder_patience(const rn_recorder *recorder)
 {
-    return recorder->chained && !recorder->ordered ? LOOKS : 0;
+    return recorder->chained && !recorder->ordered ? recorder->device->patience : 0;
 }
 
 retnet_result rn_recorder_end(rn_recorder *recorder)
