@@ -357,8 +357,8 @@ typedef struct retnet_step_info {
     uint32_t tasks;       /* still to be worked on */
     uint32_t tokens_read; /* since the last report, prompts' and made ones */
     uint32_t tokens_made;
-    uint64_t device_ns;   /* measured device time of the slices that finished since then; 0 where a queue has no
-                             timestamps */
+    uint32_t slices;      /* finished since then */
+    uint64_t device_ns;   /* that these took on the device; 0 where a queue has no timestamps */
     bool pending;         /* a slice is on the device, or with vulkan.h in the host's command buffers */
 } retnet_step_info;
 

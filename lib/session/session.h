@@ -157,7 +157,8 @@ struct retnet_session {
     uint64_t layer_weight, retention_weight; /* bytes that a layer reads, and its first stage's part */
     rn_cost costs[RN_MAX_COSTS];
     uint32_t next_cost;
-    uint64_t device_ns; /* measured of slices that were taken in, since it was last reported */
+    uint32_t slices_taken; /* since they were last reported */
+    uint64_t device_ns;    /* that these took */
 
     rn_task **tasks; /* [slots]; NULL: the slot has none */
     uint32_t task_count;

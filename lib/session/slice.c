@@ -326,6 +326,7 @@ static retnet_result take_slice(retnet_session *session, rn_slice *slice, bool w
     }
     session->first_slice = (session->first_slice + 1) % RN_MAX_SLICES;
     session->slice_count--;
+    session->slices_taken++;
     finish_passes(session, slice->number);
     return RETNET_OK;
 }

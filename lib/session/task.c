@@ -260,10 +260,12 @@ static void report(retnet_session *session, retnet_step_info *info)
         .tasks = session->task_count,
         .tokens_read = session->tokens_read,
         .tokens_made = session->tokens_made,
+        .slices = session->slices_taken,
         .device_ns = session->device_ns,
         .pending = session->slice_count != 0,
     };
     session->tokens_read = session->tokens_made = 0;
+    session->slices_taken = 0;
     session->device_ns = 0;
 }
 
