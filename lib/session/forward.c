@@ -180,7 +180,7 @@ static void retain_steps(const forward *f, const rn_model_layer *layer, const rn
     /* A mean-subtracting group norm cannot be left to the reader as a factor. */
     bool raw = config->norm == RN_NORM_LAYER;
     rn_retention_step step = {
-        .records = records(session, l->steps_at),
+        .records = f->pass->step_records,
         .count = f->pass->steps,
         .raw = raw,
         .has_gate = config->output_gate,
@@ -310,8 +310,7 @@ static void embed(const forward *f)
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, l->x);
-    rn_binding tokens = {&session->input, l->tokens_at, 4ull * l->rows};
-    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
+    rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
     rn_norm n = {

@@ -122,10 +122,14 @@ static uint32_t fitting_tokens(const run *r, size_t left)
 /* Fills the pass from what the spans have left; false when nothing is left. */
 static bool build_pass(run *r)
 {
-    r->pass = (rn_pass){0};
+    retnet_session *session = r->session;
+    r->pass = (rn_pass){
+        .tokens = {&session->input, session->layout.tokens_at, 4ull * session->layout.rows},
+        .step_records = {&session->input, session->layout.steps_at, 16ull * RN_MAX_RECORDS},
+    };
     r->part_count = r->wanted_count = 0;
     for (uint32_t i = 0; i < r->span_count; i++)
-        if (r->spans[i].count == 1 && r->cursor[i] == 0 && r->pass.rows < r->session->layout.rows) add_step(r, i);
+        if (r->spans[i].count == 1 && r->cursor[i] == 0 && r->pass.rows < session->layout.rows) add_step(r, i);
     for (uint32_t i = 0; i < r->span_count; i++) {
         size_t left = r->spans[i].count - r->cursor[i];
         if (r->spans[i].count == 1 || left == 0) continue;
@@ -268,19 +272,12 @@ static retnet_result run_head(run *r, rn_recorder *recorder)
     return RETNET_OK;
 }
 
-static void remember_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) slot->recent[(slot->position + i) % RN_RECENT_TOKENS] = tokens[i];
-    slot->position += count;
-    slot->recent_count = rn_min_u32(slot->recent_count + count, RN_RECENT_TOKENS);
-}
-
 static void advance(run *r)
 {
     for (uint32_t i = 0; i < r->part_count; i++) {
         const part *p = &r->parts[i];
         const retnet_span *span = &r->spans[p->span];
-        remember_tokens(&r->session->slots[span->slot], span->tokens + p->first, p->count);
+        rn_slot_read_tokens(&r->session->slots[span->slot], span->tokens + p->first, p->count);
         r->cursor[p->span] += p->count;
     }
 }

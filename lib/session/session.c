@@ -73,9 +73,9 @@ static retnet_result check_memory(const retnet_session *session)
     const rn_session_layout *l = &session->layout;
     const uint64_t need[RN_MEMORY_USES] = {
         [RN_MEMORY_DEVICE] = l->layer_state_bytes * session->model->config.layers + l->activation_bytes +
-                             l->scratch_bytes + l->logits_bytes,
-        [RN_MEMORY_UPLOAD] = l->input_bytes,
-        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows,
+                             l->scratch_bytes + l->logits_bytes + l->control_bytes,
+        [RN_MEMORY_UPLOAD] = l->input_bytes + l->control_bytes,
+        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows + l->results_bytes + l->kept_bytes,
     };
     return rn_memory_check(session->device, need, "the session");
 }
@@ -103,6 +103,7 @@ retnet_result retnet_session_create(retnet_model *model, const retnet_session_de
     if (result == RETNET_OK) result = check_memory(session);
     if (result == RETNET_OK) result = allocate_host(session);
     if (result == RETNET_OK) result = allocate_device(session);
+    if (result == RETNET_OK) result = rn_decoder_create(session);
     if (result == RETNET_OK) result = clear_activations(session);
     if (result == RETNET_OK)
         *out = session;
@@ -116,6 +117,7 @@ void retnet_session_destroy(retnet_session *session)
     if (!session) return;
     rn_device *device = session->device;
     rn_host *host = device->host;
+    rn_decoder_destroy(session);
     rn_recorder_destroy(&session->recorder);
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++) rn_recorder_destroy(&session->decode[i]);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);

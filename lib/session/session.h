@@ -5,8 +5,9 @@
 #include "context.h"
 #include "layers/norm.h"
 #include "model/model.h"
+#include "session/decode.h"
 
-enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
+enum { RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
 
 #define RN_MAX_POSITION (1u << 30)
 
@@ -31,13 +32,16 @@ typedef struct rn_region {
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
     uint32_t holders; /* of states: the slots, then the snapshots; there are as many states */
+    uint32_t spares;  /* further states, in which decoding keeps what it may have to go back to */
+    uint32_t tokens_per_submit; /* as asked for; 0: by time */
     rn_region x, normed, projected, retained, hidden, gathered; /* in the activations */
     uint32_t normed_scale;  /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
+    uint64_t control_bytes, results_bytes, kept_bytes; /* of the decoder */
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in the input */
-    uint64_t layer_state_bytes;        /* of all holders */
+    uint64_t layer_state_bytes;        /* of all holders and spares */
     uint32_t layers_per_state_buffer;
     uint32_t state_buffers;
 } rn_session_layout;
@@ -55,6 +59,7 @@ struct retnet_session {
     rn_recorder *decode;   /* [slots + 1]: one token for each of n sequences, recorded once */
     bool *decode_recorded; /* [slots + 1] */
     bool decode_profiled;
+    rn_decoder decoder;
     uint64_t layer_row_ps; /* measured device time of one row in one layer, picoseconds; 0: not yet known */
     atomic_bool cancel;
 };
@@ -69,6 +74,10 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
 rn_binding rn_session_layer_state(const retnet_session *session, uint32_t layer);
 /* Gives the slot a state of its own that the device holds, recording copies or fills as needed. */
 void rn_session_own_state(retnet_session *session, uint32_t slot);
+/* Records the copy of all layers' state number `from` to number `to`; spares come behind the holders. */
+void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to);
+/* The slot's state has read these tokens. */
+void rn_slot_read_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count);
 
 /* ---- pass.c ---- */
 
@@ -77,6 +86,7 @@ typedef struct rn_pass {
     uint32_t rows, steps, chunks, sequences;
     uint32_t longest;       /* tokens of the longest chunk */
     uint32_t layers_before; /* layers that earlier submits of this pass held */
+    rn_binding tokens, step_records;
 } rn_pass;
 
 /* retnet_session_run without its checks. If not cancellable, retnet_session_cancel has to wait for what follows. */
@@ -94,14 +104,6 @@ void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *
 /* Records output norm and head for rows [0, rows) of `from`, into the logits. */
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
-
-/* ---- sampling.c ---- */
-
-/* A token drawn from logits[vocabulary], which are changed. `recent` as in rn_slot; `draw` in [0, 1). */
-int32_t rn_sample(const retnet_sampling *sampling, float *logits, uint32_t vocabulary, const int32_t *recent,
-                  uint32_t recent_count, double draw, float *scratch);
-/* The counter-based generator: a number in [0, 1) that depends on seed and position only. */
-double rn_random_draw(uint64_t seed, uint64_t position);
 
 retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...)
     RN_PRINTF(3, 4);

@@ -36,6 +36,24 @@ static void take_any_state(retnet_session *session, uint32_t slot)
     s->state = own;
 }
 
+void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to)
+{
+    uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
+    for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        const rn_buffer *buffer = layer_buffer(session, i, &offset);
+        rn_recorder_copy(recorder, buffer, offset + from * bytes, buffer, offset + to * bytes, bytes);
+    }
+}
+
+static void clear_state(retnet_session *session, rn_recorder *recorder, uint32_t state)
+{
+    uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
+    for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        const rn_buffer *buffer = layer_buffer(session, i, &offset);
+        rn_recorder_fill_zero(recorder, buffer, offset + state * bytes, bytes);
+    }
+}
+
 void rn_session_own_state(retnet_session *session, uint32_t slot)
 {
     uint32_t old = session->slots[slot].state;
@@ -43,16 +61,18 @@ void rn_session_own_state(retnet_session *session, uint32_t slot)
     take_any_state(session, slot);
     uint32_t own = session->slots[slot].state;
     if (own == old && !zero) return;
-    uint64_t bytes = rn_model_layer_state_bytes(session->model);
-    for (uint32_t i = 0; i < session->model->config.layers; i++) {
-        uint64_t offset;
-        const rn_buffer *buffer = layer_buffer(session, i, &offset);
-        if (zero)
-            rn_recorder_fill_zero(&session->recorder, buffer, offset + own * bytes, bytes);
-        else
-            rn_recorder_copy(&session->recorder, buffer, offset + old * bytes, buffer, offset + own * bytes, bytes);
-    }
+    if (zero)
+        clear_state(session, &session->recorder, own);
+    else
+        rn_session_copy_state(session, &session->recorder, old, own);
     session->zero[own] = false;
+}
+
+void rn_slot_read_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) slot->recent[(slot->position + i) % RN_RECENT_TOKENS] = tokens[i];
+    slot->position += count;
+    slot->recent_count = rn_min_u32(slot->recent_count + count, RN_RECENT_TOKENS);
 }
 
 static retnet_result check_slot(retnet_session *session, uint32_t slot)
