@@ -466,3 +466,21 @@ retnet_result retnet_session_collect(retnet_session *session, uint64_t slice, re
     report(session, info);
     return result;
 }
+
+/* ---- Semaphores ------------------------------------------------------------------------------------------------- */
+
+void retnet_session_semaphore(const retnet_session *session, VkSemaphore *semaphore, uint64_t *value)
+{
+    *semaphore = session->timeline;
+    *value = session->newest_submitted;
+}
+
+retnet_result retnet_session_await(retnet_session *session, VkSemaphore semaphore, uint64_t value)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (session->awaited && semaphore)
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "await: the next slice waits for another already");
+    session->awaited = semaphore;
+    session->awaited_value = value;
+    return RETNET_OK;
+}
