@@ -1,6 +1,6 @@
-/* tasks_test.c: the library beside a host that draws on the same queue from a thread of its own. Tasks, worked on by the
- * library's submits and by the host's command buffers, give to the bit what run and generate give on a device of the
- * library's own. */
+/* tasks_test.c: the library beside a host that draws on the same queue from a thread of its own. Tasks, worked on by
+ * the library's submits and by the host's command buffers, give to the bit what run and generate give on a device of
+ * the library's own. */
 #include "vulkan/host.h"
 
 enum { SLOTS = 3, MADE = 10, BUDGET_US = 3000, IN_FLIGHT = 2, SLICES = 3, WORDS = 1024 };
@@ -103,7 +103,8 @@ static void check_same(const char *what, const output *a, const output *b)
 {
     for (uint32_t i = 0; i < SLOTS; i++) {
         CHECK_INT(a->counts[i], b->counts[i]);
-        if (memcmp(a->tokens[i], b->tokens[i], sizeof a->tokens[i]) != 0) TEST_FAIL("%s: slot %u, other tokens", what, i);
+        if (memcmp(a->tokens[i], b->tokens[i], sizeof a->tokens[i]) != 0)
+            TEST_FAIL("%s: slot %u, other tokens", what, i);
         if (memcmp(a->states[i], b->states[i], a->state_count * sizeof(float)) != 0)
             TEST_FAIL("%s: slot %u, another state", what, i);
     }
@@ -231,9 +232,8 @@ typedef struct canvas {
 
 static void canvas_create(canvas *c, host *h)
 {
-    VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                               .size = 4 * WORDS,
-                               .usage = VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+    VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = 4 * WORDS, .usage = VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     REQUIRE(vkCreateBuffer(h->device, &info, NULL, &c->buffer) == VK_SUCCESS);
     VkMemoryRequirements needs;
     vkGetBufferMemoryRequirements(h->device, c->buffer, &needs);
