@@ -15,7 +15,7 @@ typedef struct generation {
     const retnet_generation *wish;
     speaker *speakers; /* [count] */
     size_t count;
-    retnet_span *spans; /* [count] */
+    retnet_span *spans;      /* [count] */
     float *logits, *scratch; /* [vocabulary] */
 } generation;
 

@@ -58,8 +58,8 @@ void rn_recorder_destroy(rn_recorder *recorder); /* waits; accepts a zeroed reco
 /* Starts a new recording; what was recorded before is gone. Waits for a pending submit. */
 void rn_recorder_begin(rn_recorder *recorder);
 
-/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end of
- * the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
+/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end
+ * of the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...) RN_PRINTF(2, 3);
 
 /* Dispatches groups[3] workgroups. bindings and push must have the counts and sizes that the kernel's module has.
