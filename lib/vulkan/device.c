@@ -383,6 +383,7 @@ retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, con
     device->host = host;
     rn_mutex_init(&device->queue_lock);
     rn_mutex_init(&device->kernel_lock);
+    rn_condition_init(&device->kernel_made);
     rn_mutex_init(&device->profile_lock);
     set_defaults(device, desc, vulkan);
     retnet_result result;
@@ -410,6 +411,7 @@ void rn_device_close(rn_device *device)
     }
     rn_mutex_destroy(&device->queue_lock);
     rn_mutex_destroy(&device->kernel_lock);
+    rn_condition_destroy(&device->kernel_made);
     rn_mutex_destroy(&device->profile_lock);
     memset(device, 0, sizeof *device);
 }

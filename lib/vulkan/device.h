@@ -38,6 +38,7 @@ typedef struct rn_profile_slot {
 } rn_profile_slot;
 
 typedef struct rn_kernel_entry rn_kernel_entry;
+typedef struct rn_kernel_plan rn_kernel_plan;
 
 enum { RN_MAX_PROFILE_SLOTS = 32 };
 
@@ -69,7 +70,10 @@ typedef struct rn_device {
     uint32_t api_version; /* that may be used: of device and instance, the lower */
 
     rn_mutex kernel_lock;
+    rn_condition kernel_made; /* or given up */
     rn_kernel_entry *kernels; /* list, newest first */
+    uint32_t kernels_in_making;
+    rn_kernel_plan *plan; /* not NULL: a copy of a device on which nothing is made or recorded (kernel.h) */
     VkPipelineCache pipeline_cache;
     bool owns_pipeline_cache;
 

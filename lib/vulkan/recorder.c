@@ -141,7 +141,8 @@ static void end_label(rn_recorder *recorder)
 
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...)
 {
-    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK) return;
+    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK || recorder->device->plan)
+        return;
     char text[96];
     va_list arguments;
     va_start(arguments, format);
@@ -177,6 +178,7 @@ static void prepare_queries(rn_recorder *recorder)
 void rn_recorder_begin(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
+    if (device->plan) return;
     recorder->result = recorder->pending ? rn_recorder_wait(recorder) : RETNET_OK;
     recorder->access_count = 0;
     recorder->dispatches = 0;
@@ -349,7 +351,7 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
                           uint32_t binding_count, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
                           uint32_t z, uint64_t bytes)
 {
-    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0) return;
+    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0 || recorder->device->plan) return;
     if (!check_dispatch(recorder, kernel, bindings, binding_count, push_bytes, (uint32_t[]){x, y, z})) return;
     const rn_shader *shader = kernel->shader;
     rn_access accesses[RN_MAX_BINDINGS];
@@ -381,7 +383,7 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
                       VkDeviceSize to_offset, VkDeviceSize size)
 {
-    if (recorder->result != RETNET_OK || size == 0) return;
+    if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access accesses[] = {{from->handle, from_offset, from_offset + size, false},
                             {to->handle, to_offset, to_offset + size, true}};
     order(recorder, accesses, RN_COUNT(accesses), true);
@@ -391,7 +393,7 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
 
 void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
 {
-    if (recorder->result != RETNET_OK || size == 0) return;
+    if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
     order(recorder, &access, 1, true);
     recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
@@ -399,7 +401,7 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 
 retnet_result rn_recorder_end(rn_recorder *recorder)
 {
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return recorder->result;
     if (recorder->labelled) end_label(recorder);
     recorder->labelled = false;
     VkMemoryBarrier barrier = {
@@ -419,7 +421,7 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 retnet_result rn_recorder_submit(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || device->plan) return recorder->result;
     VkSubmitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
         .commandBufferCount = 1,

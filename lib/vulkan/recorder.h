@@ -1,6 +1,8 @@
 /* recorder.h: records dispatches and copies into one command buffer, with the barriers that their reads and writes
  * need and no others, and submits it, once or many times.
  *
+ * On a device that only plans (kernel.h) nothing is recorded or run; such a recorder needs no rn_recorder_create.
+ *
  * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
  * One thread at a time per recorder. */
 #ifndef RETNET_VULKAN_RECORDER_H
