@@ -16,6 +16,9 @@
  * Errors. Calls that can fail return a retnet_result. The detail (which tensor, file, limit or Vulkan result; what was
  * expected and what was found) goes to the context's log callback and to retnet_context_last_message().
  * A failed call leaves its objects as they were unless its comment says otherwise.
+ * A lost device stays lost: from the first RETNET_ERROR_DEVICE_LOST on, every call that makes, changes or reads models
+ * and sessions of that context gives it. They can be destroyed, and a state that was saved before continues in a
+ * new context.
  *
  * Threads. Objects of different contexts are independent. Within one context, one thread at a time may call functions
  * that take the same session; different sessions of one model may be used from different threads at once. Creating and

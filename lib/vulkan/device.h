@@ -102,6 +102,9 @@ uint32_t rn_device_vector(const rn_device *device);
 /* Turns a failed Vulkan result into ours, with a message that names it and `what` was tried. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
 
+/* DEVICE_LOST, with a message, once any call has found the device lost. */
+retnet_result rn_device_check(rn_device *device);
+
 /* vkQueueSubmit of one batch under the queue's lock. The only use of the queue that there is. */
 VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence fence);
 

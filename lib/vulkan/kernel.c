@@ -208,16 +208,17 @@ retnet_result rn_kernel_plan_make(rn_device *device, const rn_kernel_plan *plan,
                                   void *progress_user)
 {
     uint32_t done = 0;
+    retnet_result result = rn_device_check(device);
+    if (result != RETNET_OK) return result;
     for (const rn_kernel_entry *wish = plan->wishes; wish; wish = wish->next) {
-        retnet_result result = make_unless_claimed(device, wish);
+        result = make_unless_claimed(device, wish);
         if (result != RETNET_OK) return result;
         if (progress && !progress(progress_user, ++done, plan->count)) return RETNET_CANCELLED;
     }
     /* What others have claimed is waited for, and made here if they failed. */
     for (const rn_kernel_entry *wish = plan->wishes; wish; wish = wish->next) {
         const rn_kernel *kernel;
-        retnet_result result =
-            rn_kernel_get(device, wish->kernel.shader, wish->constants, wish->constant_count, &kernel);
+        result = rn_kernel_get(device, wish->kernel.shader, wish->constants, wish->constant_count, &kernel);
         if (result != RETNET_OK) return result;
     }
     return RETNET_OK;

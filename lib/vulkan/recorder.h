@@ -48,7 +48,8 @@ typedef struct rn_recorder {
     bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
     uint32_t dispatches;
-    bool pending; /* submitted, not yet waited for */
+    bool pending;   /* submitted, not yet waited for */
+    bool signalled; /* the fence: to be reset before the next submit */
     bool profiled;
     bool labelled; /* a label of rn_recorder_label is open */
     retnet_result result;
