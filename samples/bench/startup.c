@@ -1,11 +1,11 @@
 /* startup: how long a program waits before its first token. Makes a context, a model and every kernel that a session
- * needs, twice: without and with the kernels of the first time as a blob.
+ * needs, three times: without and with the kernels of the first time as a blob, and with it on a device that is there.
  *
  *     startup [--shape 1.3b | --model DIR] [--threads N] [--blob FILE]
  *
  * With --blob the blob comes from the file if there is one and is left in it: the first run of a program is cold, the
  * second warm. Drivers have caches of their own (NVIDIA's is off with __GL_SHADER_DISK_CACHE=0). */
-#include <retnet/retnet.h>
+#include <retnet/vulkan.h>
 
 #include <pthread.h>
 #include <stdio.h>
@@ -84,11 +84,13 @@ static void prepare_all(startup *s)
     for (uint32_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
 }
 
-static void start(startup *s)
+/* On a device of its own, or on one that there is, as in a renderer. */
+static void start(startup *s, const retnet_vulkan_device *device)
 {
     bool accepted = false;
     double begin = now();
-    require(retnet_context_create(&(retnet_context_desc){.log = log_message}, &s->context), "making a context");
+    require(retnet_context_create_from_device(device, &(retnet_context_desc){.log = log_message}, &s->context),
+            "making a context");
     double context = now();
     if (s->blob_size) require(retnet_context_pipeline_cache_load(s->context, s->blob, s->blob_size, &accepted), "blob");
     double blob = now();
@@ -99,8 +101,8 @@ static void start(startup *s)
     double model = now();
     prepare_all(s);
     double end = now();
-    printf("%-4s context %7.1f ms, blob %6.1f, kernels %7.1f: %7.1f ms; model beside that %8.1f ms\n",
-           accepted ? "warm" : "cold", context - begin, blob - context, end - model, end - model + blob - begin,
+    printf("%-4s %s context %7.1f ms, blob %6.1f, kernels %7.1f: %7.1f ms; model beside that %8.1f ms\n",
+           accepted ? "warm" : "cold", device ? "host's" : "own   ", context - begin, blob - context, end - model, end - model + blob - begin,
            model - blob);
     keep_blob(s);
     retnet_model_destroy(s->loaded);
@@ -125,8 +127,14 @@ int main(int argc, char **argv)
     }
     if (s.threads < 1 || s.threads > MAX_THREADS) exit((fprintf(stderr, "startup: 1 to %d threads\n", MAX_THREADS), 2));
     read_blob(&s);
-    start(&s);
-    start(&s);
+    start(&s, NULL);
+    start(&s, NULL);
+    retnet_context *owner = NULL;
+    retnet_vulkan_device device;
+    require(retnet_context_create(NULL, &owner), "making a device");
+    retnet_vulkan_get(owner, &device);
+    start(&s, &device);
+    retnet_context_destroy(owner);
     printf("blob %zu bytes, %u thread(s)\n", s.blob_size, s.threads);
     free(s.blob);
     return EXIT_SUCCESS;
