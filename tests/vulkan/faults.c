@@ -54,6 +54,7 @@ static VkResult fault_of(const char *function, const VkResult *codes)
     for (; codes[count]; count++) may_be_lost = may_be_lost || codes[count] == VK_ERROR_DEVICE_LOST;
     if (faults.lost && may_be_lost) return VK_ERROR_DEVICE_LOST;
     if (strike(FAULT_CALL, function)) {
+        if (faults.code >= count) faults.code = count - 1; /* another call came to be the n-th */
         faults.last_code = faults.code + 1 >= count;
         faults.result = codes[faults.code];
     } else if (may_be_lost && strike(FAULT_LOST, function)) {
