@@ -1,5 +1,5 @@
-/* cancel_test.c: a cancel ends a call between the submits of one pass, and what was begun is finished by the next call: a
- * prompt and a text that are interrupted again and again end up, to the bit, where uninterrupted ones do. */
+/* cancel_test.c: a cancel ends a call between the submits of one pass, and what was begun is finished by the next call:
+ * a prompt and a text that are interrupted again and again end up, to the bit, where uninterrupted ones do. */
 #include "session/session_test.h"
 
 #include <pthread.h>

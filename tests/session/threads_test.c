@@ -1,6 +1,6 @@
-/* threads_test.c: two models, four sessions, four threads, one queue. Each thread lets its session read and speak by turns
- * through calls that wait and through tasks, and hears to the bit what the same session hears alone. The first argument is
- * another number of rounds. Built with RETNET_SANITIZE=thread this is where races show. */
+/* threads_test.c: two models, four sessions, four threads, one queue. Each thread lets its session read and speak by
+ * turns through calls that wait and through tasks, and hears to the bit what the same session hears alone. The first
+ * argument is another number of rounds. Built with RETNET_SANITIZE=thread this is where races show. */
 #include "session/session_test.h"
 
 #include <pthread.h>
