@@ -264,7 +264,7 @@ static retnet_result rn_read_header(rn_tensor_set *set, rn_tensor_file *file, js
 /* Takes `path` over, also on failure. */
 static retnet_result rn_add_file(rn_tensor_set *set, char *path)
 {
-    /* clang 14 takes rn_fail_memory for something that may succeed. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
+    /* clang 14 thinks that rn_fail_memory may succeed. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     rn_tensor_file *file = &set->files[set->file_count++];
     file->path = path;
     json_t *header = NULL;
