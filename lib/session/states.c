@@ -57,7 +57,7 @@ void rn_session_own_state(retnet_session *session, uint32_t slot)
 
 static retnet_result check_slot(retnet_session *session, uint32_t slot)
 {
-    if (slot < session->layout.slots) return RETNET_OK;
+    if (slot < session->layout.slots) return rn_device_check(session->device);
     return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u, but the session has %u", slot,
                            session->layout.slots);
 }

@@ -1,6 +1,8 @@
 /* recorder.h: records dispatches and copies into one command buffer, with the barriers that their reads and writes
  * need and no others, and submits it, once or many times.
  *
+ * On a device that only plans (kernel.h) nothing is recorded or run; such a recorder needs no rn_recorder_create.
+ *
  * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
  * One thread at a time per recorder. */
 #ifndef RETNET_VULKAN_RECORDER_H
@@ -46,7 +48,8 @@ typedef struct rn_recorder {
     bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
     uint32_t dispatches;
-    bool pending; /* submitted, not yet waited for */
+    bool pending;   /* submitted, not yet waited for */
+    bool signalled; /* the fence: to be reset before the next submit */
     bool profiled;
     bool labelled; /* a label of rn_recorder_label is open */
     retnet_result result;
