@@ -275,6 +275,7 @@ typedef struct retnet_session_memory {
 RETNET_API retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_session_desc *desc,
                                                    retnet_session_memory *memory);
 
+/* Which kernels are to be made, and who hears of it. */
 typedef struct retnet_prepare_desc {
     retnet_session_desc session; /* the sessions to be made: how many slots, how long a prompt's passes */
     retnet_progress_fn progress; /* counts kernels; NULL: none */
@@ -282,10 +283,10 @@ typedef struct retnet_prepare_desc {
 } retnet_prepare_desc;
 
 /* Makes every kernel that sessions of this desc will run, so that none is made later, in the middle of a frame. What is
- * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several at
- * once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside running
- * sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they are first
- * needed. */
+ * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several
+ * at once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside
+ * running sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they
+ * are first needed. */
 RETNET_API retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_desc *desc);
 
 /* Every slot starts empty: state zero, position 0. `desc` may be NULL. */
