@@ -187,8 +187,7 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
     VkPhysicalDevice devices[MAX_DEVICES];
     uint32_t count = MAX_DEVICES;
     VkResult result = device->fn.EnumeratePhysicalDevices(device->instance, &count, devices);
-    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
-        return no_device(device, result, "vkEnumeratePhysicalDevices");
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE) return no_device(device, result, "vkEnumeratePhysicalDevices");
     int best_rank = 5;
     char names[320] = "";
     for (uint32_t i = 0; i < count; i++) {

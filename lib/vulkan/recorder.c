@@ -456,8 +456,8 @@ static VkResult read_timestamps(rn_recorder *recorder)
     return VK_SUCCESS;
 }
 
-/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is tried
- * again. A device that cannot be waited for is as good as lost. */
+/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is
+ * tried again. A device that cannot be waited for is as good as lost. */
 static VkResult wait_for_fence(const rn_recorder *recorder)
 {
     const rn_device *device = recorder->device;
