@@ -1,4 +1,5 @@
 #include "layers/embedding.h"
+#include "layers/matmul.h"
 #include "session/session.h"
 
 #include <string.h>
@@ -25,15 +26,23 @@ static void set_sizes(retnet_session *session)
     session->log_probs.size = 4ull * l->logit_rows;
 }
 
-static void plan_pass(planner *p, uint32_t rows, uint32_t steps)
+static void plan_pass(planner *p, rn_pass_class class, uint32_t rows)
 {
-    rn_pass pass = {.rows = rows, .steps = steps};
-    if (rows > steps) {
-        pass.chunks = rn_divide_up(rows - steps, RN_CHUNK);
+    bool steps = class == RN_PASS_STEPS;
+    rn_pass pass = {.class = class, .rows = rows};
+    if (steps) {
+        pass.steps = rows;
+    } else {
+        pass.chunks = rn_divide_up(rows, RN_CHUNK);
         pass.sequences = 1;
-        pass.longest = rn_min_u32(rows - steps, RN_CHUNK);
+        pass.longest = rn_min_u32(rows, RN_CHUNK);
     }
-    rn_forward_layers(&p->session, &p->recorder, &pass);
+    for (uint32_t stage = 0; stage < rn_forward_layer_stages(&p->session); stage++)
+        rn_forward_stage(&p->session, &p->recorder, &pass, stage);
+    const rn_session_layout *l = &p->session.layout;
+    bool matrix = steps ? rn_forward_suits_matrices(&p->session, &pass) : class == RN_PASS_SCORED;
+    if (rows <= (steps ? l->slots : l->logit_rows))
+        rn_forward_head(&p->session, &p->recorder, steps ? l->x : l->gathered, rows, matrix);
 }
 
 /* Kernels are chosen by numbers of rows in steps of 16 or more, and of fewer one by one. */
@@ -46,13 +55,12 @@ static uint32_t next_rows(uint32_t rows)
 static void plan_passes(planner *p)
 {
     const rn_session_layout *l = &p->session.layout;
-    for (uint32_t rows = 1; rows <= l->rows; rows = next_rows(rows)) {
-        plan_pass(p, rows, 0);
-        if (rows <= l->slots) plan_pass(p, rows, rows);
-        if (rows > 1 && l->slots > 1) plan_pass(p, rows, 1);
+    bool has_matrices = rn_matmul_suits(&p->device, UINT32_MAX);
+    for (uint32_t class = 0; class < RN_PASS_CLASSES; class++) {
+        if ((class == RN_PASS_LONG || class == RN_PASS_SCORED) && !has_matrices) continue;
+        uint32_t most = class == RN_PASS_STEPS ? l->slots : l->rows;
+        for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, (rn_pass_class)class, rows);
     }
-    for (uint32_t rows = 1; rows <= l->logit_rows; rows = next_rows(rows))
-        rn_forward_head(&p->session, &p->recorder, l->gathered, rows);
     uint32_t vocabulary = p->session.model->config.vocabulary;
     rn_binding logits = {&p->session.logits, 0, p->session.logits.size};
     rn_binding targets = {&p->session.input, l->targets_at, 4ull * l->logit_rows};
