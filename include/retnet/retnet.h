@@ -252,11 +252,15 @@ typedef struct retnet_session_desc {
     uint32_t slots;        /* sequences with a state each; 0: 1 */
     uint32_t prompt_chunk; /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
     uint32_t snapshots;    /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
+    uint32_t tokens_per_submit; /* most tokens of a slot that generation makes in one submit, at most 64, since a cancel or
+                                   a callback is seen between submits; 0: as many as take about 8 ms, within the
+                                   context's submit_budget_us, and 1 on a software driver. Where not 1, up to four more
+                                   states are allocated, so that a callback's false can be obeyed in the middle */
 } retnet_session_desc;
 
 typedef struct retnet_session_memory {
     uint64_t device_bytes; /* states and activations */
-    uint64_t state_bytes;  /* of these, states: one for each slot and each snapshot */
+    uint64_t state_bytes;  /* of these, states: one for each slot, each snapshot, and see tokens_per_submit */
     uint64_t host_bytes;   /* host-visible buffers */
 } retnet_session_memory;
 
@@ -301,8 +305,17 @@ typedef struct retnet_span {
  * (and can then be cancelled again). Logits and log_probs that a cancelled run has not come to are not written. After an error of the device the slots of the batch are undefined; reset or load them. */
 RETNET_API retnet_result retnet_session_run(retnet_session *session, const retnet_span *spans, size_t span_count);
 
-/* How the next token is chosen. Applied in this order: logit bias, repetition penalty, temperature, top-k, top-p,
- * min-p; the survivors are renormalised and drawn from with a counter-based generator. */
+/* Added to a token's logit before anything else; may be -INFINITY, else finite. */
+typedef struct retnet_logit_bias {
+    int32_t token; /* in [0, vocabulary_size) */
+    float bias;
+} retnet_logit_bias;
+
+/* How the next token is chosen. Applied in this order: logit bias and banned tokens, repetition penalty, temperature,
+ * top-k, top-p, min-p; the survivors are renormalised and drawn from with a counter-based generator. Tokens of equal
+ * logits survive together or not at all. A logit that is NaN is never chosen.
+ * It happens on the device, in arithmetic that is the same on every one: the same logits, sampling and number of tokens
+ * read give the same token. Probabilities are kept to 2^-40 of the likeliest token's and to some 1e-7 of themselves. */
 typedef struct retnet_sampling {
     float temperature;        /* 0: greedy (largest logit, lowest id on a tie); otherwise > 0 */
     uint32_t top_k;           /* keep the k most likely; 0: all */
@@ -312,6 +325,10 @@ typedef struct retnet_sampling {
                                  none */
     uint32_t repetition_window; /* how many recent tokens of the slot count, at most 256; 0: 64 */
     uint64_t seed;            /* same seed, same state, same device: same text */
+    const retnet_logit_bias *biases; /* [bias_count]; those of one token add up; NULL: none */
+    size_t bias_count;
+    const int32_t *banned_tokens; /* [banned_count], never chosen; biases and these may name 512 tokens; NULL: none */
+    size_t banned_count;
 } retnet_sampling;
 
 /* A new token of a slot. Return false to stop that slot; the token has then been produced but not read back in. */
@@ -322,11 +339,13 @@ typedef struct retnet_generation {
     size_t slot_count;
     retnet_sampling sampling;
     const int32_t *end_tokens; /* [end_token_count]: stops a slot; is reported by the callback, and is not read in */
-    size_t end_token_count;
+    size_t end_token_count;    /* at most 256 */
     uint32_t max_tokens;     /* per slot; 0: until an end token */
     retnet_token_fn token;   /* NULL: none */
     void *token_user;
     int32_t *tokens;         /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
+    float *log_probs;        /* [slot_count, max_tokens], ln p(token | what came before) by the model alone, that is without
+                                bias, penalty and temperature; NULL: not wanted */
     uint32_t *token_counts;  /* [slot_count], how many tokens each slot made (an end token included); NULL: not wanted */
 } retnet_generation;
 
@@ -354,17 +373,19 @@ typedef struct retnet_task {
     retnet_sampling sampling;
     const int32_t *end_tokens; /* [end_token_count], as of a retnet_generation; copied */
     size_t end_token_count;
-    retnet_token_fn token; /* NULL: none. Called by retnet_session_step, _wait and _collect; false ends the task. Of the
-                              session's functions it may call _start and _stop for any slot but its own, _busy,
-                              _position and _cancel */
+    retnet_token_fn token; /* NULL: none. Called by retnet_session_step, _wait and _collect; false ends the task as
+                              retnet_session_stop does. Of the session's functions it may call _stop, _busy, _position
+                              and _cancel */
     void *token_user;
 } retnet_task;
 
 /* Gives a slot a task; it must have none. Nothing runs yet. While a slot has a task, functions that would change it
- * are INVALID_ARGUMENT. Errors: INVALID_ARGUMENT, LIMIT, OUT_OF_HOST_MEMORY; the slot is then as it was. */
+ * are INVALID_ARGUMENT, and while it makes tokens so are those that look at its state, and retnet_session_generate. Errors: INVALID_ARGUMENT, LIMIT, OUT_OF_HOST_MEMORY; the slot is then as it was. */
 RETNET_API retnet_result retnet_session_start(retnet_session *session, const retnet_task *task);
-/* Ends a slot's task, if it has one, without a further callback: at once, or, if a part of it is in progress, when that
- * part is done and taken in. The slot then stands after what it has read (retnet_session_position). */
+/* Ends a slot's task, if it has one: at once, or, if a part of it is in progress, when that part is done and taken in.
+ * The device may be some tokens ahead: those are still reported by the callback, so that the slot always stands just
+ * before the last token that was reported (or, if none was, after what retnet_session_position says). End tokens and
+ * max_tokens are obeyed exactly. */
 RETNET_API retnet_result retnet_session_stop(retnet_session *session, uint32_t slot);
 /* Whether the slot has a task. A task that has come to its end leaves the slot as retnet_session_run and _generate do:
  * all tokens have been read but the last one made. */

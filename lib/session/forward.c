@@ -175,7 +175,7 @@ static void retain_steps(const forward *f, const rn_model_layer *layer, const rn
     /* A mean-subtracting group norm cannot be left to the reader as a factor. */
     bool raw = config->norm == RN_NORM_LAYER;
     rn_retention_step step = {
-        .records = records(f, l->steps_at),
+        .records = f->pass->step_records,
         .count = f->pass->steps,
         .raw = raw,
         .has_gate = config->output_gate,
@@ -305,8 +305,7 @@ static void embed(const forward *f)
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, l->x);
-    rn_binding tokens = {&session->input, f->pass->input_at + l->tokens_at, 4ull * l->rows};
-    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
+    rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
     rn_norm n = {
@@ -335,6 +334,7 @@ bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pas
 {
     switch (pass->class) {
     case RN_PASS_STEPS:
+    case RN_PASS_TOKEN:
         return rn_matmul_suits(session->device, pass->rows);
     case RN_PASS_SHORT:
         return false;
@@ -361,14 +361,15 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
     retention_layer(&f, layer);
 }
 
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix)
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
+                     rn_binding logits)
 {
     const retnet_model *model = session->model;
     uint32_t vocabulary = model->config.vocabulary;
     forward f = {session, recorder, NULL, rows, matrix};
     rn_linear head = {
         .matrix = &model->head,
-        .output = {&session->logits, 0, session->logits.size},
+        .output = logits,
         .y_stride = vocabulary,
     };
     rn_recorder_label(recorder, "output");

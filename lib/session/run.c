@@ -86,7 +86,7 @@ retnet_result rn_session_read(retnet_session *session, const retnet_span *spans,
         readings[i] = (rn_reading){spans[i].slot, spans[i].tokens, spans[i].count, 0, &spans[i]};
         list[i] = &readings[i];
     }
-    for (int class = 0; class < RN_PASS_CLASSES && result == RETNET_OK; class++)
+    for (int class = 0; class < RN_PASS_READINGS && result == RETNET_OK; class++)
         result = read_class(session, (rn_pass_class) class, list, span_count, cancellable);
     if (result == RETNET_CANCELLED) rn_pass_forget_spans(session);
     rn_free(host, readings);

@@ -28,9 +28,9 @@ static retnet_result allocate_host(retnet_session *session)
     session->decode_recorded = rn_alloc(host, slots + 1, sizeof *session->decode_recorded);
     session->tasks = rn_alloc(host, slots, sizeof *session->tasks);
     session->readings = rn_alloc(host, slots, sizeof *session->readings);
-    session->sampling_scratch = rn_alloc(host, vocabulary, 2 * sizeof *session->sampling_scratch);
+    session->speakers = rn_alloc(host, slots, sizeof *session->speakers);
     if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded ||
-        !session->tasks || !session->readings || !session->sampling_scratch)
+        !session->tasks || !session->readings || !session->speakers)
         return rn_fail_memory(host, "slots", holders * sizeof *session->slots);
     for (uint32_t i = 0; i < holders; i++) {
         session->slots[i].state = i;
@@ -104,9 +104,9 @@ static retnet_result check_memory(const retnet_session *session)
     const rn_session_layout *l = &session->layout;
     const uint64_t need[RN_MEMORY_USES] = {
         [RN_MEMORY_DEVICE] = l->layer_state_bytes * session->model->config.layers + l->activation_bytes +
-                             l->scratch_bytes + l->logits_bytes,
-        [RN_MEMORY_UPLOAD] = l->input_bytes,
-        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows,
+                             l->scratch_bytes + l->logits_bytes + l->control_bytes,
+        [RN_MEMORY_UPLOAD] = l->input_bytes + l->control_bytes,
+        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows + l->results_bytes + l->kept_bytes,
     };
     return rn_memory_check(session->device, need, "the session");
 }
@@ -135,6 +135,7 @@ retnet_result retnet_session_create(retnet_model *model, const retnet_session_de
     if (result == RETNET_OK) result = allocate_host(session);
     if (result == RETNET_OK) result = allocate_passes(session);
     if (result == RETNET_OK) result = allocate_device(session);
+    if (result == RETNET_OK) result = rn_decoder_create(session);
     if (result == RETNET_OK) result = clear_activations(session);
     if (result == RETNET_OK) weigh_layers(session);
     if (result == RETNET_OK)
@@ -149,11 +150,12 @@ void retnet_session_destroy(retnet_session *session)
     if (!session) return;
     rn_device *device = session->device;
     rn_host *host = device->host;
+    for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
     rn_recorder_destroy(&session->recorder);
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++)
         rn_commands_destroy(session, &session->decode[i]);
-    for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
     if (session->tasks) rn_task_drop_all(session);
+    rn_decoder_destroy(session);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);
     rn_buffer *buffers[] = {&session->activations, &session->scratch,  &session->logits,
                             &session->input,       &session->readback, &session->log_probs};
@@ -166,7 +168,7 @@ void retnet_session_destroy(retnet_session *session)
     }
     rn_free(host, session->tasks);
     rn_free(host, session->readings);
-    rn_free(host, session->sampling_scratch);
+    rn_free(host, session->speakers);
     rn_free(host, session->slots);
     rn_free(host, session->references);
     rn_free(host, session->zero);

@@ -5,8 +5,9 @@
 #include "context.h"
 #include "layers/norm.h"
 #include "model/model.h"
+#include "session/decode.h"
 
-enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
+enum { RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
 
 #define RN_MAX_POSITION (1u << 30)
 
@@ -31,14 +32,18 @@ typedef struct rn_region {
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
     uint32_t holders; /* of states: the slots, then the snapshots; there are as many states */
+    uint32_t spares;  /* further states, in which decoding keeps what it may have to go back to */
+    uint32_t tokens_per_submit; /* as asked for; 0: by time */
     rn_region x, normed, projected, retained, hidden, gathered; /* in the activations */
     uint32_t normed_scale;  /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
+    uint64_t control_bytes, results_bytes, kept_bytes; /* of the decoder */
+    uint64_t outputs_at; /* in the logits: before it are those of slots that make tokens, from it on all others */
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in a pass's region of the input */
     uint64_t input_stride; /* from one such region to the next */
-    uint64_t layer_state_bytes;        /* of all holders */
+    uint64_t layer_state_bytes;        /* of all holders and spares */
     uint32_t layers_per_state_buffer;
     uint32_t state_buffers;
 } rn_session_layout;
@@ -65,7 +70,10 @@ typedef enum rn_pass_class {
     RN_PASS_SHORT,  /* too short for matrix units */
     RN_PASS_LONG,   /* on matrix units, where there are any */
     RN_PASS_SCORED, /* the same; the output too, which is wanted of every row */
-    RN_PASS_CLASSES
+    RN_PASS_READINGS, /* how many of these there are. The others are the decoder's, of slots that make tokens: */
+    RN_PASS_START = RN_PASS_READINGS, /* their first token, from logits that the host has */
+    RN_PASS_TOKEN, /* one token each */
+    RN_PASS_LEAVE  /* their last logits, to the host */
 } rn_pass_class;
 
 /* Rows of a pass that hold tokens of one slot. */
@@ -74,16 +82,20 @@ typedef struct rn_part {
     size_t first; /* token of the reading in the first row */
     bool last;    /* the reading ends here */
     const retnet_span *span;
+    uint32_t task; /* number of the task that it is for; 0: of none */
     /* The slot's state was shared, or zero without the device knowing: each layer is put in order before it is used. */
     bool fill, copy;
     uint32_t copied_from;
 } rn_part;
 
-typedef struct rn_pass {
+struct rn_pass {
     rn_pass_class class;
     uint32_t rows, steps, chunks, sequences; /* steps or chunks: never both */
     uint32_t longest;     /* tokens of the longest chunk */
     uint64_t input_at;    /* its region of the input */
+    rn_binding tokens, step_records; /* that the device reads */
+    bool arranges; /* of tokens: who is in which row is new */
+    bool orphaned; /* of tokens: a generate that was cancelled has left it */
     rn_part *parts;       /* [slots] */
     uint32_t part_count;
     uint32_t *wanted;     /* [rows] rows whose logits are needed */
@@ -92,9 +104,9 @@ typedef struct rn_pass {
     bool scores, all_logits; /* some span wants log_probs, all_logits */
     uint32_t stage, stages;  /* the next one to be recorded, and how many there are */
     uint64_t last_slice;     /* that its last stage is in; 0: not recorded yet */
-} rn_pass;
+};
 
-enum { RN_MAX_PASSES = 8, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
+enum { RN_MAX_PASSES = 16, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
 
 /* Stages of one kind in a row, between two timestamps. */
 typedef struct rn_segment {
@@ -146,6 +158,7 @@ struct retnet_session {
     rn_commands *decode;  /* [slots + 1]: one token for each of n sequences, recorded once */
     bool *decode_recorded; /* [slots + 1] */
     bool decode_profiled;
+    rn_decoder decoder;
     atomic_bool cancel;
 
     rn_pass passes[RN_MAX_PASSES]; /* ring; of the newest, stages may be left to record */
@@ -162,11 +175,12 @@ struct retnet_session {
 
     rn_task **tasks; /* [slots]; NULL: the slot has none */
     uint32_t task_count;
-    rn_reading **readings;      /* [slots] for building a pass */
-    float *sampling_scratch;    /* [2 * vocabulary] */
+    uint32_t newest_task;  /* its number */
+    rn_reading **readings; /* [slots] for building a pass */
+    uint32_t *speakers;    /* [slots] the same */
+    bool rows_stale;       /* the decoder's rows are not all slots that make tokens */
     uint32_t tokens_read, tokens_made; /* by tasks since they were last reported */
-    bool in_callback;
-    bool steps_next; /* fairness: whose turn it is, tokens' or prompts' */
+    bool tokens_next; /* fairness: whose turn it is, tokens' or prompts' */
     uint32_t next_prompt;
 };
 
@@ -183,6 +197,10 @@ void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)
 /* Records what rn_session_own_state left to do, for one layer. */
 void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part,
                               uint32_t layer);
+/* Records the copy of all layers' state number `from` to number `to`; spares come behind the holders. */
+void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to);
+/* The slot's state has read these tokens. */
+void rn_slot_read_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count);
 /* Whether the slot exists; with `changes`, whether it may be changed, that is, has no task. */
 retnet_result rn_session_check_slot(retnet_session *session, uint32_t slot, bool changes);
 /* The same, and no work in progress is at it any more. */
@@ -197,6 +215,10 @@ rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading 
                        uint32_t rows);
 /* The pass of which stages are left to record; NULL: none. */
 rn_pass *rn_pass_current(retnet_session *session);
+/* Starts a pass of the decoder's rows, or of some, which `slots` lists. NULL if there is no room. */
+rn_pass *rn_pass_build_decoding(retnet_session *session, rn_pass_class class, const uint32_t *slots, uint32_t count);
+/* Whether the stage is none of the layers'. */
+bool rn_pass_is_output(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* Hands what the first `count` rows of the logits hold to slots and spans. */
 void rn_pass_take_output(retnet_session *session, rn_pass *pass, uint32_t count);
 /* Lets go of the spans of a run that was cancelled, when all slices are taken in. */
@@ -253,17 +275,13 @@ retnet_result rn_session_read(retnet_session *session, const retnet_span *spans,
 retnet_result rn_session_check_tokens(retnet_session *session, const char *what, uint32_t slot, const int32_t *tokens,
                                       size_t count);
 
-/* ---- generate.c ---- */
-
-retnet_result rn_session_check_sampling(retnet_session *session, const retnet_sampling *sampling);
-/* The token that follows in a slot whose logits are known. scratch: [2 * vocabulary]. */
-int32_t rn_session_next_token(const retnet_session *session, uint32_t slot, const retnet_sampling *sampling,
-                              float *scratch);
-
 /* ---- task.c ---- */
 
 /* A part of a pass came in. */
-void rn_task_on_part(retnet_session *session, const rn_part *part);
+void rn_task_on_part(retnet_session *session, const rn_pass *pass, const rn_part *part);
+/* Whether the slot is a row of the decoder's, and how many are. */
+bool rn_task_is_speaking(const retnet_session *session, uint32_t slot);
+uint32_t rn_task_count_speakers(const retnet_session *session);
 void rn_task_drop_all(retnet_session *session);
 
 /* ---- forward.c ---- */
@@ -274,17 +292,10 @@ uint32_t rn_forward_layer_stages(const retnet_session *session);
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
 /* Records one stage of the layers. */
 void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage);
-/* Records output norm and head for rows [0, rows) of `from`, into the logits. */
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix);
+/* Records output norm and head for rows [0, rows) of `from`. */
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
+                     rn_binding logits);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
-
-/* ---- sampling.c ---- */
-
-/* A token drawn from logits[vocabulary], which are changed. `recent` as in rn_slot; `draw` in [0, 1). */
-int32_t rn_sample(const retnet_sampling *sampling, float *logits, uint32_t vocabulary, const int32_t *recent,
-                  uint32_t recent_count, double draw, float *scratch);
-/* The counter-based generator: a number in [0, 1) that depends on seed and position only. */
-double rn_random_draw(uint64_t seed, uint64_t position);
 
 retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...)
     RN_PRINTF(3, 4);
