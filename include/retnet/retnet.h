@@ -125,7 +125,9 @@ typedef enum retnet_pretend {
     RETNET_PRETEND_NO_SUBGROUP = 1 << 0,           /* no subgroup arithmetic */
     RETNET_PRETEND_NO_FLOAT16 = 1 << 1,            /* no fp16 arithmetic or 16-bit storage */
     RETNET_PRETEND_NO_COOPERATIVE_MATRIX = 1 << 2, /* no matrix units */
-    RETNET_PRETEND_MINIMUM_LIMITS = 1 << 3,        /* only the limits that Vulkan 1.1 guarantees */
+    RETNET_PRETEND_MINIMUM_LIMITS = 1 << 3,        /* only the limits that Vulkan 1.1 guarantees, among them 128
+                                                      invocations, 16 KiB of shared memory, 4 storage buffers, 128 bytes of
+                                                      push constants and bindings of 128 MiB; allocations of 256 MiB */
     RETNET_PRETEND_DISCRETE = 1 << 4,              /* stage uploads even where memory is unified */
     RETNET_PRETEND_GPU = 1 << 5                    /* choose kernels on a software driver as for a GPU */
 } retnet_pretend;

@@ -7,6 +7,7 @@
  * name operations. */
 #include "vulkan/faults.h"
 
+#include "pretend.h"
 #include "session/session_test.h"
 
 #include <time.h>
@@ -469,9 +470,9 @@ static void walk_operation(const operation *o, bool full, uint64_t *random)
 int main(int argc, char **argv)
 {
     bool full = argc > 1 && strcmp(argv[1], "full") == 0;
-    const char *seed = getenv("RETNET_TEST_SEED"), *bits = getenv("RETNET_TEST_PRETEND");
+    const char *seed = getenv("RETNET_TEST_SEED");
     uint64_t random = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) / 86400;
-    if (bits) pretend = (uint32_t)strtoul(bits, NULL, 0);
+    pretend = test_pretend();
     printf("seed %llu\n", (unsigned long long)random);
     if (volkInitialize() != VK_SUCCESS) return TEST_SKIPPED;
     session_test_directory(directory, sizeof directory);
