@@ -1,5 +1,5 @@
-/* pretend.h: kinds of device that a test program can be told to pretend, by name, so that ctest and tests/devices.sh run
- * it once for each: RETNET_TEST_PRETEND=gpu,minimum-limits. */
+/* pretend.h: kinds of device that a test program can be told to pretend, by name, so that ctest and tests/devices.sh
+ * run it once for each: RETNET_TEST_PRETEND=gpu,minimum-limits. */
 #ifndef RETNET_TESTS_PRETEND_H
 #define RETNET_TESTS_PRETEND_H
 

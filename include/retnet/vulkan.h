@@ -126,8 +126,8 @@ RETNET_API void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_d
      retnet_session_collect(session, record.slice, &info);           makes tokens of what the device has left
 
    Slices must be submitted once, in the order in which they were recorded, and one must be done before the next one
-   begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of them
-   are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
+   begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of
+   them are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
 
 typedef struct retnet_record_info {
     uint64_t slice;       /* for retnet_session_collect; 0: nothing was recorded, as the tasks have nothing to do before
@@ -136,12 +136,12 @@ typedef struct retnet_record_info {
 } retnet_record_info;
 
 /* Records the next slice of the session's tasks, work that is expected to take budget_us of device time, but at least
- * half a layer, into a command buffer of the device that is being recorded, outside of a render pass, for a queue family
- * with compute. It begins with a memory barrier from all of the compute and transfer stages' accesses to the same, and
- * ends with one from their writes to the host's reads. Pipeline, descriptor sets and push constants of the compute
- * bind point are not what they were, all else is. Up to 16 slices may wait to be collected. `info` may not be NULL.
- * Errors: INVALID_ARGUMENT, also while a slice of retnet_session_step's is pending; those of recording, after which the
- * command buffer must not be submitted, all tasks have ended, and their slots are undefined. */
+ * half a layer, into a command buffer of the device that is being recorded, outside of a render pass, for a queue
+ * family with compute. It begins with a memory barrier from all of the compute and transfer stages' accesses to the
+ * same, and ends with one from their writes to the host's reads. Pipeline, descriptor sets and push constants of the
+ * compute bind point are not what they were, all else is. Up to 16 slices may wait to be collected. `info` may not be
+ * NULL. Errors: INVALID_ARGUMENT, also while a slice of retnet_session_step's is pending; those of recording, after
+ * which the command buffer must not be submitted, all tasks have ended, and their slots are undefined. */
 RETNET_API retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer commands, uint32_t budget_us,
                                                retnet_record_info *info);
 /* When the device has done slice number `slice` and all before it, which the host knows by a fence or semaphore of its

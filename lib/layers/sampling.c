@@ -82,8 +82,8 @@ void rn_sampler_set(rn_sampler *s, const retnet_sampling *sampling, const int32_
 
 enum { FOLDED = 128 }; /* as in sample.comp */
 
-/* Software drivers run a workgroup of one vector without waiting at barriers; a GPU has one workgroup to hide the time of
- * all its loads. */
+/* Software drivers run a workgroup of one vector without waiting at barriers; a GPU has one workgroup to hide the time
+ * of all its loads. */
 static uint32_t local_size(const rn_device *device)
 {
     if (device->caps.is_cpu) return rn_device_vector(device);

@@ -1,9 +1,12 @@
 #include "session/session.h"
 
-/* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer rows
- * cost at most as much, and more at most in proportion, so that every measurement bounds all others. */
+/* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer
+ * rows cost at most as much, and more at most in proportion, so that every measurement bounds all others. */
 
-static uint32_t rounded(uint32_t rows) { return rows <= RN_CHUNK ? rows : rn_divide_up(rows, RN_CHUNK) * RN_CHUNK; }
+static uint32_t rounded(uint32_t rows)
+{
+    return rows <= RN_CHUNK ? rows : rn_divide_up(rows, RN_CHUNK) * RN_CHUNK;
+}
 
 /* Some differ in their output only. */
 static rn_pass_class layer_class(rn_pass_class class)
@@ -27,7 +30,8 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
 /* In bytes that are read, which goes for multiplications as well. */
 static uint64_t retention_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    uint64_t states = layer_class(class) == RN_PASS_STEPS ? 2ull * rows * rn_model_layer_state_bytes(session->model) : 0;
+    uint64_t states =
+        layer_class(class) == RN_PASS_STEPS ? 2ull * rows * rn_model_layer_state_bytes(session->model) : 0;
     return session->retention_weight + states;
 }
 

@@ -11,7 +11,10 @@
  * for somebody who reads along. */
 enum { SUBMIT_US = 8000, MOST_UNITS = 32 };
 
-static rn_control *staged(const retnet_session *session) { return session->decoder.staging.mapped; }
+static rn_control *staged(const retnet_session *session)
+{
+    return session->decoder.staging.mapped;
+}
 
 /* ---- Checking --------------------------------------------------------------------------------------------------- */
 
@@ -138,7 +141,8 @@ void rn_decode_bind(const retnet_session *session, rn_pass *pass)
 {
     const rn_decoder *d = &session->decoder;
     pass->tokens = (rn_binding){&d->control, offsetof(rn_control, tokens), sizeof(uint32_t) * RN_MAX_RECORDS};
-    pass->step_records = (rn_binding){&d->control, offsetof(rn_control, steps), sizeof(rn_step_record) * RN_MAX_RECORDS};
+    pass->step_records =
+        (rn_binding){&d->control, offsetof(rn_control, steps), sizeof(rn_step_record) * RN_MAX_RECORDS};
 }
 
 void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
@@ -277,8 +281,8 @@ uint32_t rn_decode_units(retnet_session *session, uint32_t most)
     return most < units ? 1 : units;
 }
 
-/* What takes longer than a submit may is recorded anew, in slices that retnet_session_cancel can come between, and so is
- * what nothing is known of. */
+/* What takes longer than a submit may is recorded anew, in slices that retnet_session_cancel can come between, and so
+ * is what nothing is known of. */
 static bool needs_slices(const retnet_session *session, uint32_t rows)
 {
     uint64_t ns = rn_cost_pass_ns(session, RN_PASS_TOKEN, rows, rows);
@@ -358,8 +362,7 @@ retnet_result rn_decoder_create(retnet_session *session)
     d->programs = rn_alloc(device->host, l->slots + 1, sizeof *d->programs);
     if (!d->speakers || !d->row_slots || !d->programs)
         return rn_fail_memory(device->host, "decoding", l->slots * sizeof *d->speakers);
-    retnet_result result =
-        rn_buffer_create(device, l->control_bytes, RN_MEMORY_DEVICE, "samplers", &d->control);
+    retnet_result result = rn_buffer_create(device, l->control_bytes, RN_MEMORY_DEVICE, "samplers", &d->control);
     if (result == RETNET_OK)
         result = rn_buffer_create(device, l->control_bytes, RN_MEMORY_UPLOAD, "samplers' staging", &d->staging);
     if (result == RETNET_OK)

@@ -6,8 +6,8 @@
  *
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
- * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a layer;
- * else each norm is a dispatch of its own, which computes the same numbers to the bit. */
+ * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
+ * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -28,7 +28,10 @@ static rn_binding records(const forward *f, uint64_t offset)
 }
 
 /* A region's rows seen as halves: as many bytes, so twice as many. */
-static uint32_t halves_stride(rn_region region) { return 2 * region.stride; }
+static uint32_t halves_stride(rn_region region)
+{
+    return 2 * region.stride;
+}
 
 /* A projection on matrix units, if its input is f16. Then its output may be. */
 static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
@@ -327,19 +330,19 @@ static void embed(const forward *f)
     rn_norm_record(f->recorder, &n);
 }
 
-uint32_t rn_forward_layer_stages(const retnet_session *session) { return 2 * session->model->config.layers; }
+uint32_t rn_forward_layer_stages(const retnet_session *session)
+{
+    return 2 * session->model->config.layers;
+}
 
 /* A long reading is on matrix units to its end, however few rows a pass has of it. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
     switch (pass->class) {
     case RN_PASS_STEPS:
-    case RN_PASS_TOKEN:
-        return rn_matmul_suits(session->device, pass->rows);
-    case RN_PASS_SHORT:
-        return false;
-    default:
-        return true;
+    case RN_PASS_TOKEN: return rn_matmul_suits(session->device, pass->rows);
+    case RN_PASS_SHORT: return false;
+    default: return true;
     }
 }
 

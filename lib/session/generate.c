@@ -2,18 +2,18 @@
 
 #include <string.h>
 
-/* retnet_session_generate: slots speak together, some tokens a submit (decode.h). Between submits everyone's newest token
- * has been made and not read, as the caller is promised. */
+/* retnet_session_generate: slots speak together, some tokens a submit (decode.h). Between submits everyone's newest
+ * token has been made and not read, as the caller is promised. */
 
 typedef struct voice {
     uint32_t slot, row;
     uint32_t made, most; /* tokens; `most` is what the slot's positions and max_tokens leave room for */
     uint32_t fresh;      /* of them, made by the newest submit */
     bool done;
-    bool stopped;        /* by the callback */
-    bool rests;          /* on the device too */
-    bool settled;        /* its logits are with the host */
-    uint32_t surplus;    /* tokens that the device made after the last one that is wanted */
+    bool stopped;     /* by the callback */
+    bool rests;       /* on the device too */
+    bool settled;     /* its logits are with the host */
+    uint32_t surplus; /* tokens that the device made after the last one that is wanted */
     /* Before the newest submit, for rewinding. */
     rn_slot before;
     rn_speaker speaker_before;
@@ -35,8 +35,7 @@ static retnet_result check_slots(retnet_session *session, const retnet_generatio
     const retnet_result invalid = RETNET_ERROR_INVALID_ARGUMENT;
     if (wish->slots && (count == 0 || count > session->layout.slots))
         return rn_session_fail(session, invalid, "generate: %zu slots of %u", count, session->layout.slots);
-    if (rn_task_count_speakers(session))
-        return rn_session_fail(session, invalid, "generate: tasks are making tokens");
+    if (rn_task_count_speakers(session)) return rn_session_fail(session, invalid, "generate: tasks are making tokens");
     if ((wish->tokens || wish->log_probs) && wish->max_tokens == 0)
         return rn_session_fail(session, invalid, "generate: tokens without max_tokens");
     for (size_t i = 0; i < count; i++) {

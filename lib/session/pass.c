@@ -194,8 +194,8 @@ static void take_row(retnet_session *session, const rn_pass *pass, uint32_t row,
 void rn_pass_take_output(retnet_session *session, rn_pass *pass, uint32_t count)
 {
     const uint8_t *mapped = session->logits.mapped;
-    const float *logits = mapped ? (const float *)(const void *)(mapped + session->layout.outputs_at)
-                                 : session->readback.mapped;
+    const float *logits =
+        mapped ? (const float *)(const void *)(mapped + session->layout.outputs_at) : session->readback.mapped;
     const float *scores = session->log_probs.mapped;
     for (uint32_t i = 0; i < count; i++)
         take_row(session, pass, pass->wanted[pass->outputs_taken + i],

@@ -4,12 +4,15 @@
 
 #include <string.h>
 
-/* Slices: stages of passes, recorded while they fit into a budget, submitted by the library or by the host, and taken in
- * when the device has done them. Slices and passes are taken in in the order in which they were recorded. */
+/* Slices: stages of passes, recorded while they fit into a budget, submitted by the library or by the host, and taken
+ * in when the device has done them. Slices and passes are taken in in the order in which they were recorded. */
 
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
-static bool has_timestamps(const retnet_session *session) { return session->device->caps.timestamp_period > 0; }
+static bool has_timestamps(const retnet_session *session)
+{
+    return session->device->caps.timestamp_period > 0;
+}
 
 static retnet_result create_commands(retnet_session *session, rn_commands *commands)
 {
@@ -145,14 +148,11 @@ static void record_other(retnet_session *session, rn_recorder *recorder, const r
                 rn_session_prepare_state(session, recorder, &pass->parts[i], k);
         rn_decode_record_start(session, recorder);
         break;
-    case RN_PASS_TOKEN:
-        rn_decode_record_output(session, recorder, pass);
-        break;
+    case RN_PASS_TOKEN: rn_decode_record_output(session, recorder, pass); break;
     case RN_PASS_LEAVE:
         for (uint32_t i = 0; i < pass->part_count; i++) rn_decode_record_logits(session, recorder, pass->parts[i].row);
         break;
-    default:
-        record_output(session, recorder, pass, rn_pass_next_outputs(session, pass));
+    default: record_output(session, recorder, pass, rn_pass_next_outputs(session, pass));
     }
 }
 

@@ -2,13 +2,13 @@
 
 #include <string.h>
 
-/* Tasks: what slots are to do, a slice at a time. A task reads its prompt, then joins those that make tokens: the rows of
- * the decoder, which advance together and several tokens a slice, without the host. Who joins or leaves waits until the
- * host has taken in what the rows have made so far. Prompts and tokens take turns. */
+/* Tasks: what slots are to do, a slice at a time. A task reads its prompt, then joins those that make tokens: the rows
+ * of the decoder, which advance together and several tokens a slice, without the host. Who joins or leaves waits until
+ * the host has taken in what the rows have made so far. Prompts and tokens take turns. */
 
 typedef enum task_phase {
     TASK_READS,
-    TASK_WAITS,  /* to join the rows */
+    TASK_WAITS, /* to join the rows */
     TASK_SPEAKS,
     TASK_LEAVES, /* the rows, but its last logits are not with the host yet */
 } task_phase;
@@ -191,10 +191,8 @@ static retnet_result advance(retnet_session *session, rn_task *task)
         task->phase = TASK_WAITS;
         if (task->stopped || task->wish.max_tokens == 0) drop(session, slot);
         return RETNET_OK;
-    case TASK_SPEAKS:
-        return take_tokens(session, task);
-    default:
-        return RETNET_OK;
+    case TASK_SPEAKS: return take_tokens(session, task);
+    default: return RETNET_OK;
     }
 }
 
@@ -336,8 +334,8 @@ static rn_pass *build_token(retnet_session *session, bool arranges)
 static rn_pass *build_tokens(retnet_session *session)
 {
     uint32_t pending = count_decoding(session), count;
-    bool changes = session->rows_stale || list_speakers(session, TASK_WAITS, false) ||
-                   list_speakers(session, TASK_SPEAKS, true);
+    bool changes =
+        session->rows_stale || list_speakers(session, TASK_WAITS, false) || list_speakers(session, TASK_SPEAKS, true);
     if (!changes) return list_speakers(session, TASK_SPEAKS, false) ? build_token(session, false) : NULL;
     if (pending) return NULL;
     if ((count = list_speakers(session, TASK_SPEAKS, true))) return build_leave(session, count);

@@ -33,7 +33,8 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
         .bindingCount = shader->binding_count,
         .pBindings = bindings,
     };
-    VkResult result = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, device->allocator, &kernel->set_layout);
+    VkResult result =
+        device->vk.vkCreateDescriptorSetLayout(device->handle, &set, device->allocator, &kernel->set_layout);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
     VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = shader->push_bytes};
     VkPipelineLayoutCreateInfo layout = {
@@ -208,8 +209,7 @@ static retnet_result make_unless_claimed(rn_device *device, const rn_kernel_entr
 {
     retnet_result result = RETNET_OK;
     rn_mutex_lock(&device->kernel_lock);
-    rn_kernel_entry *entry =
-        *find(&device->kernels, wish->kernel.shader, wish->constants, wish->constant_count);
+    rn_kernel_entry *entry = *find(&device->kernels, wish->kernel.shader, wish->constants, wish->constant_count);
     if (!entry) {
         result = claim(device, wish->kernel.shader, wish->constants, wish->constant_count, &entry);
         if (result == RETNET_OK) result = make(device, entry);
@@ -256,7 +256,10 @@ void rn_kernels_lock(rn_device *device)
     while (device->kernels_in_making) rn_condition_wait(&device->kernel_made, &device->kernel_lock);
 }
 
-void rn_kernels_unlock(rn_device *device) { rn_mutex_unlock(&device->kernel_lock); }
+void rn_kernels_unlock(rn_device *device)
+{
+    rn_mutex_unlock(&device->kernel_lock);
+}
 
 void rn_kernels_destroy(rn_device *device)
 {

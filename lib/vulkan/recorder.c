@@ -9,8 +9,7 @@ enum { SETS_PER_POOL = 256 };
 static const VkAccessFlags all_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                                           VK_ACCESS_UNIFORM_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
                                           VK_ACCESS_TRANSFER_WRITE_BIT;
-static const VkPipelineStageFlags all_stages =
-    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+static const VkPipelineStageFlags all_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 
 static void destroy_views(rn_recorder *recorder)
 {
@@ -167,7 +166,8 @@ static void prepare_queries(rn_recorder *recorder)
             .queryType = VK_QUERY_TYPE_TIMESTAMP,
             .queryCount = 2 * RN_MAX_TIMED,
         };
-        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries), "query pool");
+        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries),
+              "query pool");
         recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
         if (!recorder->timed) rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED));
     }
@@ -242,7 +242,8 @@ static void add_descriptor_pool(rn_recorder *recorder)
         .poolSizeCount = RN_COUNT(sizes),
         .pPoolSizes = sizes,
     };
-    check(recorder, device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
+    check(recorder,
+          device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
           "descriptor pool");
     if (recorder->result == RETNET_OK) recorder->pool_count++;
 }
@@ -322,8 +323,9 @@ static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_bindin
             .pTexelBufferView = &views[i],
         };
         if (shader->texel_bindings >> i & 1)
-            views[i] = add_view(recorder, &bindings[i], shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT
-                                                                                        : VK_FORMAT_R32G32B32A32_UINT);
+            views[i] =
+                add_view(recorder, &bindings[i],
+                         shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT : VK_FORMAT_R32G32B32A32_UINT);
     }
     if (recorder->result != RETNET_OK) return;
     vk->vkUpdateDescriptorSets(recorder->device->handle, shader->binding_count, writes, 0, NULL);
@@ -340,10 +342,10 @@ static bool check_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const
     rn_device *device = recorder->device;
     const rn_shader *shader = kernel->shader;
     if (binding_count != shader->binding_count || push_bytes != shader->push_bytes)
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL,
-                                           "kernel %s has %u bindings and %u push bytes, the host gives %u and %u",
-                                           shader->name, shader->binding_count, shader->push_bytes, binding_count,
-                                           push_bytes));
+        rn_recorder_fail(recorder,
+                         rn_fail(device->host, RETNET_ERROR_INTERNAL,
+                                 "kernel %s has %u bindings and %u push bytes, the host gives %u and %u", shader->name,
+                                 shader->binding_count, shader->push_bytes, binding_count, push_bytes));
     for (uint32_t i = 0; i < binding_count && recorder->result == RETNET_OK; i++) {
         const rn_binding *b = &bindings[i];
         if (b->offset % device->caps.storage_alignment || b->size > device->caps.max_storage_range || b->size == 0 ||
@@ -376,8 +378,8 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
     const rn_shader *shader = kernel->shader;
     rn_access accesses[RN_MAX_BINDINGS];
     for (uint32_t i = 0; i < binding_count; i++)
-        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset,
-                                  bindings[i].offset + bindings[i].size, shader->written_bindings >> i & 1};
+        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset, bindings[i].offset + bindings[i].size,
+                                  shader->written_bindings >> i & 1};
     bind(recorder, kernel, bindings);
     if (recorder->result != RETNET_OK) return;
     const rn_device_table *vk = &recorder->device->vk;
@@ -483,8 +485,8 @@ static VkResult read_timestamps(rn_recorder *recorder)
     return VK_SUCCESS;
 }
 
-/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is tried
- * again. A device that cannot be waited for is as good as lost. */
+/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is
+ * tried again. A device that cannot be waited for is as good as lost. */
 static VkResult wait_for_fence(const rn_recorder *recorder)
 {
     const rn_device *device = recorder->device;

@@ -64,10 +64,10 @@ void rn_recorder_destroy(rn_recorder *recorder); /* waits; accepts a zeroed reco
  * submit. */
 void rn_recorder_begin(rn_recorder *recorder);
 
-/* Starts a recording in a command buffer of somebody else's, which is in the recording state, outside a render pass, and
- * of a queue family that computes. Until rn_recorder_end only the recorder records into it. Its owner ends and submits
- * it, and keeps the recorder until the device is done with it; then rn_recorder_reset makes room for more. Several
- * recordings may be made before that, and are done in the order of the queue.
+/* Starts a recording in a command buffer of somebody else's, which is in the recording state, outside a render pass,
+ * and of a queue family that computes. Until rn_recorder_end only the recorder records into it. Its owner ends and
+ * submits it, and keeps the recorder until the device is done with it; then rn_recorder_reset makes room for more.
+ * Several recordings may be made before that, and are done in the order of the queue.
  *
  * The recording begins with a barrier from and to compute and copies, so that it comes after whatever of them, and of
  * what was ordered before them, the queue ran before. It ends with none: who reads its results waits for writes of
@@ -77,8 +77,8 @@ void rn_recorder_begin_in(rn_recorder *recorder, VkCommandBuffer commands);
 /* Lets go of what recordings hold, which the device must have finished; waits for a pending submit of the own one. */
 retnet_result rn_recorder_reset(rn_recorder *recorder);
 
-/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end of
- * the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
+/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end
+ * of the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...) RN_PRINTF(2, 3);
 
 /* Dispatches groups[3] workgroups. bindings and push must have the counts and sizes that the kernel's module has.

@@ -118,7 +118,8 @@ retnet_context *session_test_context(void)
 {
     retnet_context *context = NULL;
     retnet_context_desc desc = {.log = on_log, .enable_validation = true};
-    desc.pretend = test_pretend() | RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
+    desc.pretend =
+        test_pretend() | RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
     require_ok(retnet_context_create(&desc, &context), "creating a context");
     return context;
 }

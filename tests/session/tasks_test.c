@@ -9,7 +9,7 @@ typedef struct job {
     size_t count;      /* of the prompt */
     uint32_t made_max; /* 0: only read */
     float temperature;
-    uint32_t begin;    /* the step before which it is started */
+    uint32_t begin; /* the step before which it is started */
 } job;
 
 static const job jobs[SLOTS] = {
@@ -30,7 +30,10 @@ static bool on_token(void *user, uint32_t slot, int32_t token)
     return !(slot == 2 && h->stop_at && h->counts[slot] == h->stop_at);
 }
 
-static int32_t *prompt_of(uint32_t slot) { return session_test_tokens(jobs[slot].count, VOCABULARY, 40 + slot); }
+static int32_t *prompt_of(uint32_t slot)
+{
+    return session_test_tokens(jobs[slot].count, VOCABULARY, 40 + slot);
+}
 
 static void start(retnet_session *session, uint32_t slot, heard *h)
 {
@@ -224,7 +227,6 @@ static void test_refusals(session_test *test)
     CHECK_INT(retnet_session_position(s, 0), 0);
     CHECK_OK(retnet_session_stop(s, 0));
 }
-
 
 int main(void)
 {

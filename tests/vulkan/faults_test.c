@@ -1,7 +1,8 @@
-/* faults_test.c: everything that can fail fails once. Each operation of the interface is done again and again, while the
- * first, second, third ... of its allocations and Vulkan calls is made to fail, each call with each error that it may
- * give. Every time the operation has to say what happened, leak nothing, and leave what there was before working, or lost
- * for good where the device is; then a state that was saved continues on a new one. The validation layers watch.
+/* faults_test.c: everything that can fail fails once. Each operation of the interface is done again and again, while
+ * the first, second, third ... of its allocations and Vulkan calls is made to fail, each call with each error that it
+ * may give. Every time the operation has to say what happened, leak nothing, and leave what there was before working,
+ * or lost for good where the device is; then a state that was saved continues on a new one. The validation layers
+ * watch.
  *
  * Without arguments a sample is taken, by a seed of RETNET_TEST_SEED or the day's; `full` walks all. Further arguments
  * name operations. */
@@ -68,8 +69,8 @@ static retnet_result open_session(retnet_model *model, retnet_session **out)
 
 static retnet_result read_tokens(retnet_session *session, uint32_t slot, size_t count, float *logits)
 {
-    return retnet_session_run(
-        session, &(retnet_span){.slot = slot, .tokens = prompt, .count = count, .last_logits = logits}, 1);
+    return retnet_session_run(session,
+                              &(retnet_span){.slot = slot, .tokens = prompt, .count = count, .last_logits = logits}, 1);
 }
 
 static world open_world(void)
@@ -205,7 +206,8 @@ static retnet_result do_session(world *w)
 static retnet_result do_prompt(world *w)
 {
     size_t vocabulary = w->info.vocabulary_size;
-    float *all = session_test_alloc(PROMPT * vocabulary, sizeof *all), *scores = session_test_alloc(PROMPT, sizeof *all);
+    float *all = session_test_alloc(PROMPT * vocabulary, sizeof *all),
+          *scores = session_test_alloc(PROMPT, sizeof *all);
     retnet_span spans[] = {{.slot = 2, .tokens = prompt, .count = PROMPT, .all_logits = all, .log_probs = scores},
                            {.slot = 1, .tokens = prompt, .count = 1}};
     retnet_result result = retnet_session_run(w->session, spans, 2);
@@ -218,8 +220,8 @@ static retnet_result do_generate(world *w)
 {
     retnet_session *session = NULL;
     int32_t tokens[4];
-    retnet_generation generation = {.max_tokens = 4, .tokens = tokens,
-                                    .sampling = {.temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.2f}};
+    retnet_generation generation = {
+        .max_tokens = 4, .tokens = tokens, .sampling = {.temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.2f}};
     retnet_result result = open_session(w->model, &session);
     if (result == RETNET_OK) result = read_tokens(session, 0, SHORT, NULL);
     if (result == RETNET_OK) result = read_tokens(session, 0, 1, NULL);
@@ -341,8 +343,11 @@ static const operation operations[] = {
 /* What the library can do without, or asks for again. */
 static bool is_optional(const char *function)
 {
-    static const char *const names[] = {"vkEnumerateInstanceLayerProperties", "vkCreateDebugUtilsMessengerEXT",
-                                        "vkSetDebugUtilsObjectNameEXT", "vkGetQueryPoolResults", "vkWaitForFences",
+    static const char *const names[] = {"vkEnumerateInstanceLayerProperties",
+                                        "vkCreateDebugUtilsMessengerEXT",
+                                        "vkSetDebugUtilsObjectNameEXT",
+                                        "vkGetQueryPoolResults",
+                                        "vkWaitForFences",
                                         "vkWaitSemaphores"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], function) == 0) return true;
@@ -405,7 +410,8 @@ static bool fail_once(const operation *o, world *w, fault_kind kind, long at, in
     if (!is_expected(result))
         TEST_FAIL("%s, n %ld: %s gave %d, and that %s", o->name, at, faults.function, faults.result,
                   retnet_result_name(result));
-    if (result != RETNET_OK && log_errors == 0) TEST_FAIL("%s, n %ld: %s failed in silence", o->name, at, faults.function);
+    if (result != RETNET_OK && log_errors == 0)
+        TEST_FAIL("%s, n %ld: %s failed in silence", o->name, at, faults.function);
     if (!o->leaves && !o->fresh && (faults.objects != objects || faults.host_blocks != blocks))
         TEST_FAIL("%s, n %ld, %s: %ld Vulkan objects and %ld blocks of host memory were left behind", o->name, at,
                   faults.function, faults.objects - objects, faults.host_blocks - blocks);
