@@ -8,8 +8,8 @@ enum { RN_CHUNK = 64, RN_MAX_RECORDS = 1024 };
 
 /* Records in device memory, 16 bytes each. */
 typedef struct rn_step_record {
-    uint32_t row, state, position, unused;
-} rn_step_record;
+    uint32_t row, state, position, sampler;
+} rn_step_record; /* sampler: see sampling.h */
 typedef struct rn_chunk_record {
     uint32_t row, length, position, unused;
 } rn_chunk_record;

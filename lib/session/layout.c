@@ -1,6 +1,9 @@
 #include "session/session.h"
 
-enum { ALIGNMENT = 256 }; /* the most that Vulkan lets a device ask of a binding's offset */
+enum {
+    ALIGNMENT = 256, /* the most that Vulkan lets a device ask of a binding's offset */
+    MOST_SPARES = 4, /* more slots than this with a callback are answered after each token */
+};
 
 static uint32_t padded(uint32_t size)
 {
@@ -53,7 +56,8 @@ static void place_input(rn_session_layout *l)
     l->chunks_at = place_bytes(&end, records);
     l->sequences_at = place_bytes(&end, records);
     l->targets_at = place_bytes(&end, 4ull * l->logit_rows);
-    l->input_bytes = end;
+    l->input_stride = end;
+    l->input_bytes = RN_MAX_PASSES * end;
 }
 
 /* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them. */
@@ -82,6 +86,9 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     *l = (rn_session_layout){.slots = desc && desc->slots ? desc->slots : 1};
     uint32_t rows = desc && desc->prompt_chunk ? desc->prompt_chunk : default_rows(model);
     uint32_t snapshots = desc ? desc->snapshots : 0;
+    if (desc && desc->tokens_per_submit > RN_RESULT_RING)
+        return rn_fail(host, RETNET_ERROR_LIMIT, "session: %u tokens_per_submit, at most %u", desc->tokens_per_submit,
+                       (unsigned)RN_RESULT_RING);
     if (l->slots > RN_MAX_SLOTS || rows > 65536 || snapshots > RN_MAX_SNAPSHOTS)
         return rn_fail(host, RETNET_ERROR_LIMIT,
                        "session: %u slots, prompt_chunk %u and %u snapshots, at most %u, 65536 and %u", l->slots, rows,
@@ -99,9 +106,17 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     const rn_config *c = &model->config;
     l->scratch_bytes =
         rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, l->chunks);
-    l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
-    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
-    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->holders, ALIGNMENT);
+    l->outputs_at = rn_round_up(4ull * l->slots * c->vocabulary, ALIGNMENT);
+    l->logits_bytes = l->outputs_at + 4ull * l->logit_rows * c->vocabulary;
+    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes - l->outputs_at;
+    l->control_bytes = sizeof(rn_control) + l->slots * sizeof(rn_sampler);
+    l->results_bytes = sizeof(rn_result) * RN_RESULT_RING * l->slots;
+    l->kept_bytes = 4ull * l->slots * c->vocabulary;
+    l->tokens_per_submit = desc ? desc->tokens_per_submit : 0;
+    /* Software drivers make one token a submit unless asked for more. */
+    if (l->tokens_per_submit == 0 && caps->is_cpu) l->tokens_per_submit = 1;
+    l->spares = l->tokens_per_submit == 1 ? 0 : rn_min_u32(l->slots, MOST_SPARES);
+    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * (l->holders + l->spares), ALIGNMENT);
     if (l->layer_state_bytes > caps->max_storage_range || l->layer_state_bytes > caps->max_allocation)
         return rn_fail(host, RETNET_ERROR_LIMIT,
                        "session: one layer's states of %u slots and %u snapshots take %llu bytes, but %s binds at most "
@@ -126,7 +141,9 @@ retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_
     retnet_result result = rn_session_layout_make(model, desc, &l);
     if (result != RETNET_OK) return result;
     memory->state_bytes = l.layer_state_bytes * model->config.layers;
-    memory->device_bytes = memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes;
-    memory->host_bytes = l.input_bytes + l.readback_bytes + 4ull * l.logit_rows;
+    memory->device_bytes =
+        memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes + l.control_bytes;
+    memory->host_bytes =
+        l.input_bytes + l.control_bytes + l.readback_bytes + 4ull * l.logit_rows + l.results_bytes + l.kept_bytes;
     return RETNET_OK;
 }

@@ -1,4 +1,5 @@
 #include "layers/embedding.h"
+#include "layers/matmul.h"
 #include "session/session.h"
 
 #include <string.h>
@@ -23,17 +24,34 @@ static void set_sizes(retnet_session *session)
     session->input.size = l->input_bytes;
     session->readback.size = l->readback_bytes;
     session->log_probs.size = 4ull * l->logit_rows;
+    session->decoder.control.size = l->control_bytes;
+    session->decoder.results.size = l->results_bytes;
+    session->decoder.kept.size = l->kept_bytes;
 }
 
-static void plan_pass(planner *p, uint32_t rows, uint32_t steps)
+static rn_binding outputs(const retnet_session *session)
 {
-    rn_pass pass = {.rows = rows, .steps = steps};
-    if (rows > steps) {
-        pass.chunks = rn_divide_up(rows - steps, RN_CHUNK);
+    uint64_t at = session->layout.outputs_at;
+    return (rn_binding){&session->logits, at, session->layout.logits_bytes - at};
+}
+
+static void plan_pass(planner *p, rn_pass_class class, uint32_t rows)
+{
+    bool steps = class == RN_PASS_STEPS;
+    rn_pass pass = {.class = class, .rows = rows};
+    if (steps) {
+        pass.steps = rows;
+    } else {
+        pass.chunks = rn_divide_up(rows, RN_CHUNK);
         pass.sequences = 1;
-        pass.longest = rn_min_u32(rows - steps, RN_CHUNK);
+        pass.longest = rn_min_u32(rows, RN_CHUNK);
     }
-    rn_forward_layers(&p->session, &p->recorder, &pass);
+    for (uint32_t stage = 0; stage < rn_forward_layer_stages(&p->session); stage++)
+        rn_forward_stage(&p->session, &p->recorder, &pass, stage);
+    const rn_session_layout *l = &p->session.layout;
+    bool matrix = steps ? rn_forward_suits_matrices(&p->session, &pass) : class == RN_PASS_SCORED;
+    if (rows <= (steps ? l->slots : l->logit_rows))
+        rn_forward_head(&p->session, &p->recorder, steps ? l->x : l->gathered, rows, matrix, outputs(&p->session));
 }
 
 /* Kernels are chosen by numbers of rows in steps of 16 or more, and of fewer one by one. */
@@ -46,18 +64,18 @@ static uint32_t next_rows(uint32_t rows)
 static void plan_passes(planner *p)
 {
     const rn_session_layout *l = &p->session.layout;
-    for (uint32_t rows = 1; rows <= l->rows; rows = next_rows(rows)) {
-        plan_pass(p, rows, 0);
-        if (rows <= l->slots) plan_pass(p, rows, rows);
-        if (rows > 1 && l->slots > 1) plan_pass(p, rows, 1);
+    bool has_matrices = rn_matmul_suits(&p->device, UINT32_MAX);
+    static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_SHORT, RN_PASS_LONG, RN_PASS_SCORED};
+    for (size_t i = 0; i < (has_matrices ? RN_COUNT(classes) : 2); i++) {
+        uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
+        for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }
-    for (uint32_t rows = 1; rows <= l->logit_rows; rows = next_rows(rows))
-        rn_forward_head(&p->session, &p->recorder, l->gathered, rows);
+    for (uint32_t rows = 1; rows <= l->slots; rows = next_rows(rows))
+        rn_decode_record_token(&p->session, &p->recorder, rows);
     uint32_t vocabulary = p->session.model->config.vocabulary;
-    rn_binding logits = {&p->session.logits, 0, p->session.logits.size};
     rn_binding targets = {&p->session.input, l->targets_at, 4ull * l->logit_rows};
     rn_binding scores = {&p->session.log_probs, 0, p->session.log_probs.size};
-    rn_score_record(&p->recorder, logits, vocabulary, vocabulary, 1, targets, 0, scores, 0);
+    rn_score_record(&p->recorder, outputs(&p->session), vocabulary, vocabulary, 1, targets, 0, scores, 0);
 }
 
 static retnet_result plan(retnet_model *model, const retnet_session_desc *desc, planner *p)

@@ -1,5 +1,6 @@
 /* layers_test.c: see layers_test.h. */
 #include "layers/layers_test.h"
+#include "pretend.h"
 #include "reference/reference.h"
 
 /* Words before and behind: as many bytes before as Vulkan lets a device ask of a binding's offset. */
@@ -17,8 +18,7 @@ layers_test layers_test_create(void)
 {
     layers_test test = {0};
     retnet_context_desc desc = {.log = on_log, .enable_validation = true};
-    const char *pretend = getenv("RETNET_TEST_PRETEND");
-    if (pretend) desc.pretend = (uint32_t)strtoul(pretend, NULL, 0);
+    desc.pretend = test_pretend();
     retnet_result result = retnet_context_create(&desc, &test.context);
     if (result == RETNET_ERROR_NO_DEVICE) exit(TEST_SKIPPED);
     REQUIRE(result == RETNET_OK);

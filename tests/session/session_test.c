@@ -1,6 +1,7 @@
 /* session_test.c: see session_test.h. */
 #define _XOPEN_SOURCE 700 /* mkdtemp */
 #include "session/session_test.h"
+#include "pretend.h"
 
 #include <dirent.h>
 #include <unistd.h>
@@ -117,10 +118,8 @@ retnet_context *session_test_context(void)
 {
     retnet_context *context = NULL;
     retnet_context_desc desc = {.log = on_log, .enable_validation = true};
-    /* RETNET_TEST_PRETEND: retnet_pretend bits, so that ctest runs a program once for each kind of device. */
-    const char *pretend = getenv("RETNET_TEST_PRETEND");
-    if (pretend) desc.pretend = (uint32_t)strtoul(pretend, NULL, 0);
-    desc.pretend |= RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
+    desc.pretend =
+        test_pretend() | RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
     require_ok(retnet_context_create(&desc, &context), "creating a context");
     return context;
 }
