@@ -16,6 +16,9 @@
  * Errors. Calls that can fail return a retnet_result. The detail (which tensor, file, limit or Vulkan result; what was
  * expected and what was found) goes to the context's log callback and to retnet_context_last_message().
  * A failed call leaves its objects as they were unless its comment says otherwise.
+ * A lost device stays lost: from the first RETNET_ERROR_DEVICE_LOST on, every call that makes, changes or reads models
+ * and sessions of that context gives it. They can be destroyed, and a state that was saved before continues in a
+ * new context.
  *
  * Threads. Objects of different contexts are independent. Within one context, one thread at a time may call functions
  * that take the same session; different sessions of one model may be used from different threads at once. Creating and
@@ -107,14 +110,14 @@ typedef struct retnet_context_desc {
     retnet_allocator allocator;
     retnet_log_fn log; /* NULL: no log */
     void *log_user;
-    const char *device_name;       /* case-insensitive part of a device name; NULL: any */
-    uint32_t device_number;        /* 1-based index in Vulkan's order; 0: by name, else the first of discrete,
-                                      integrated, virtual, CPU */
-    uint32_t submit_budget_us;     /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
-                                      own, 8,000 on a host's (vulkan.h), where it is at least 500 */
-    uint32_t pretend;              /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
-    bool enable_validation;        /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
-                                      messages go to the log as errors */
+    const char *device_name;   /* case-insensitive part of a device name; NULL: any */
+    uint32_t device_number;    /* 1-based index in Vulkan's order; 0: by name, else the first of discrete,
+                                  integrated, virtual, CPU */
+    uint32_t submit_budget_us; /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
+                                  own, 8,000 on a host's (vulkan.h), where it is at least 500 */
+    uint32_t pretend;          /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
+    bool enable_validation;    /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
+                                  messages go to the log as errors */
 } retnet_context_desc;
 
 /* Features that a context can be told not to use. */
@@ -135,10 +138,10 @@ RETNET_API void retnet_context_destroy(retnet_context *context);
 
 typedef struct retnet_device_info {
     char name[256];
-    char driver[256];     /* driver name and version as the driver words them */
-    uint32_t vulkan;      /* the device's Vulkan version, as VK_MAKE_VERSION packs it */
-    bool is_cpu;          /* a software driver */
-    bool unified_memory;  /* weights are mapped in place */
+    char driver[256];    /* driver name and version as the driver words them */
+    uint32_t vulkan;     /* the device's Vulkan version, as VK_MAKE_VERSION packs it */
+    bool is_cpu;         /* a software driver */
+    bool unified_memory; /* weights are mapped in place */
     uint32_t subgroup_size;
     uint64_t memory_bytes; /* largest device-local heap */
 } retnet_device_info;
@@ -151,11 +154,11 @@ RETNET_API size_t retnet_context_last_message(const retnet_context *context, cha
 
 /* The compiled kernels as bytes: saved at the end of one run and loaded at the start of the next, before the first
  * model, they spare it the compiling. save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size
- * to *size, which grows while kernels are being made; a short capacity is RETNET_ERROR_LIMIT. load adds a blob's kernels
- * to the context's. One that is of another device, driver or version of this library, or is damaged or none at all, is
- * left alone: that is no error, *accepted (NULL: not wanted) is false, and the reason is logged as information. The
- * checksum finds damage, not malice: drivers trust such data, so load only what the program itself has saved.
- * Any thread. RETNET_ERROR_UNSUPPORTED where the host gave a VkPipelineCache (vulkan.h). */
+ * to *size, which grows while kernels are being made; a short capacity is RETNET_ERROR_LIMIT. load adds a blob's
+ * kernels to the context's. One that is of another device, driver or version of this library, or is damaged or none at
+ * all, is left alone: that is no error, *accepted (NULL: not wanted) is false, and the reason is logged as information.
+ * The checksum finds damage, not malice: drivers trust such data, so load only what the program itself has saved. Any
+ * thread. RETNET_ERROR_UNSUPPORTED where the host gave a VkPipelineCache (vulkan.h). */
 RETNET_API retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *blob, size_t capacity,
                                                             size_t *size);
 RETNET_API retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
@@ -163,7 +166,7 @@ RETNET_API retnet_result retnet_context_pipeline_cache_load(retnet_context *cont
 
 /* One kernel family's share of the device's time since profiling was switched on. */
 typedef struct retnet_profile_entry {
-    const char *name;     /* lives as long as the context */
+    const char *name; /* lives as long as the context */
     uint64_t dispatches;
     uint64_t nanoseconds; /* between timestamps around its dispatches */
     uint64_t bytes;       /* that the dispatches must at least move; 0: unknown */
@@ -260,6 +263,20 @@ typedef struct retnet_session_memory {
 /* What retnet_session_create with this desc would allocate. Allocates nothing. */
 RETNET_API retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_session_desc *desc,
                                                    retnet_session_memory *memory);
+
+typedef struct retnet_prepare_desc {
+    retnet_session_desc session; /* the sessions to be made: how many slots, how long a prompt's passes */
+    retnet_progress_fn progress; /* counts kernels; NULL: none */
+    void *progress_user;
+} retnet_prepare_desc;
+
+/* Makes every kernel that sessions of this desc will run, so that none is made later, in the middle of a frame. What is
+ * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several at
+ * once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside running
+ * sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they are first
+ * needed. */
+RETNET_API retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_desc *desc);
+
 /* Every slot starts empty: state zero, position 0. `desc` may be NULL. */
 RETNET_API retnet_result retnet_session_create(retnet_model *model, const retnet_session_desc *desc,
                                                retnet_session **out);
@@ -293,23 +310,23 @@ typedef struct retnet_sampling {
     float repetition_penalty; /* logits of recent tokens are divided (positive) or multiplied (negative) by it; 0 or 1:
                                  none */
     uint32_t repetition_window; /* how many recent tokens of the slot count, at most 256; 0: 64 */
-    uint64_t seed;            /* same seed, same state, same device: same text */
+    uint64_t seed;              /* same seed, same state, same device: same text */
 } retnet_sampling;
 
 /* A new token of a slot. Return false to stop that slot; the token has then been produced but not read back in. */
 typedef bool (*retnet_token_fn)(void *user, uint32_t slot, int32_t token);
 
 typedef struct retnet_generation {
-    const uint32_t *slots;   /* [slot_count], distinct, each with at least one token read; NULL: slot 0 alone */
+    const uint32_t *slots; /* [slot_count], distinct, each with at least one token read; NULL: slot 0 alone */
     size_t slot_count;
     retnet_sampling sampling;
     const int32_t *end_tokens; /* [end_token_count]: stops a slot; is reported by the callback, and is not read in */
     size_t end_token_count;
-    uint32_t max_tokens;     /* per slot; 0: until an end token */
-    retnet_token_fn token;   /* NULL: none */
+    uint32_t max_tokens;   /* per slot; 0: until an end token */
+    retnet_token_fn token; /* NULL: none */
     void *token_user;
-    int32_t *tokens;         /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
-    uint32_t *token_counts;  /* [slot_count], how many tokens each slot made (an end token included); NULL: not wanted */
+    int32_t *tokens;        /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
+    uint32_t *token_counts; /* [slot_count], how many tokens each slot made (an end token included); NULL: not wanted */
 } retnet_generation;
 
 /* Generates until every slot met an end token, its maximum, or its callback's false. Every token that was made, save a
@@ -328,8 +345,8 @@ RETNET_API retnet_model *retnet_session_model(const retnet_session *session);
 
 /* Empties a slot. */
 RETNET_API retnet_result retnet_session_reset(retnet_session *session, uint32_t slot);
-/* Makes `to` an independent copy of `from`: state, position, recent tokens and last logits. The state is shared until one
- * of them changes, so that a fork moves nothing on the device. */
+/* Makes `to` an independent copy of `from`: state, position, recent tokens and last logits. The state is shared until
+ * one of them changes, so that a fork moves nothing on the device. */
 RETNET_API retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to);
 
 /* Keeps what `slot` is now (state, position, recent tokens, last logits) as snapshot number `snapshot` of the session,
@@ -357,10 +374,10 @@ RETNET_API retnet_result retnet_session_load_file(retnet_session *session, uint3
  *
  *     S_n[h][i][j] = sum over m <= n of decay_h^(n-m) * k_m[h][i] * v_m[h][j]      [heads, K, V] fp32, key-major
  *
- * with rotated keys k_m that are not scaled by K^(-1/2). Elements i and i + K/2 of a key are a pair of the rotation, also
- * where the checkpoint is torchscale's. With grouped keys and values there is still a state for each head.
- * `state` has heads*K*V elements. Setting it does not change the position, see retnet_session_set_position, and forgets
- * the last logits. INVALID_ARGUMENT for a slot or layer that does not exist. */
+ * with rotated keys k_m that are not scaled by K^(-1/2). Elements i and i + K/2 of a key are a pair of the rotation,
+ * also where the checkpoint is torchscale's. With grouped keys and values there is still a state for each head. `state`
+ * has heads*K*V elements. Setting it does not change the position, see retnet_session_set_position, and forgets the
+ * last logits. INVALID_ARGUMENT for a slot or layer that does not exist. */
 RETNET_API retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state);
 RETNET_API retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer,
                                                   const float *state);
@@ -381,8 +398,8 @@ RETNET_API retnet_result retnet_session_get_state_torchscale(retnet_session *ses
                                                              float *key_value, float *scale);
 RETNET_API retnet_result retnet_session_set_state_torchscale(retnet_session *session, uint32_t slot, uint32_t layer,
                                                              const float *key_value, const float *scale);
-/* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent tokens
- * that a repetition penalty looks at. */
+/* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent
+ * tokens that a repetition penalty looks at. */
 RETNET_API retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position);
 
 #ifdef __cplusplus

@@ -33,7 +33,10 @@ typedef struct output_push {
     float scale;
 } output_push;
 
-uint32_t rn_retention_value_stride(uint32_t value_size) { return rn_divide_up(value_size, 4) * 4; }
+uint32_t rn_retention_value_stride(uint32_t value_size)
+{
+    return rn_divide_up(value_size, 4) * 4;
+}
 
 /* Fours of columns that a workgroup of the recurrent form owns. */
 static uint32_t step_vectors(const rn_device *device, uint32_t value_size)
@@ -88,9 +91,8 @@ static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_rete
 {
     const rn_device *device = recorder->device;
     uint64_t most = device->caps.max_texel_range;
-    bool texels = device->texel_loads && !retention->input.buffer->foreign &&
-                  !retention->state.buffer->foreign && retention->input.size <= most && retention->state.size <= most &&
-                  retention->params.size <= most;
+    bool texels = device->texel_loads && !retention->input.buffer->foreign && !retention->state.buffer->foreign &&
+                  retention->input.size <= most && retention->state.size <= most && retention->params.size <= most;
     uint32_t lanes = rn_device_vector(device);
     uint32_t constants[] = {
         lanes,
@@ -280,8 +282,7 @@ static void record_output(rn_recorder *recorder, const chunkwise *c)
                          c->chunks->chunk_count * r->heads, 0);
 }
 
-void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
-                                const rn_retention_chunks *chunks)
+void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_chunks *chunks)
 {
     if (chunks->matrix && rn_retention_matrix_suits(recorder->device, retention->key_size)) {
         rn_retention_matrix_record(recorder, retention, chunks);

@@ -36,7 +36,10 @@ static bool is_little_endian(void)
     return first == 1;
 }
 
-static uint64_t layer_values(const rn_config *c) { return (uint64_t)c->heads * c->key_size * c->value_size; }
+static uint64_t layer_values(const rn_config *c)
+{
+    return (uint64_t)c->heads * c->key_size * c->value_size;
+}
 
 static uint64_t blob_size(const rn_config *config, const blob_header *header)
 {
@@ -93,6 +96,8 @@ retnet_result retnet_session_save(retnet_session *session, uint32_t slot, void *
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "save: slot %u of %u", slot,
                                session->layout.slots);
     if (!is_little_endian()) return rn_session_fail(session, RETNET_ERROR_UNSUPPORTED, "save: big-endian host");
+    retnet_result result = rn_device_check(session->device);
+    if (result != RETNET_OK) return result;
     blob_header header = make_header(session, &session->slots[slot]);
     *size = blob_size(&session->model->config, &header);
     if (!blob) return RETNET_OK;
@@ -188,7 +193,8 @@ retnet_result retnet_session_load(retnet_session *session, uint32_t slot, const 
                                session->layout.slots);
     if (!is_little_endian()) return rn_session_fail(session, RETNET_ERROR_UNSUPPORTED, "load: big-endian host");
     blob_header header;
-    retnet_result result = check_damage(session, blob, size);
+    retnet_result result = rn_device_check(session->device);
+    if (result == RETNET_OK) result = check_damage(session, blob, size);
     if (result != RETNET_OK) return result;
     memcpy(&header, blob, sizeof header);
     result = check_header(session, &header, size);
@@ -221,7 +227,8 @@ static retnet_result write_file(retnet_session *session, const char *path, const
 #ifdef _WIN32
         if (result == RETNET_OK) remove(path);
 #endif
-        if (result == RETNET_OK && rename(temporary, path) != 0) result = file_fail(session, path, "cannot be replaced");
+        if (result == RETNET_OK && rename(temporary, path) != 0)
+            result = file_fail(session, path, "cannot be replaced");
         if (result != RETNET_OK) remove(temporary);
     }
     rn_free(host, temporary);

@@ -6,8 +6,8 @@
  *
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
- * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a layer;
- * else each norm is a dispatch of its own, which computes the same numbers to the bit. */
+ * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
+ * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -33,7 +33,10 @@ static forward forward_begin(retnet_session *session, rn_recorder *recorder, con
 }
 
 /* A region's rows seen as halves: as many bytes, so twice as many. */
-static uint32_t halves_stride(rn_region region) { return 2 * region.stride; }
+static uint32_t halves_stride(rn_region region)
+{
+    return 2 * region.stride;
+}
 
 /* A projection on matrix units, if its input is f16. Then its output may be. */
 static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
@@ -311,8 +314,7 @@ static void embed(const forward *f)
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, l->x);
     rn_binding tokens = {&session->input, l->tokens_at, 4ull * l->rows};
-    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
-                        model->config.embedding_scale);
+    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride, model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
     rn_norm n = {
         .layer_norm = model->config.norm == RN_NORM_LAYER,

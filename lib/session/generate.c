@@ -15,7 +15,7 @@ typedef struct generation {
     const retnet_generation *wish;
     speaker *speakers; /* [count] */
     size_t count;
-    retnet_span *spans; /* [count] */
+    retnet_span *spans;      /* [count] */
     float *logits, *scratch; /* [vocabulary] */
 } generation;
 
@@ -123,6 +123,7 @@ retnet_result retnet_session_generate(retnet_session *session, const retnet_gene
     if (!wish) return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "generate: no generation");
     size_t count = wish->slots ? wish->slot_count : 1;
     retnet_result result = check_generation(session, wish, count);
+    if (result == RETNET_OK) result = rn_device_check(session->device);
     if (result != RETNET_OK) return result;
     atomic_store(&session->cancel, false); /* what came while nothing ran */
     rn_host *host = session->device->host;

@@ -2,7 +2,10 @@
 
 enum { ALIGNMENT = 256 }; /* the most that Vulkan lets a device ask of a binding's offset */
 
-static uint32_t padded(uint32_t size) { return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS; }
+static uint32_t padded(uint32_t size)
+{
+    return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
+}
 
 static rn_region place(uint64_t *end, uint32_t rows, uint32_t stride)
 {
@@ -64,16 +67,15 @@ static uint32_t default_rows(const retnet_model *model)
 static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
 {
     const rn_config *c = &model->config;
-    uint64_t most = model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range
-                                                                         : 1ull << 30;
+    uint64_t most =
+        model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range : 1ull << 30;
     uint64_t one = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, 1);
     uint64_t chunks = most / one, wanted = rn_divide_up(rows, RN_CHUNK) + 8;
     if (wanted > RN_MAX_RECORDS) wanted = RN_MAX_RECORDS;
     return (uint32_t)(chunks < wanted ? chunks : wanted);
 }
 
-retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc,
-                                     rn_session_layout *l)
+retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc, rn_session_layout *l)
 {
     rn_host *host = model->device->host;
     const rn_capabilities *caps = &model->device->caps;
@@ -89,13 +91,14 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
     if (l->chunks == 0)
-        return rn_fail(host, RETNET_ERROR_LIMIT, "session: one chunk's states exceed what %s binds at once (%llu bytes)",
-                       model->device->name, (unsigned long long)caps->max_storage_range);
+        return rn_fail(host, RETNET_ERROR_LIMIT,
+                       "session: one chunk's states exceed what %s binds at once (%llu bytes)", model->device->name,
+                       (unsigned long long)caps->max_storage_range);
     place_activations(model, l);
     place_input(l);
     const rn_config *c = &model->config;
-    l->scratch_bytes = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size,
-                                                  l->chunks);
+    l->scratch_bytes =
+        rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, l->chunks);
     l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
     l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
     l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->holders, ALIGNMENT);

@@ -19,10 +19,10 @@ typedef struct run {
     const retnet_span *spans;
     size_t span_count;
     bool cancellable;
-    size_t *cursor;    /* [span_count] tokens read */
-    part *parts;       /* [span_count] of this pass */
+    size_t *cursor; /* [span_count] tokens read */
+    part *parts;    /* [span_count] of this pass */
     uint32_t part_count;
-    uint32_t *wanted;  /* [rows] rows whose logits are needed */
+    uint32_t *wanted; /* [rows] rows whose logits are needed */
     uint32_t wanted_count;
     rn_pass pass;
 } run;
@@ -101,8 +101,7 @@ static void add_chunks(run *r, uint32_t span_index, uint32_t count)
     *sequence = (rn_sequence_record){r->pass.chunks, 0, slot->state, 0};
     for (uint32_t at = 0; at < count; at += RN_CHUNK) {
         uint32_t length = rn_min_u32(RN_CHUNK, count - at);
-        chunks[r->pass.chunks++] =
-            (rn_chunk_record){r->pass.rows + at, length, (uint32_t)slot->position + at, 0};
+        chunks[r->pass.chunks++] = (rn_chunk_record){r->pass.rows + at, length, (uint32_t)slot->position + at, 0};
         sequence->chunks++;
         r->pass.longest = rn_max_u32(r->pass.longest, length);
     }
@@ -139,8 +138,7 @@ static bool build_pass(run *r)
 /* ---- Running a pass --------------------------------------------------------------------------------------------- */
 
 /* Ends and runs the recording, and learns from the time it took what a row in a layer costs. */
-static retnet_result run_recording(retnet_session *session, rn_recorder *recorder, const rn_pass *pass,
-                                   uint32_t layers)
+static retnet_result run_recording(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t layers)
 {
     retnet_result result = rn_recorder_end(recorder);
     uint64_t begin = rn_clock_ns();
@@ -182,8 +180,14 @@ static bool any_span(const run *r, bool (*has)(const retnet_span *))
     return false;
 }
 
-static bool has_log_probs(const retnet_span *span) { return span->log_probs != NULL; }
-static bool has_all_logits(const retnet_span *span) { return span->all_logits != NULL; }
+static bool has_log_probs(const retnet_span *span)
+{
+    return span->log_probs != NULL;
+}
+static bool has_all_logits(const retnet_span *span)
+{
+    return span->all_logits != NULL;
+}
 
 /* Records the head for wanted rows [first, first + count), with their scores and the copy to the host. */
 static void record_wanted(run *r, rn_recorder *recorder, uint32_t first, uint32_t count, bool scores, bool readback)
@@ -195,9 +199,8 @@ static void record_wanted(run *r, rn_recorder *recorder, uint32_t first, uint32_
         /* Neighbouring rows are one copy. */
         uint32_t row = r->wanted[first + i], n = 1;
         while (i + n < count && r->wanted[first + i + n] == row + n) n++;
-        rn_recorder_copy(recorder, &session->activations, l->x.offset + 4ull * row * l->x.stride,
-                         &session->activations, l->gathered.offset + 4ull * i * l->gathered.stride,
-                         4ull * n * l->x.stride);
+        rn_recorder_copy(recorder, &session->activations, l->x.offset + 4ull * row * l->x.stride, &session->activations,
+                         l->gathered.offset + 4ull * i * l->gathered.stride, 4ull * n * l->x.stride);
         i += n;
     }
     rn_forward_head(session, recorder, l->gathered, count);
@@ -242,7 +245,10 @@ static void deliver_row(run *r, uint32_t row, const float *logits, float score)
     }
 }
 
-static bool is_last_row(const run *r, uint32_t row) { return token_after(r, row) < 0; }
+static bool is_last_row(const run *r, uint32_t row)
+{
+    return token_after(r, row) < 0;
+}
 
 static retnet_result run_head(run *r, rn_recorder *recorder)
 {
@@ -260,8 +266,8 @@ static retnet_result run_head(run *r, rn_recorder *recorder)
         if (result != RETNET_OK) return result;
         const float *logits = host_logits(session), *score = session->log_probs.mapped;
         for (uint32_t i = 0; i < count; i++)
-            deliver_row(r, r->wanted[first + i],
-                        logits + (size_t)i * session->model->config.vocabulary, scores ? score[i] : 0);
+            deliver_row(r, r->wanted[first + i], logits + (size_t)i * session->model->config.vocabulary,
+                        scores ? score[i] : 0);
         first += count;
         if (first < r->wanted_count) rn_recorder_begin(recorder);
     } while (first < r->wanted_count);
@@ -331,8 +337,7 @@ static retnet_result replay(run *r)
     retnet_result result = rn_recorder_run(&session->decode[steps]);
     if (result != RETNET_OK) return result;
     const float *logits = host_logits(session);
-    for (uint32_t i = 0; i < steps; i++)
-        deliver_row(r, i, logits + (size_t)i * session->model->config.vocabulary, 0);
+    for (uint32_t i = 0; i < steps; i++) deliver_row(r, i, logits + (size_t)i * session->model->config.vocabulary, 0);
     return RETNET_OK;
 }
 
@@ -386,9 +391,8 @@ static void score_first_tokens(run *r)
         const retnet_span *span = &r->spans[i];
         const rn_slot *slot = &session->slots[span->slot];
         if (!span->log_probs) continue;
-        span->log_probs[0] = slot->has_logits
-                                 ? log_prob_of(slot->logits, session->model->config.vocabulary, span->tokens[0])
-                                 : NAN;
+        span->log_probs[0] =
+            slot->has_logits ? log_prob_of(slot->logits, session->model->config.vocabulary, span->tokens[0]) : NAN;
     }
 }
 

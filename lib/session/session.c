@@ -141,4 +141,7 @@ uint64_t retnet_session_position(const retnet_session *session, uint32_t slot)
     return session && slot < session->layout.slots ? session->slots[slot].position : 0;
 }
 
-retnet_model *retnet_session_model(const retnet_session *session) { return session->model; }
+retnet_model *retnet_session_model(const retnet_session *session)
+{
+    return session->model;
+}

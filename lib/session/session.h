@@ -12,11 +12,11 @@ enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS =
 
 /* A sequence, or a snapshot of one: a snapshot is a slot that no run ever names. */
 typedef struct rn_slot {
-    uint32_t state;   /* which of the device's states; shared after a fork until one of the sharers changes */
-    bool taken;       /* of a snapshot: it holds something */
+    uint32_t state; /* which of the device's states; shared after a fork until one of the sharers changes */
+    bool taken;     /* of a snapshot: it holds something */
     uint64_t position;
-    bool has_logits;  /* logits follow the last token read */
-    float *logits;    /* [vocabulary] */
+    bool has_logits; /* logits follow the last token read */
+    float *logits;   /* [vocabulary] */
     uint32_t recent_count;
     int32_t recent[RN_RECENT_TOKENS]; /* ring: token number i is at i % RN_RECENT_TOKENS */
 } rn_slot;
@@ -27,17 +27,17 @@ typedef struct rn_region {
     uint32_t rows, stride;
 } rn_region;
 
-/* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked for beforehand. */
+/* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked beforehand. */
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
     uint32_t holders; /* of states: the slots, then the snapshots; there are as many states */
     rn_region x, normed, projected, retained, hidden, gathered; /* in the activations */
-    uint32_t normed_scale;  /* where in a row of normed the deferred factor is */
+    uint32_t normed_scale;                                      /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in the input */
-    uint64_t layer_state_bytes;        /* of all holders */
+    uint64_t layer_state_bytes;                                        /* of all holders */
     uint32_t layers_per_state_buffer;
     uint32_t state_buffers;
 } rn_session_layout;
@@ -103,7 +103,6 @@ int32_t rn_sample(const retnet_sampling *sampling, float *logits, uint32_t vocab
 /* The counter-based generator: a number in [0, 1) that depends on seed and position only. */
 double rn_random_draw(uint64_t seed, uint64_t position);
 
-retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...)
-    RN_PRINTF(3, 4);
+retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);
 
 #endif

@@ -57,7 +57,7 @@ void rn_session_own_state(retnet_session *session, uint32_t slot)
 
 static retnet_result check_slot(retnet_session *session, uint32_t slot)
 {
-    if (slot < session->layout.slots) return RETNET_OK;
+    if (slot < session->layout.slots) return rn_device_check(session->device);
     return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u, but the session has %u", slot,
                            session->layout.slots);
 }
@@ -145,8 +145,8 @@ retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     retnet_result result = check_slot(session, slot);
     if (result == RETNET_OK && position > RN_MAX_POSITION)
-        return rn_session_fail(session, RETNET_ERROR_LIMIT, "position %llu, at most %u",
-                               (unsigned long long)position, RN_MAX_POSITION);
+        return rn_session_fail(session, RETNET_ERROR_LIMIT, "position %llu, at most %u", (unsigned long long)position,
+                               RN_MAX_POSITION);
     if (result != RETNET_OK) return result;
     session->slots[slot].position = position;
     session->slots[slot].has_logits = false;
@@ -187,9 +187,8 @@ static retnet_result move_state(retnet_session *session, uint32_t slot, uint32_t
     const rn_config *c = &session->model->config;
     uint32_t rows = c->heads * c->key_size, stride = rn_retention_value_stride(c->value_size);
     rn_buffer staging;
-    retnet_result result =
-        rn_buffer_create(session->device, rn_model_layer_state_bytes(session->model),
-                         out ? RN_MEMORY_READBACK : RN_MEMORY_UPLOAD, "state", &staging);
+    retnet_result result = rn_buffer_create(session->device, rn_model_layer_state_bytes(session->model),
+                                            out ? RN_MEMORY_READBACK : RN_MEMORY_UPLOAD, "state", &staging);
     if (result != RETNET_OK) return result;
     if (in) copy_rows(staging.mapped, stride, in, c->value_size, rows, c->value_size);
     result = transfer(session, slot, layer, &staging, in != NULL);

@@ -69,7 +69,10 @@ static feature_bits find_bits(const void *chain)
     return bits;
 }
 
-static bool is_on(const VkBool32 *bit) { return bit && *bit; }
+static bool is_on(const VkBool32 *bit)
+{
+    return bit && *bit;
+}
 
 static bool has_matrix_features(const feature_bits *bits)
 {
@@ -196,8 +199,8 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
 /* Validation layers from before the extension take kernels that use it for malformed. */
 static bool validation_knows_matrices(const rn_device *device)
 {
-    PFN_vkEnumerateInstanceLayerProperties enumerate = (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(
-        VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
+    PFN_vkEnumerateInstanceLayerProperties enumerate =
+        (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t count = RN_COUNT(layers);
     VkResult result = enumerate ? enumerate(&count, layers) : VK_ERROR_INITIALIZATION_FAILED;
@@ -248,8 +251,7 @@ retnet_result retnet_vulkan_recommend(retnet_vulkan_device *device, VkDeviceCrea
     fn.GetPhysicalDeviceProperties2(device->physical_device, &properties);
     uint32_t version = rn_min_u32(properties.properties.apiVersion,
                                   device->api_version ? device->api_version : RETNET_VULKAN_REQUIRED_VERSION);
-    retnet_result result =
-        rn_features_recommend(&host, &fn, device->physical_device, version, true, info, additions);
+    retnet_result result = rn_features_recommend(&host, &fn, device->physical_device, version, true, info, additions);
     if (result != RETNET_OK) return result;
     device->extensions = info->ppEnabledExtensionNames;
     device->extension_count = info->enabledExtensionCount;
@@ -265,8 +267,8 @@ static bool usable(const VkCooperativeMatrixPropertiesKHR *p)
     bool types = p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
                  p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR;
     /* A subgroup works on pairs of pieces, 16 x 32 at least, in blocks of 32 inputs, staged eight halves at a time. */
-    bool fits = 16 % p->MSize == 0 && 16 % p->NSize == 0 && p->NSize % 4 == 0 && 32 % p->KSize == 0 &&
-                p->KSize % 8 == 0;
+    bool fits =
+        16 % p->MSize == 0 && 16 % p->NSize == 0 && p->NSize % 4 == 0 && 32 % p->KSize == 0 && p->KSize % 8 == 0;
     return types && fits && p->scope == VK_SCOPE_SUBGROUP_KHR && !p->saturatingAccumulation;
 }
 

@@ -2,6 +2,8 @@
  * need and no others, and submits it, once or many times. Or records them into command buffers of somebody else's, who
  * submits them.
  *
+ * On a device that only plans (kernel.h) nothing is recorded or run; such a recorder needs no rn_recorder_create.
+ *
  * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
  * One thread at a time per recorder. */
 #ifndef RETNET_VULKAN_RECORDER_H
@@ -47,8 +49,9 @@ typedef struct rn_recorder {
     bool copied_since_barrier; /* some of these accesses are copies' */
     bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
-    uint32_t sets; /* descriptor sets in use */
-    bool pending; /* submitted, not yet waited for */
+    uint32_t sets;  /* descriptor sets in use */
+    bool pending;   /* submitted, not yet waited for */
+    bool signalled; /* the fence: to be reset before the next submit */
     bool profiled;
     bool labelled; /* a label of rn_recorder_label is open */
     retnet_result result;
@@ -74,8 +77,8 @@ void rn_recorder_begin_in(rn_recorder *recorder, VkCommandBuffer commands);
 /* Lets go of what recordings hold, which the device must have finished; waits for a pending submit of the own one. */
 retnet_result rn_recorder_reset(rn_recorder *recorder);
 
-/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end of
- * the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
+/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end
+ * of the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...) RN_PRINTF(2, 3);
 
 /* Dispatches groups[3] workgroups. bindings and push must have the counts and sizes that the kernel's module has.

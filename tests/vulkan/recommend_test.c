@@ -70,7 +70,10 @@ static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical, VkPh
     properties->properties.apiVersion = gpu.version;
 }
 
-static VKAPI_ATTR void VKAPI_CALL unused(void) { TEST_FAIL("a function was called that recommending has no use for"); }
+static VKAPI_ATTR void VKAPI_CALL unused(void)
+{
+    TEST_FAIL("a function was called that recommending has no use for");
+}
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_proc(VkInstance instance, const char *name)
 {
@@ -165,9 +168,8 @@ static void test_whole_versions(void)
     retnet_vulkan_additions additions;
     VkPhysicalDeviceVulkan13Features v13 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES,
                                             .dynamicRendering = VK_TRUE};
-    VkPhysicalDeviceVulkan12Features v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                            .pNext = &v13,
-                                            .shaderInt8 = VK_TRUE};
+    VkPhysicalDeviceVulkan12Features v12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .pNext = &v13, .shaderInt8 = VK_TRUE};
     const char *const names[] = {"VK_KHR_swapchain", "VK_EXT_memory_budget"};
     VkDeviceCreateInfo info = {.pNext = &v12, .enabledExtensionCount = 2, .ppEnabledExtensionNames = names};
     CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
@@ -219,8 +221,7 @@ static void test_lesser_devices(void)
         gpu.lacks_priority = cases[i].lacks_priority;
         CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
         check_extensions(&info, cases[i].matrix, 1, cases[i].priority);
-        CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) != NULL,
-                  cases[i].matrix);
+        CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) != NULL, cases[i].matrix);
     }
     retnet_vulkan_device device = reset();
     VkDeviceCreateInfo info = {0};
