@@ -178,6 +178,7 @@ static void prepare_queries(rn_recorder *recorder)
 retnet_result rn_recorder_reset(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
+    if (device->plan) return recorder->result;
     recorder->result = recorder->pending ? rn_recorder_wait(recorder) : RETNET_OK;
     recorder->sets = 0;
     recorder->pool_current = 0;
@@ -201,6 +202,7 @@ static void begin(rn_recorder *recorder, VkCommandBuffer commands)
 void rn_recorder_begin(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
+    if (device->plan) return;
     rn_recorder_reset(recorder);
     begin(recorder, recorder->own);
     if (recorder->result == RETNET_OK)
@@ -422,7 +424,7 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 
 void rn_recorder_release(rn_recorder *recorder)
 {
-    if (recorder->result != RETNET_OK) return;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
@@ -437,7 +439,7 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 {
     if (recorder->labelled) end_label(recorder);
     recorder->labelled = false;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return recorder->result;
     if (recorder->commands != recorder->own) return RETNET_OK;
     rn_recorder_release(recorder);
     check(recorder, recorder->device->vk.vkEndCommandBuffer(recorder->commands), "ending commands");
@@ -449,7 +451,7 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 retnet_result rn_recorder_submit(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || device->plan) return recorder->result;
     if (recorder->commands != recorder->own)
         return rn_fail(device->host, RETNET_ERROR_INTERNAL, "submitting somebody else's command buffer");
     retnet_result ours = rn_device_check(device);

@@ -19,6 +19,9 @@ layers_test layers_test_create(void);
 /* Frees everything; this program's exit code. test_failures of the test's own file is passed in. */
 int layers_test_finish(layers_test *test, int failures);
 
+/* Until it is false again, errors of the library are expected in the log; validation messages never are. */
+void layers_test_expect_errors(bool expected);
+
 /* Record between the two, with the recorder that begin gives. */
 rn_recorder *layers_test_begin(layers_test *test);
 void layers_test_run(layers_test *test);

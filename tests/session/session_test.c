@@ -144,17 +144,24 @@ retnet_session *session_test_session_of(retnet_model *model, const retnet_sessio
     return session;
 }
 
-session_test session_test_create(const fixture *f, uint32_t slots, uint32_t prompt_chunk)
+session_test session_test_open(const char *directory, uint32_t slots, uint32_t prompt_chunk)
 {
     session_test test = {0};
-    session_test_directory(test.directory, sizeof test.directory);
-    fixture_write(f, test.directory);
+    snprintf(test.directory, sizeof test.directory, "%s", directory);
     test.context = session_test_context();
     test.model = session_test_model(test.context, test.directory, RETNET_WEIGHTS_AS_STORED);
     test.session = session_test_session(test.model, slots, prompt_chunk);
     retnet_model_get_info(test.model, &test.info);
     test.state_size = (size_t)test.info.heads * test.info.key_size * test.info.value_size;
     return test;
+}
+
+session_test session_test_create(const fixture *f, uint32_t slots, uint32_t prompt_chunk)
+{
+    char directory[512];
+    session_test_directory(directory, sizeof directory);
+    fixture_write(f, directory);
+    return session_test_open(directory, slots, prompt_chunk);
 }
 
 void session_test_destroy(session_test *test)
