@@ -449,7 +449,7 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 {
     if (recorder->labelled) end_label(recorder);
     recorder->labelled = false;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return recorder->result;
     if (recorder->commands != recorder->own) return RETNET_OK;
     rn_recorder_release(recorder);
     check(recorder, recorder->device->vk.vkEndCommandBuffer(recorder->commands), "ending commands");
