@@ -229,7 +229,6 @@ rn_slice *rn_slice_begin(retnet_session *session, VkCommandBuffer host)
 
 bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns)
 {
-    if (slice->commands->recorder.result != RETNET_OK) return false;
     for (rn_pass *pass; (pass = rn_pass_current(session));) {
         if (slice->commands->recorder.result != RETNET_OK) return false;
         if (must_wait(session, pass)) return false;
