@@ -78,7 +78,7 @@ build_retnet() {
     cmake --build "$base/retnet" --target retnet_shared retnet_static retnet_text chat hello >&2
     local foreign
     foreign=$(x86_64-w64-mingw32-objdump -p "$base/retnet/lib/libretnet.dll" |
-        awk '/Ordinal\/Name Pointer/ { names = 1; next } names && NF >= 4 { print $NF }' | grep -v '^retnet_' || true)
+        awk '/Ordinal\/Name Pointer/ { names = 1; next } names && !NF { exit } names && NF > 1 { print $NF }' | grep -v '^retnet_' || true)
     [ -z "$foreign" ] || { retnet_say "libretnet.dll exports" "$foreign"; return 1; }
 }
 

@@ -52,6 +52,7 @@ extern "C" {
  * 128 KiB, kept) and scratch, which the layers of a recording use one after the other. One for each frame in flight. */
 typedef struct retnet_layers retnet_layers;
 
+/* What layers are to be recorded with. */
 typedef struct retnet_layers_desc {
     uint64_t scratch_bytes; /* device-local: the most that any layer needs, see the functions below; 0: none */
 } retnet_layers_desc;
@@ -99,6 +100,7 @@ typedef struct retnet_sequence {
  * in double precision, for the device's own powers, sines and cosines are not exact enough. */
 typedef struct retnet_tables retnet_tables;
 
+/* What tables are to be made for. */
 typedef struct retnet_tables_desc {
     uint32_t heads;         /* H, 1 to 128 */
     const float *decay;     /* [H] gamma_h in (0, 1], read during the call; any values, 1 - 2^(-5-h) in the paper */
@@ -134,6 +136,7 @@ typedef struct retnet_rotation {
     uint32_t sequence_count;          /* any number */
 } retnet_rotation;
 
+/* Records what the struct describes. */
 RETNET_API retnet_result retnet_layers_rotate(retnet_layers *layers, const retnet_rotation *rotation);
 
 /* ---- Retention --------------------------------------------------------------------------------------------------- */
@@ -207,6 +210,7 @@ RETNET_API retnet_result retnet_layers_retention_recurrent(retnet_layers *layers
 
 /* ---- Norms ------------------------------------------------------------------------------------------------------- */
 
+/* Whether a norm takes the mean off. */
 typedef enum retnet_norm_kind {
     RETNET_NORM_RMS = 0, /* mean = 0 in the formula */
     RETNET_NORM_LAYER    /* subtracts the mean */
@@ -230,6 +234,7 @@ typedef struct retnet_norm {
     retnet_rows c2;              /* [rows, groups]; without buffer: 1; in the buffer of `input` */
 } retnet_norm;
 
+/* Records what the struct describes. */
 RETNET_API retnet_result retnet_layers_norm(retnet_layers *layers, const retnet_norm *norm);
 
 /* ---- Matrices ---------------------------------------------------------------------------------------------------- */
@@ -255,8 +260,10 @@ typedef struct retnet_pack {
     retnet_vector linear;               /* of a pair: its linear branch; `source` is the activated one */
 } retnet_pack;
 
+/* Records what the struct describes. */
 RETNET_API retnet_result retnet_layers_pack(retnet_layers *layers, const retnet_pack *pack);
 
+/* What is applied to each element. */
 typedef enum retnet_activation {
     RETNET_ACTIVATION_NONE = 0,
     RETNET_ACTIVATION_SILU, /* x / (1 + exp(-x)), also called swish */
@@ -277,6 +284,7 @@ typedef struct retnet_linear {
     bool add; /* not of a pair */
 } retnet_linear;
 
+/* Records what the struct describes. */
 RETNET_API retnet_result retnet_layers_linear(retnet_layers *layers, const retnet_linear *linear);
 
 /* y = down(act(up x + bias)) + bias, or with a pair in `up` y = down(act(W_source x) * (W_linear x)): the paper's
@@ -291,6 +299,7 @@ typedef struct retnet_feed_forward {
     bool add;
 } retnet_feed_forward;
 
+/* Records what the struct describes; and the bytes of scratch that it takes. */
 RETNET_API retnet_result retnet_layers_feed_forward(retnet_layers *layers, const retnet_feed_forward *feed_forward);
 RETNET_API uint64_t retnet_feed_forward_scratch_bytes(uint32_t rows, uint32_t intermediate_size);
 
@@ -305,6 +314,7 @@ typedef struct retnet_embedding {
     float scale;        /* 0: 1 */
 } retnet_embedding;
 
+/* Records what the struct describes. */
 RETNET_API retnet_result retnet_layers_embedding(retnet_layers *layers, const retnet_embedding *embedding);
 
 #ifdef __cplusplus

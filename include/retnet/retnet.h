@@ -408,6 +408,7 @@ RETNET_API retnet_result retnet_session_stop(retnet_session *session, uint32_t s
  * all tokens have been read but the last one made. */
 RETNET_API bool retnet_session_busy(const retnet_session *session, uint32_t slot);
 
+/* What a step did. */
 typedef struct retnet_step_info {
     uint32_t tasks;       /* still to be worked on */
     uint32_t tokens_read; /* since the last report, prompts' and made ones */

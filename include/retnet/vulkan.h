@@ -144,6 +144,7 @@ RETNET_API retnet_result retnet_session_await(retnet_session *session, VkSemapho
    begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of
    them are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
 
+/* What a slice that was recorded holds. */
 typedef struct retnet_record_info {
     uint64_t slice;       /* for retnet_session_collect; 0: nothing was recorded, as the tasks have nothing to do before
                              more is collected */

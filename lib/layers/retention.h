@@ -22,7 +22,7 @@ typedef struct rn_retention_tables {
     uint32_t angles;     /* pairs */
     uint32_t decay_sums; /* pairs */
     uint32_t decays;
-    uint32_t powers;     /* [heads][powers_stride]: decay^0, decay^1, ... */
+    uint32_t powers; /* [heads][powers_stride]: decay^0, decay^1, ... */
     uint32_t powers_stride;
 } rn_retention_tables;
 
@@ -84,10 +84,10 @@ void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *reten
 typedef struct rn_rotation {
     rn_binding rows;
     uint32_t stride, offset, heads, key_size; /* floats */
-    bool interleaved; /* pairs are neighbours, (2i, 2i + 1); else (i, i + K/2) */
-    bool direct;      /* the table is [positions][K/2]; else that of positions.glsl */
+    bool interleaved;                         /* pairs are neighbours, (2i, 2i + 1); else (i, i + K/2) */
+    bool direct;                              /* the table is [positions][K/2]; else that of positions.glsl */
     rn_binding table;
-    uint32_t angles;  /* where the table begins, in pairs */
+    uint32_t angles; /* where the table begins, in pairs */
     rn_binding records;
     uint32_t count, longest;
     float scale;
@@ -101,7 +101,9 @@ float rn_retention_scale(const rn_retention *retention); /* of the scores */
 
 /* The parallel form, of rotated q and k: whole sequences, whatever their length, each in one go and without scratch.
  * States are only read. */
-typedef struct rn_parallel_record { uint32_t row, length, state, unused; } rn_parallel_record;
+typedef struct rn_parallel_record {
+    uint32_t row, length, state, unused;
+} rn_parallel_record;
 
 typedef struct rn_retention_parallel {
     rn_binding sequences; /* rn_parallel_record[count] */

@@ -64,14 +64,10 @@ static uint8_t *stage(rn_upload *upload, uint64_t bytes, uint64_t *offset, retne
 static uint32_t source_kind(const rn_matrix_source *source)
 {
     switch (source->tensor->dtype) {
-    case RN_DTYPE_F32:
-        return RN_PACK_F32;
-    case RN_DTYPE_F16:
-        return RN_PACK_F16;
-    case RN_DTYPE_BF16:
-        return RN_PACK_BF16;
-    default:
-        return RN_PACK_Q8;
+    case RN_DTYPE_F32: return RN_PACK_F32;
+    case RN_DTYPE_F16: return RN_PACK_F16;
+    case RN_DTYPE_BF16: return RN_PACK_BF16;
+    default: return RN_PACK_Q8;
     }
 }
 

@@ -184,7 +184,8 @@ static void run(const ref_model *model, ref_sequence *sequence, const int32_t *t
     free(output);
 }
 
-/* Every batch row of a golden file as a prompt, in two pieces where that changes nothing: logits and, where recorded, states. */
+/* Every batch row of a golden file as a prompt, in two pieces where that changes nothing: logits and, where recorded,
+ * states. */
 static void check_golden(const ref_model *model, const golden_file *golden, const char *logits_name,
                          const char *state_suffix, double logit_limit, double state_limit)
 {
