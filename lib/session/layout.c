@@ -109,6 +109,8 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     l->outputs_at = rn_round_up(4ull * l->slots * c->vocabulary, ALIGNMENT);
     l->logits_bytes = l->outputs_at + 4ull * l->logit_rows * c->vocabulary;
     l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes - l->outputs_at;
+    l->marks_at = 4ull * l->logit_rows;
+    l->scores_bytes = l->marks_at + 4ull * RN_MAX_SLICES;
     l->control_bytes = sizeof(rn_control) + l->slots * sizeof(rn_sampler);
     l->results_bytes = sizeof(rn_result) * RN_RESULT_RING * l->slots;
     l->kept_bytes = 4ull * l->slots * c->vocabulary;
@@ -144,6 +146,6 @@ retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_
     memory->device_bytes =
         memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes + l.control_bytes;
     memory->host_bytes =
-        l.input_bytes + l.control_bytes + l.readback_bytes + 4ull * l.logit_rows + l.results_bytes + l.kept_bytes;
+        l.input_bytes + l.control_bytes + l.readback_bytes + l.scores_bytes + l.results_bytes + l.kept_bytes;
     return RETNET_OK;
 }

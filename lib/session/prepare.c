@@ -23,7 +23,7 @@ static void set_sizes(retnet_session *session)
     session->logits.size = l->logits_bytes;
     session->input.size = l->input_bytes;
     session->readback.size = l->readback_bytes;
-    session->log_probs.size = 4ull * l->logit_rows;
+    session->log_probs.size = l->scores_bytes;
     session->decoder.control.size = l->control_bytes;
     session->decoder.results.size = l->results_bytes;
     session->decoder.kept.size = l->kept_bytes;

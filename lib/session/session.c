@@ -90,13 +90,24 @@ static retnet_result allocate_device(retnet_session *session)
         {&session->logits, l->logits_bytes, RN_MEMORY_DEVICE, "logits"},
         {&session->input, l->input_bytes, RN_MEMORY_UPLOAD, "tokens"},
         {&session->readback, l->readback_bytes, RN_MEMORY_READBACK, "logits read back"},
-        {&session->log_probs, 4ull * l->logit_rows, RN_MEMORY_READBACK, "log-probabilities"},
+        {&session->log_probs, l->scores_bytes, RN_MEMORY_READBACK, "log-probabilities"},
     };
     for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
         if (buffers[i].bytes)
             result = rn_buffer_create(device, buffers[i].bytes, buffers[i].use, buffers[i].what, buffers[i].buffer);
     if (result == RETNET_OK) result = rn_recorder_create(device, &session->recorder);
     return result;
+}
+
+static retnet_result create_timeline(retnet_session *session)
+{
+    rn_device *device = session->device;
+    if (!device->timeline) return RETNET_OK;
+    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    VkResult result = device->vk.vkCreateSemaphore(device->handle, &info, device->allocator, &session->timeline);
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreateSemaphore");
 }
 
 static retnet_result check_memory(const retnet_session *session)
@@ -106,7 +117,7 @@ static retnet_result check_memory(const retnet_session *session)
         [RN_MEMORY_DEVICE] = l->layer_state_bytes * session->model->config.layers + l->activation_bytes +
                              l->scratch_bytes + l->logits_bytes + l->control_bytes,
         [RN_MEMORY_UPLOAD] = l->input_bytes + l->control_bytes,
-        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows + l->results_bytes + l->kept_bytes,
+        [RN_MEMORY_READBACK] = l->readback_bytes + l->scores_bytes + l->results_bytes + l->kept_bytes,
     };
     return rn_memory_check(session->device, need, "the session");
 }
@@ -135,6 +146,7 @@ retnet_result retnet_session_create(retnet_model *model, const retnet_session_de
     if (result == RETNET_OK) result = allocate_host(session);
     if (result == RETNET_OK) result = allocate_passes(session);
     if (result == RETNET_OK) result = allocate_device(session);
+    if (result == RETNET_OK) result = create_timeline(session);
     if (result == RETNET_OK) result = rn_decoder_create(session);
     if (result == RETNET_OK) result = clear_activations(session);
     if (result == RETNET_OK) weigh_layers(session);
@@ -151,6 +163,7 @@ void retnet_session_destroy(retnet_session *session)
     rn_device *device = session->device;
     rn_host *host = device->host;
     for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
+    if (session->timeline) device->vk.vkDestroySemaphore(device->handle, session->timeline, device->allocator);
     rn_recorder_destroy(&session->recorder);
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++)
         rn_commands_destroy(session, &session->decode[i]);

@@ -40,6 +40,7 @@ typedef struct rn_session_layout {
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
+    uint64_t scores_bytes, marks_at; /* log-probabilities, then a word for each slice, if it was executed */
     uint64_t control_bytes, results_bytes, kept_bytes; /* of the decoder */
     uint64_t outputs_at; /* in the logits: before it are those of slots that make tokens, from it on all others */
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in a pass's region of the input */
@@ -166,7 +167,11 @@ struct retnet_session {
     uint32_t first_pass, pass_count;
     rn_slice slices[RN_MAX_SLICES]; /* ring; not taken in yet */
     uint32_t first_slice, slice_count;
-    uint64_t newest_slice;                   /* its number */
+    uint64_t newest_slice; /* its number */
+    VkSemaphore timeline;  /* signalled with the numbers of submitted slices; null where the device has none */
+    uint64_t newest_submitted;
+    VkSemaphore awaited; /* by the next slice that is submitted; null: nothing */
+    uint64_t awaited_value;
     bool output_busy;                        /* logits lie on the device that the host has not taken */
     uint64_t layer_weight, retention_weight; /* bytes that a layer reads, and its first stage's part */
     rn_cost costs[RN_MAX_COSTS];

@@ -66,6 +66,7 @@ static retnet_result begin_commands(retnet_session *session, rn_commands *comman
 
 static retnet_result end_commands(retnet_session *session, rn_commands *commands)
 {
+    if (!commands->recorder.device) return commands->recorder.result; /* there was no memory for one */
     timestamp(session, commands);
     return rn_recorder_end(&commands->recorder);
 }
@@ -242,17 +243,37 @@ bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns)
     return true;
 }
 
-static retnet_result submit(rn_slice *slice)
+static retnet_result submit(retnet_session *session, rn_slice *slice)
 {
+    const rn_chain chain = {
+        .wait = session->awaited,
+        .wait_value = session->awaited_value,
+        .signal = session->timeline,
+        .signal_value = slice->number,
+    };
     slice->begin_ns = rn_clock_ns();
-    return rn_recorder_submit(&slice->commands->recorder);
+    retnet_result result = rn_recorder_submit_chained(&slice->commands->recorder, &chain);
+    if (result != RETNET_OK) return result;
+    session->awaited = VK_NULL_HANDLE;
+    session->newest_submitted = slice->number;
+    return RETNET_OK;
+}
+
+/* Where the host sees that a slice of its own was executed. */
+static uint64_t mark_at(const retnet_session *session, const rn_slice *slice)
+{
+    return session->layout.marks_at + 4ull * (uint64_t)(slice - session->slices);
 }
 
 retnet_result rn_slice_end(retnet_session *session, rn_slice *slice)
 {
-    if (slice->foreign) rn_recorder_release(&slice->commands->recorder);
+    if (slice->foreign && slice->commands->recorder.device) {
+        uint64_t at = mark_at(session, slice);
+        rn_recorder_write(&slice->commands->recorder, &session->log_probs, at, (uint32_t)slice->number);
+        rn_recorder_release(&slice->commands->recorder);
+    }
     retnet_result result = end_commands(session, slice->commands);
-    if (result == RETNET_OK && !slice->foreign) result = submit(slice);
+    if (result == RETNET_OK && !slice->foreign) result = submit(session, slice);
     if (result != RETNET_OK) rn_session_abandon(session);
     return result;
 }
@@ -298,7 +319,7 @@ bool rn_slice_replay(retnet_session *session, uint64_t budget_ns, uint64_t *expe
         slice->commands = &session->decode[pass->steps];
         slice->expected_ns = *expected_ns = ns;
         note_stages(session, slice, pass, pass->stages);
-        *result = submit(slice);
+        *result = submit(session, slice);
     }
     if (*result != RETNET_OK) rn_session_abandon(session);
     return true;
@@ -314,9 +335,6 @@ static retnet_result learn_from_timestamps(retnet_session *session, const rn_sli
     uint32_t count = commands->segment_count;
     VkResult result = device->vk.vkGetQueryPoolResults(device->handle, commands->queries, 0, count + 1, sizeof ticks,
                                                        ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
-    if (result == VK_NOT_READY)
-        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slice %llu has not been executed yet",
-                               (unsigned long long)slice->number);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "reading timestamps");
     for (uint32_t i = 0; i < count; i++) {
         uint64_t ns = (uint64_t)((double)(ticks[i + 1] - ticks[i]) * device->caps.timestamp_period);
@@ -346,10 +364,21 @@ static void finish_passes(retnet_session *session, uint64_t slice)
     }
 }
 
+static retnet_result check_executed(retnet_session *session, const rn_slice *slice)
+{
+    const uint8_t *mark = (const uint8_t *)session->log_probs.mapped + mark_at(session, slice);
+    uint32_t number;
+    memcpy(&number, mark, sizeof number);
+    if (!slice->foreign || number == (uint32_t)slice->number) return RETNET_OK;
+    return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slice %llu has not been executed yet",
+                           (unsigned long long)slice->number);
+}
+
 /* The oldest slice, which the device has done. */
 static retnet_result take_slice(retnet_session *session, rn_slice *slice, bool waited)
 {
-    retnet_result result = RETNET_OK;
+    retnet_result result = check_executed(session, slice);
+    if (result != RETNET_OK) return result;
     if (slice->commands->queries)
         result = learn_from_timestamps(session, slice);
     else

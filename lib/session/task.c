@@ -437,8 +437,8 @@ retnet_result retnet_session_wait(retnet_session *session)
 retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer commands, uint32_t budget_us,
                                     retnet_record_info *info)
 {
-    if (info) *info = (retnet_record_info){0};
-    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!session || !info) return RETNET_ERROR_INVALID_ARGUMENT;
+    *info = (retnet_record_info){0};
     if (!commands || budget_us == 0)
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "record: no command buffer, or no budget");
     if (session->slice_count && !rn_session_has_foreign(session))
@@ -447,7 +447,7 @@ retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer com
     rn_slice *slice;
     if (!ready(session, budget_ns)) return RETNET_OK;
     retnet_result result = record(session, commands, budget_ns, &slice);
-    if (result == RETNET_OK && info)
+    if (result == RETNET_OK)
         *info = (retnet_record_info){.slice = slice->number, .expected_ns = slice->expected_ns};
     return result;
 }
@@ -463,4 +463,23 @@ retnet_result retnet_session_collect(retnet_session *session, uint64_t slice, re
     if (result == RETNET_OK) result = advance_all(session);
     report(session, info);
     return result;
+}
+
+/* ---- Semaphores ------------------------------------------------------------------------------------------------- */
+
+void retnet_session_semaphore(const retnet_session *session, VkSemaphore *semaphore, uint64_t *value)
+{
+    *semaphore = session->timeline;
+    *value = session->newest_submitted;
+}
+
+retnet_result retnet_session_await(retnet_session *session, VkSemaphore semaphore, uint64_t value)
+{
+    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (session->awaited && semaphore)
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT,
+                               "await: the next slice waits for another already");
+    session->awaited = semaphore;
+    session->awaited_value = value;
+    return RETNET_OK;
 }

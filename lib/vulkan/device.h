@@ -80,7 +80,7 @@ typedef struct rn_device {
     bool owns_pipeline_cache;
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
-    bool memory_budget, memory_priority;
+    bool memory_budget, memory_priority, timeline;
     float priority; /* of device-local memory, where there is memory_priority */
     retnet_vulkan_additions used;
     uint32_t used_extension_count;

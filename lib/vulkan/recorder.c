@@ -414,12 +414,22 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
     recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
 }
 
-void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+static void fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size, uint32_t word)
 {
     if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
     order(recorder, &access, 1, true);
-    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
+    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, word);
+}
+
+void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+{
+    fill(recorder, buffer, offset, size, 0);
+}
+
+void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word)
+{
+    fill(recorder, buffer, offset, sizeof word, word);
 }
 
 void rn_recorder_release(rn_recorder *recorder)
@@ -450,6 +460,12 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 
 retnet_result rn_recorder_submit(rn_recorder *recorder)
 {
+    static const rn_chain none;
+    return rn_recorder_submit_chained(recorder, &none);
+}
+
+retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *chain)
+{
     rn_device *device = recorder->device;
     if (recorder->result != RETNET_OK || device->plan) return recorder->result;
     if (recorder->commands != recorder->own)
@@ -459,10 +475,24 @@ retnet_result rn_recorder_submit(rn_recorder *recorder)
     VkResult result = recorder->signalled ? device->vk.vkResetFences(device->handle, 1, &recorder->fence) : VK_SUCCESS;
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "resetting a fence");
     recorder->signalled = false;
+    uint32_t waits = chain->wait != VK_NULL_HANDLE, signals = chain->signal != VK_NULL_HANDLE;
+    VkTimelineSemaphoreSubmitInfo values = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .waitSemaphoreValueCount = waits,
+        .pWaitSemaphoreValues = &chain->wait_value,
+        .signalSemaphoreValueCount = signals,
+        .pSignalSemaphoreValues = &chain->signal_value,
+    };
     VkSubmitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = device->timeline ? &values : NULL,
+        .waitSemaphoreCount = waits,
+        .pWaitSemaphores = &chain->wait,
+        .pWaitDstStageMask = &all_stages,
         .commandBufferCount = 1,
         .pCommandBuffers = &recorder->own,
+        .signalSemaphoreCount = signals,
+        .pSignalSemaphores = &chain->signal,
     };
     result = rn_device_submit(device, &info, recorder->fence);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");

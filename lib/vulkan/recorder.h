@@ -89,6 +89,8 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
                       VkDeviceSize to_offset, VkDeviceSize size);
 void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size);
+/* Writes one word. */
+void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word);
 /* Makes an earlier error of the caller's the recording's. */
 void rn_recorder_fail(rn_recorder *recorder, retnet_result result);
 
@@ -99,6 +101,12 @@ retnet_result rn_recorder_end(rn_recorder *recorder);
 /* Submits the recorder's own command buffer; may be called again after rn_recorder_wait. Host writes to mapped buffers
  * before it are seen by the device, and after rn_recorder_wait the device's writes are seen by the host. */
 retnet_result rn_recorder_submit(rn_recorder *recorder);
+/* Semaphores of a submit; null handles: none. Values are of timeline semaphores. */
+typedef struct rn_chain {
+    VkSemaphore wait, signal;
+    uint64_t wait_value, signal_value;
+} rn_chain;
+retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *chain);
 retnet_result rn_recorder_wait(rn_recorder *recorder);
 /* Whether rn_recorder_wait would not wait. */
 bool rn_recorder_is_done(const rn_recorder *recorder);

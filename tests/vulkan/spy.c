@@ -51,6 +51,7 @@ static void check_allocator(const char *name, const VkAllocationCallbacks *alloc
     X(Fence)                                                                                                           \
     X(PipelineLayout)                                                                                                  \
     X(QueryPool)                                                                                                       \
+    X(Semaphore)                                                                                                       \
     X(ShaderModule)
 
 #define SPY_OBJECT(type)                                                                                               \
