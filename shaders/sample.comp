@@ -11,6 +11,7 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // a power of two
 layout(constant_id = 1) const uint GROUPS = 128;    // the larger of LOCAL_SIZE and FOLDED
+layout(constant_id = 2) const uint AHEAD = 1;       // logits that are loaded before the first is looked at
 
 const uint RECENT = 256, BIASES = 512, ENDS = 256, RING = 64, RECORDS = 1024;
 const uint SLOT = 0xFFFFu, RESTS = 0x80000000u, NO_TOKEN = 0xFFFFFFFFu;
@@ -135,6 +136,14 @@ float logit(uint i)
     return nan || y <= DEAD ? DEAD : clamp(y, -LARGEST, LARGEST);
 }
 
+// AHEAD logits that are `stride` apart, all under way at once; DEAD from `end` on.
+void load_logits(uint first, uint stride, uint end, out float y[AHEAD])
+{
+    [[unroll]] for (uint k = 0; k < AHEAD; k++) y[k] = logit(min(first + k * stride, end - 1));
+    [[unroll]] for (uint k = 0; k < AHEAD; k++)
+        if (first + k * stride >= end) y[k] = DEAD;
+}
+
 // exp of (y - top) / temperature in units of 2^-40, by operations that are the same everywhere: a power of two, and a
 // polynomial for 2^f, 0 <= f < 1, that is right to 1e-7.
 uvec2 weight(float y)
@@ -204,9 +213,11 @@ uvec2 total_of(uvec2 mass)
 uvec2 total_from(float from)
 {
     uvec2 sum = uvec2(0);
-    for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
-        float y = logit(i);
-        if (y >= from) sum = add(sum, weight(y));
+    for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
+        float y[AHEAD];
+        load_logits(base, LOCAL_SIZE, push.vocabulary, y);
+        [[unroll]] for (uint k = 0; k < AHEAD; k++)
+            if (y[k] >= from) sum = add(sum, weight(y[k]));
     }
     return total_of(sum);
 }
@@ -220,22 +231,15 @@ void find_largest(out float largest, out uint id)
     uint best_id = NO_TOKEN;
     for (uint group = lane; group < GROUPS; group += LOCAL_SIZE) {
         float y = DEAD;
-        uint y_id = NO_TOKEN, i = group;
-        for (; i + 3 * GROUPS < push.vocabulary; i += 4 * GROUPS) {
-            float four[4];
-            [[unroll]] for (uint k = 0; k < 4; k++) four[k] = logit(i + k * GROUPS);
-            [[unroll]] for (uint k = 0; k < 4; k++)
-                if (four[k] > y) {
-                    y = four[k];
-                    y_id = i + k * GROUPS;
+        uint y_id = NO_TOKEN;
+        for (uint base = group; base < push.vocabulary; base += AHEAD * GROUPS) {
+            float some[AHEAD];
+            load_logits(base, GROUPS, push.vocabulary, some);
+            [[unroll]] for (uint k = 0; k < AHEAD; k++)
+                if (some[k] > y) {
+                    y = some[k];
+                    y_id = base + k * GROUPS;
                 }
-        }
-        for (; i < push.vocabulary; i += GROUPS) {
-            float one = logit(i);
-            if (one > y) {
-                y = one;
-                y_id = i;
-            }
         }
         first_words[group] = floatBitsToUint(y);
         if (y > best || (y == best && y_id < best_id)) {
@@ -290,14 +294,17 @@ uvec2 fill_list(float border, bool weigh)
     barrier();
     if (lane == 0) list_count = 0;
     barrier();
-    for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
-        float y = logit(i);
-        if (weigh) sum = add(sum, weight(y));
-        if (y < border || y == DEAD) continue;
-        uint at = atomicAdd(list_count, 1);
-        if (at >= LISTED) continue;
-        list_y[at] = y;
-        list_id[at] = i;
+    for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
+        float y[AHEAD];
+        load_logits(base, LOCAL_SIZE, push.vocabulary, y);
+        [[unroll]] for (uint k = 0; k < AHEAD; k++) {
+            if (weigh) sum = add(sum, weight(y[k]));
+            if (y[k] < border || y[k] == DEAD) continue;
+            uint at = atomicAdd(list_count, 1);
+            if (at >= LISTED) continue;
+            list_y[at] = y[k];
+            list_id[at] = base + k * LOCAL_SIZE;
+        }
     }
     barrier();
     for (uint i = lane; i < min(list_count, LISTED); i += LOCAL_SIZE) list_weight[i] = weight(list_y[i]);
@@ -360,7 +367,7 @@ float search_border(float lowest, uvec2 target, bool by_mass)
 {
     float low = lowest, high = top;
     uint above_high = 0;
-    for (uint turn = 0; turn < 48; turn++) {
+    for (uint turn = 0; turn < 100; turn++) {
         // In the first turn the largest and the lowest are guesses too; then `high` is known to be too high.
         float guesses[GUESSES];
         [[unroll]] for (uint g = 0; g < GUESSES; g++) {
@@ -378,15 +385,19 @@ float search_border(float lowest, uvec2 target, bool by_mass)
             mass[g] = uvec2(0);
             count[g] = 0;
         }
-        for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
-            float y = logit(i);
-            if (y < low || y == DEAD) continue;
-            uvec2 w = by_mass ? weight(y) : uvec2(1, 0);
-            [[unroll]] for (uint g = 0; g < GUESSES; g++)
-                if (y >= guesses[g]) {
-                    mass[g] = add(mass[g], w);
-                    count[g]++;
-                }
+        for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
+            float some[AHEAD];
+            load_logits(base, LOCAL_SIZE, push.vocabulary, some);
+            for (uint k = 0; k < AHEAD; k++) {
+                float y = some[k];
+                if (y < low || y == DEAD) continue;
+                uvec2 w = by_mass ? weight(y) : uvec2(1, 0);
+                [[unroll]] for (uint g = 0; g < GUESSES; g++)
+                    if (y >= guesses[g]) {
+                        mass[g] = add(mass[g], w);
+                        count[g]++;
+                    }
+            }
         }
         clear_spread();
         [[unroll]] for (uint g = 0; g < GUESSES; g++) add_spread(g, mass[g], count[g]);
@@ -413,9 +424,11 @@ float lowest_logit()
 {
     barrier();
     float y = top;
-    for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
-        float other = logit(i);
-        if (other != DEAD && (other - top) * scale >= LIGHTEST) y = min(y, other);
+    for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
+        float some[AHEAD];
+        load_logits(base, LOCAL_SIZE, push.vocabulary, some);
+        [[unroll]] for (uint k = 0; k < AHEAD; k++)
+            if (some[k] != DEAD && (some[k] - top) * scale >= LIGHTEST) y = min(y, some[k]);
     }
     for (uint i = lane; i < GROUPS; i += LOCAL_SIZE) first_words[i] = floatBitsToUint(y);
     barrier();
@@ -479,9 +492,12 @@ uint draw_from_row(float border, uvec2 bits)
     for (uint turn = 0; turn == 0 || count > 1; turn++) {
         uint length = (count + LOCAL_SIZE - 1) / LOCAL_SIZE, first = begin + lane * length;
         uvec2 sum = uvec2(0);
-        for (uint i = first; i < min(first + length, begin + count); i++) {
-            float y = logit(i);
-            if (y >= border) sum = add(sum, weight(y));
+        uint stop = min(first + length, begin + count);
+        for (uint base = first; base < stop; base += AHEAD) {
+            float y[AHEAD];
+            load_logits(base, 1, stop, y);
+            [[unroll]] for (uint k = 0; k < AHEAD; k++)
+                if (y[k] >= border) sum = add(sum, weight(y[k]));
         }
         barrier();
         first_words[lane] = sum.x;

@@ -51,12 +51,10 @@ uint32_t rn_sampler_merge(const retnet_sampling *sampling, rn_bias *biases)
 void rn_sampler_set(rn_sampler *s, const retnet_sampling *sampling, const int32_t *end_tokens, size_t end_token_count,
                     uint32_t tokens, bool log_prob)
 {
-    double temperature = sampling->temperature;
-    double scale = temperature > 0 ? 1.4426950408889634 / temperature : 0;
+    /* Beyond these the device may take the scale for zero, or it is infinite. */
+    double temperature = fmin(fmax(sampling->temperature, 1e-37), 1e38);
     double floor = sampling->min_p > 0 ? temperature * log(sampling->min_p) : -DBL_MAX;
-    /* Any smaller and the device may take it for zero; any larger and it is infinite. */
-    if (temperature > 0) scale = fmin(fmax(scale, FLT_MIN), 1e38);
-    s->scale = (float)scale;
+    s->scale = sampling->temperature > 0 ? (float)(1.4426950408889634 / temperature) : 0;
     s->floor = (float)fmax(floor, -FLT_MAX);
     s->top_k = sampling->top_k;
     s->top_p = s->top_p_shift = 0;
@@ -80,22 +78,23 @@ void rn_sampler_set(rn_sampler *s, const retnet_sampling *sampling, const int32_
 
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
-enum { FOLDED = 128 }; /* as in sample.comp */
+enum { FOLDED = 128 /* as in sample.comp */, AHEAD = 8 };
 
-/* Software drivers run a workgroup of one vector without waiting at barriers; a GPU has one workgroup to hide the time
- * of all its loads. */
-static uint32_t local_size(const rn_device *device)
+/* A GPU has one workgroup to hide the time of all its loads. Software drivers run one of a single vector without
+ * waiting at barriers, but Mesa's leave a shader's loops after 65,536 turns in all, so that a large vocabulary has to
+ * be shared. */
+static uint32_t local_size(const rn_device *device, uint32_t vocabulary)
 {
-    if (device->caps.is_cpu) return rn_device_vector(device);
-    uint32_t size = 128;
-    while (size < 1024 && 2 * size <= device->caps.max_invocations) size *= 2;
+    bool cpu = device->caps.is_cpu;
+    uint32_t size = cpu ? rn_device_vector(device) : 128;
+    while (size < 1024 && 2 * size <= device->caps.max_invocations && (!cpu || vocabulary / size > 256)) size *= 2;
     return size;
 }
 
 void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
 {
-    uint32_t size = local_size(recorder->device);
-    uint32_t constants[] = {size, rn_max_u32(size, FOLDED)};
+    uint32_t size = local_size(recorder->device, sampling->vocabulary);
+    uint32_t constants[] = {size, rn_max_u32(size, FOLDED), recorder->device->caps.is_cpu ? 1 : AHEAD};
     const rn_kernel *kernel;
     retnet_result result =
         rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_SAMPLE], constants, RN_COUNT(constants), &kernel);

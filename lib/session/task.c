@@ -447,8 +447,7 @@ retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer com
     rn_slice *slice;
     if (!ready(session, budget_ns)) return RETNET_OK;
     retnet_result result = record(session, commands, budget_ns, &slice);
-    if (result == RETNET_OK)
-        *info = (retnet_record_info){.slice = slice->number, .expected_ns = slice->expected_ns};
+    if (result == RETNET_OK) *info = (retnet_record_info){.slice = slice->number, .expected_ns = slice->expected_ns};
     return result;
 }
 

@@ -100,4 +100,15 @@ void ref_model_read(const ref_model *model, ref_sequence *sequence, const int32_
 void ref_model_logits(const ref_model *model, const double *output, size_t rows, double *logits);
 double ref_log_prob(const double *logits, size_t count, int32_t token); /* ln p(token) under their softmax */
 
+/* ---- The next token (sampling.c) -------------------------------------------------------------------------------- */
+
+/* The counter-based generator: a number in [0, 1) that depends on seed and position only. */
+double ref_random_draw(uint64_t seed, uint64_t position);
+/* Bias, banned tokens and the penalty on recent tokens, in fp32 as the library does it; what cannot be chosen becomes
+ * -INFINITY. */
+void ref_adjust(const retnet_sampling *sampling, float *logits, size_t count, const int32_t *recent,
+                size_t recent_count);
+/* The token that `draw` in [0, 1) hits among adjusted logits, or -1 if there is none. */
+int32_t ref_sample(const retnet_sampling *sampling, const float *logits, size_t count, double draw);
+
 #endif
