@@ -29,7 +29,7 @@ layout(constant_id = 6) const uint AHEAD = 1; // rows of the state that are load
 #include "order.glsl"
 
 layout(std430, set = 0, binding = 2) buffer State { vec4 state[]; }; // [states][heads][K][value_stride / 4]
-layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, -}
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, bit 31: rests}
 
 const uint SPLITS = LOCAL_SIZE / LANES;
 
@@ -83,6 +83,8 @@ void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
     uvec4 record = records[gl_WorkGroupID.z];
+    bool rests = record.w >> 31 != 0; // its sequence has ended, and the state is to stay as it is
+    if (rests && push.marks == NO_MARKS) return; // in a chain others wait for what it leaves
     uint row = record.x, position = record.z;
     uint column = SPLITS == 1 ? lane : lane % LANES, split = SPLITS == 1 ? 0 : lane / LANES;
     uint vector = gl_WorkGroupID.x * LANES + column, vectors = push.value_stride / 4;
@@ -93,7 +95,7 @@ void main()
     [[unroll]] for (uint i = 0; i < AHEAD; i++) ahead[i] = state[at + min(split + i * SPLITS, KEY_SIZE - 1) * vectors];
 
     uint mark = push.marks + (row * push.heads + head) * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    bool done = push.marks != NO_MARKS && chain_in[mark] == position + 1;
+    bool done = push.marks != NO_MARKS && chain_in[mark] == position + 1 || rests;
 
     uint first = vector * 4, present = first < push.value_size ? min(push.value_size - first, 4) : 0;
     float decay = params[push.decays + head];
@@ -103,6 +105,8 @@ void main()
             if (i < present) weight[i] = params[push.weight + first + i];
 
     chain_begin(lane);
+    // After a token that failed, one that follows in the same submit has nothing to go by.
+    if (push.patience != 0 && lane == 0 && chain_in[CHAIN_FLAG] != 0) chain_gave_up = 1;
     uint x_row = push.x_at + row * push.x_stride, in_head = head * push.value_size + first;
     stage_rotated(lane, row, head, position);
     vec4 v = await_four(x_row + push.v_offset + head / push.key_value_group * push.value_size + first, present);
@@ -124,11 +128,11 @@ void main()
                 vec4 s = decay * ahead[i] + key[k] * v;
                 if (AHEAD * SPLITS < KEY_SIZE) ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
                 o += query[k] * s;
-                state[at + k * vectors] = s;
+                if (!rests) state[at + k * vectors] = s;
             }
         }
     }
-    if (push.marks != NO_MARKS && lane == 0) chain_in[mark] = position + 1;
+    if (push.marks != NO_MARKS && lane == 0 && !rests) chain_in[mark] = position + 1;
     if (SPLITS > 1) {
         partial[lane] = o;
         add_splits(column, split);
@@ -137,7 +141,7 @@ void main()
     if (split == 0) squares[column] = dot(o, o);
     barrier();
 
-    if (lane == 0) {
+    if (lane == 0 && push.sums_offset != NO_SUMS) {
         float sum = 0.0;
         for (uint i = 0; i < LANES; i++) sum += squares[i];
         if (gl_WorkGroupID.x == 0) {

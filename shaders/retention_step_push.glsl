@@ -14,3 +14,5 @@ layout(push_constant) uniform Push {
     uint marks;    // retention_step: in the input, a word for each workgroup; NO_MARKS: none
     uint patience; // retention_step: see order.glsl
 } push;
+
+const uint NO_SUMS = 0xffffffffu; // as sums_offset: none are wanted

@@ -2,22 +2,19 @@
 #include "layers/matmul.h"
 #include "session/session.h"
 
+#include <stddef.h>
+
 /* One pass through the model, in the order of the paper:
  *
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
- * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a layer;
- * else each norm is a dispatch of its own, which computes the same numbers to the bit. One token of one slot is then a chain
- * (recorder.h), from the embedding to the logits, and works in memory of its own. */
+ * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
+ * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. A token that one slot makes is
+ * then a chain (recorder.h), from the embedding to the logits, and works in memory of its own. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
     return (rn_binding){&session->activations, region.offset, 4ull * region.rows * region.stride};
-}
-
-static rn_binding records(const retnet_session *session, uint64_t offset)
-{
-    return (rn_binding){&session->input, offset, 16ull * RN_MAX_RECORDS};
 }
 
 typedef struct forward {
@@ -25,16 +22,10 @@ typedef struct forward {
     rn_recorder *recorder;
     const rn_pass *pass;
     uint32_t rows;
+    bool matrix; /* on matrix units: what norms and activations leave for a projection is f16 */
+    bool narrow; /* on those, by rn_matmul_narrow_record */
     bool chained;
-    bool matrix; /* enough rows for matrix units: what norms and activations leave for a projection is f16 */
 } forward;
-
-static forward forward_begin(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
-{
-    const rn_device *device = session->device;
-    bool matrix = rn_matmul_narrow_suits(device, pass->rows) || rn_matmul_suits(device, pass->rows);
-    return (forward){session, recorder, pass, pass->rows, false, matrix};
-}
 
 /* Where a layer reads and writes. */
 typedef struct layer_regions {
@@ -68,8 +59,16 @@ static uint32_t chain_word(const forward *f, rn_region region)
     return f->chained ? (uint32_t)((region.offset - f->session->layout.chain.at) / 4) : 0;
 }
 
+static rn_binding records(const forward *f, uint64_t offset)
+{
+    return (rn_binding){&f->session->input, f->pass->input_at + offset, 16ull * RN_MAX_RECORDS};
+}
+
 /* A region's rows seen as halves: as many bytes, so twice as many. */
-static uint32_t halves_stride(rn_region region) { return 2 * region.stride; }
+static uint32_t halves_stride(rn_region region)
+{
+    return 2 * region.stride;
+}
 
 /* A projection on matrix units, if its input is f16. Then its output may be. */
 static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
@@ -90,7 +89,7 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .halves = halves_out,
         .partials = {&f->session->activations, f->session->layout.partials_at, rn_matmul_narrow_bytes(f->session->device)},
     };
-    if (rn_matmul_narrow_suits(f->session->device, f->rows))
+    if (f->narrow)
         rn_matmul_narrow_record(f->recorder, &matmul);
     else
         rn_matmul_record(f->recorder, &matmul);
@@ -223,7 +222,7 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
     /* A mean-subtracting group norm cannot be left to the reader as a factor. */
     bool raw = config->norm == RN_NORM_LAYER;
     rn_retention_step step = {
-        .records = records(session, l->steps_at),
+        .records = f->pass->step_records,
         .count = f->pass->steps,
         .raw = raw,
         .has_gate = config->output_gate,
@@ -263,8 +262,8 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
     const rn_session_layout *l = &session->layout;
     const rn_pass *pass = f->pass;
     rn_retention_chunks chunks = {
-        .chunks = records(session, l->chunks_at),
-        .sequences = records(session, l->sequences_at),
+        .chunks = records(f, l->chunks_at),
+        .sequences = records(f, l->sequences_at),
         .chunk_count = pass->chunks,
         .sequence_count = pass->sequences,
         .longest = pass->longest,
@@ -364,8 +363,7 @@ static void embed(const forward *f)
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, regions_of(f, 0).x);
-    rn_binding tokens = {&session->input, l->tokens_at, 4ull * l->rows};
-    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
+    rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
     rn_norm n = {
@@ -387,44 +385,82 @@ static void embed(const forward *f)
     rn_norm_record(f->recorder, &n);
 }
 
-static void record_layers(const forward *f, rn_pass *pass)
+uint32_t rn_forward_layer_stages(const retnet_session *session)
 {
-    retnet_session *session = f->session;
-    rn_recorder_label(f->recorder, "embedding");
-    embed(f);
-    for (uint32_t i = 0; i < session->model->config.layers; i++) {
-        rn_recorder_label(f->recorder, "layer %u retention", i);
-        retention_layer(f, i);
-        rn_recorder_label(f->recorder, "layer %u feed-forward", i);
-        feed_forward_layer(f, i);
-        rn_session_bound_submit(session, f->recorder, pass, i + 1);
+    return 2 * session->model->config.layers;
+}
+
+static bool is_of_steps(const rn_pass *pass)
+{
+    return pass->class == RN_PASS_STEPS || pass->class == RN_PASS_TOKEN;
+}
+
+/* Where it suits, few tokens of many slots are multiplied by a kernel of their own. */
+static bool suits_narrow(const retnet_session *session, const rn_pass *pass)
+{
+    return is_of_steps(pass) && rn_matmul_narrow_suits(session->device, pass->rows);
+}
+
+/* A long reading is on matrix units to its end, however few rows a pass has of it. */
+bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
+{
+    switch (pass->class) {
+    case RN_PASS_STEPS:
+    case RN_PASS_TOKEN: return suits_narrow(session, pass) || rn_matmul_suits(session->device, pass->rows);
+    case RN_PASS_SHORT: return false;
+    default: return true;
     }
 }
 
-static void record_head(const forward *f, rn_region from)
+static void record_stage(const forward *f, uint32_t stage)
 {
-    const retnet_session *session = f->session;
-    const retnet_model *model = session->model;
+    const rn_pass *pass = f->pass;
+    uint32_t layer = stage / 2;
+    if (stage == 0) {
+        rn_recorder_label(f->recorder, "embedding");
+        embed(f);
+    }
+    if (stage % 2) {
+        rn_recorder_label(f->recorder, "layer %u feed-forward", layer);
+        feed_forward_layer(f, layer);
+        return;
+    }
+    rn_recorder_label(f->recorder, "layer %u retention", layer);
+    for (uint32_t i = 0; i < pass->part_count; i++)
+        rn_session_prepare_state(f->session, f->recorder, &pass->parts[i], layer);
+    retention_layer(f, layer);
+}
+
+void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage)
+{
+    forward f = {
+        .session = session,
+        .recorder = recorder,
+        .pass = pass,
+        .rows = pass->rows,
+        .matrix = rn_forward_suits_matrices(session, pass),
+        .narrow = suits_narrow(session, pass),
+    };
+    record_stage(&f, stage);
+}
+
+static void record_head(const forward *f, rn_region from, rn_binding logits)
+{
+    const retnet_model *model = f->session->model;
     rn_linear head = {
         .matrix = &model->head,
-        .output = {&session->logits, 0, session->logits.size},
+        .output = logits,
         .y_stride = model->config.vocabulary,
     };
     rn_recorder_label(f->recorder, "output");
     normed_linear(f, from, &model->output_norm, head, false);
 }
 
-void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass)
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
+                     rn_binding logits)
 {
-    forward f = forward_begin(session, recorder, pass);
-    record_layers(&f, pass);
-}
-
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows)
-{
-    rn_pass pass = {.rows = rows};
-    forward f = forward_begin(session, recorder, &pass);
-    record_head(&f, from);
+    forward f = {.session = session, .recorder = recorder, .rows = rows, .matrix = matrix};
+    record_head(&f, from, logits);
 }
 
 /* ---- Chains ------------------------------------------------------------------------------------------------------ */
@@ -469,6 +505,7 @@ static bool can_chain(const retnet_session *session, const rn_pass *pass)
     return can;
 }
 
+/* A later token of the submit that failed must find the flag and the marks of the one that did. */
 static void prepare_chain(const retnet_session *session, rn_recorder *recorder, rn_attempt attempt)
 {
     const rn_chain_layout *c = &session->layout.chain;
@@ -478,31 +515,17 @@ static void prepare_chain(const retnet_session *session, rn_recorder *recorder, 
     rn_recorder_fill(recorder, memory, c->at + 4ull * c->data, c->bytes - 4ull * c->data, RN_NOT_YET);
 }
 
-void rn_forward_steps(retnet_session *session, rn_recorder *recorder, rn_pass *pass, rn_attempt attempt)
+bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
+                      rn_binding logits)
 {
-    forward f = forward_begin(session, recorder, pass);
-    f.chained = can_chain(session, pass);
-    if (!f.chained) {
-        record_layers(&f, pass);
-        record_head(&f, session->layout.x);
-        return;
-    }
+    forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true};
+    if (!can_chain(session, pass)) return false;
     prepare_chain(session, recorder, attempt);
     rn_recorder_chain_begin(recorder, attempt == RN_ATTEMPT_AGAIN);
-    record_layers(&f, pass);
-    record_head(&f, regions_of(&f, session->model->config.layers).x);
+    for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);
+    record_head(&f, regions_of(&f, session->model->config.layers).x, logits);
     rn_recorder_chain_end(recorder);
-    rn_recorder_copy(recorder, &session->activations, session->layout.chain.at, &session->chain_flag, 0,
-                     RN_CHAIN_FLAG_BYTES);
-}
-
-bool rn_forward_failed(retnet_session *session)
-{
-    uint32_t *flag = session->chain_flag.mapped;
-    if (*flag == 0) return false;
-    *flag = 0;
-    if (atomic_exchange(&session->device->soft_order, false))
-        rn_log(session->device->host, RETNET_LOG_WARNING,
-               "%s did not keep the order of dispatches: barriers stand between them from now on", session->device->name);
+    rn_recorder_copy(recorder, &session->activations, session->layout.chain.at, &session->decoder.control,
+                     offsetof(rn_control, failed), sizeof(uint32_t));
     return true;
 }
