@@ -54,12 +54,12 @@ typedef struct rn_linear {
     rn_linear_epilogue epilogue;
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool has_bias;
-    uint32_t bias;         /* in params */
+    uint32_t bias; /* in params */
     /* In a chain (recorder.h), which takes one column, no ROW_SCALE, on GPUs: the input is the chain's
      * memory, in which x begins at x_at, a multiple of 4, and what ADD adds to at before_at. */
     bool chained;
     uint32_t x_at, before_at; /* floats */
-    rn_linear_shape shape; /* on GPUs */
+    rn_linear_shape shape;    /* on GPUs */
 } rn_linear;
 
 /* Whether this projection's prologue, RMS_NORM or GROUP_NORM, can be taken on this device for its columns. ROW_SCALE is

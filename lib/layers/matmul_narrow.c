@@ -11,11 +11,17 @@ enum {
     MOST_COLUMNS = 64,
     TILE_ROWS = 64,
     PARTIAL_BYTES = 16 << 20,
-    ENOUGH_GROUPS = 320,        /* to keep a large GPU busy */
+    ENOUGH_GROUPS = 320, /* to keep a large GPU busy */
 };
 
-static uint32_t tile_tokens(uint32_t columns) { return columns <= 16 ? 16 : columns <= 32 ? 32 : 64; }
-static uint32_t sub_tokens(uint32_t tokens) { return tokens == 64 ? 32 : tokens; }
+static uint32_t tile_tokens(uint32_t columns)
+{
+    return columns <= 16 ? 16 : columns <= 32 ? 32 : 64;
+}
+static uint32_t sub_tokens(uint32_t tokens)
+{
+    return tokens == 64 ? 32 : tokens;
+}
 
 static uint32_t invocations(const rn_matrix_unit *unit, uint32_t tokens)
 {
@@ -23,7 +29,10 @@ static uint32_t invocations(const rn_matrix_unit *unit, uint32_t tokens)
 }
 
 /* Blocks of inputs at a time. Software drivers compile what this unrolls while the user waits. */
-static uint32_t chunk_blocks(const rn_device *device) { return device->caps.is_cpu ? 1 : 4; }
+static uint32_t chunk_blocks(const rn_device *device)
+{
+    return device->caps.is_cpu ? 1 : 4;
+}
 
 bool rn_matmul_narrow_suits(const rn_device *device, uint32_t columns)
 {
@@ -38,7 +47,8 @@ bool rn_matmul_narrow_suits(const rn_device *device, uint32_t columns)
 
 uint64_t rn_matmul_narrow_bytes(const rn_device *device)
 {
-    return device->caps.matrix.m && rn_shaders[RN_SHADER_MATMUL_NARROW].words ? 4 * RN_NARROW_COUNTERS + PARTIAL_BYTES : 0;
+    return device->caps.matrix.m && rn_shaders[RN_SHADER_MATMUL_NARROW].words ? 4 * RN_NARROW_COUNTERS + PARTIAL_BYTES
+                                                                              : 0;
 }
 
 /* Workgroups that share a tile's inputs. */
@@ -61,8 +71,17 @@ void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul)
     }
     uint32_t tokens = tile_tokens(matmul->columns), chunk = chunk_blocks(device);
     uint32_t constants[] = {
-        invocations(unit, tokens), matrix->format, matmul->epilogue, matmul->activation, matmul->halves,    unit->subgroup,
-        unit->m,                   unit->n,        unit->k,          tokens,             sub_tokens(tokens),
+        invocations(unit, tokens),
+        matrix->format,
+        matmul->epilogue,
+        matmul->activation,
+        matmul->halves,
+        unit->subgroup,
+        unit->m,
+        unit->n,
+        unit->k,
+        tokens,
+        sub_tokens(tokens),
         chunk,
     };
     const rn_kernel *kernel;

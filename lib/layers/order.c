@@ -15,7 +15,10 @@ static const uint32_t links[] = {64, 4096, 1, 256, 4096, 16, 1024, 132, 264, 2, 
 enum { LINKS = sizeof links / sizeof *links, LANES = 128, LINK_BYTES = 4 * 4096 };
 
 /* The words of link i lie from link_at(i + 1) on; those before are the flag and what the first one reads. */
-static uint64_t link_at(uint32_t link) { return 256ull * 2 + (uint64_t)LINK_BYTES * link; }
+static uint64_t link_at(uint32_t link)
+{
+    return 256ull * 2 + (uint64_t)LINK_BYTES * link;
+}
 
 static void record_link(rn_recorder *recorder, const rn_kernel *kernel, const rn_buffer *memory, uint32_t link)
 {
@@ -83,8 +86,8 @@ retnet_result rn_order_test(rn_device *device)
     if (ran == RETNET_OK) ran = run(device, &memory, &result, &right);
     atomic_store(&device->soft_order, right);
     if (ran == RETNET_OK && !right)
-        rn_log(device->host, RETNET_LOG_INFO, "%s does not start workgroups in order: barriers stand between dispatches",
-               device->name);
+        rn_log(device->host, RETNET_LOG_INFO,
+               "%s does not start workgroups in order: barriers stand between dispatches", device->name);
     rn_buffer_destroy(device, &memory);
     rn_buffer_destroy(device, &result);
     return ran;

@@ -166,7 +166,8 @@ void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint
     rn_decode_bind(session, &pass);
     if (rn_forward_chain(session, recorder, &pass, attempt, speech_logits(session))) {
         record_sampling(session, recorder, rows);
-        rn_recorder_copy(recorder, &d->control, offsetof(rn_control, failed), &d->results, flag_at(d), sizeof(uint32_t));
+        rn_recorder_copy(recorder, &d->control, offsetof(rn_control, failed), &d->results, flag_at(d),
+                         sizeof(uint32_t));
         return;
     }
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) rn_forward_stage(session, recorder, &pass, i);
@@ -319,7 +320,8 @@ static bool take_failure(retnet_session *session)
     *flag = 0;
     if (atomic_exchange(&session->device->soft_order, false))
         rn_log(session->device->host, RETNET_LOG_WARNING,
-               "%s did not keep the order of dispatches: barriers stand between them from now on", session->device->name);
+               "%s did not keep the order of dispatches: barriers stand between them from now on",
+               session->device->name);
     return true;
 }
 

@@ -85,9 +85,9 @@ void rn_decode_record_start(retnet_session *session, rn_recorder *recorder);
 /* Step 3. Rows are slots[0, count), which were started. */
 void rn_decode_set_rows(retnet_session *session, const uint32_t *slots, uint32_t count);
 void rn_decode_record_rows(retnet_session *session, rn_recorder *recorder);
-/* Step 4: rows [0, rows) read their tokens and make the next. Depends on nothing but `rows`. A single row goes through a
- * chain (recorder.h) where that can be. If that fails, the device makes no more tokens until the failed one is recorded
- * as RN_ATTEMPT_AGAIN. */
+/* Step 4: rows [0, rows) read their tokens and make the next. Depends on nothing but `rows`. A single row goes through
+ * a chain (recorder.h) where that can be. If that fails, the device makes no more tokens until the failed one is
+ * recorded as RN_ATTEMPT_AGAIN. */
 void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt);
 /* The same in stages: where the pass finds its tokens, and its last stage. */
 void rn_decode_bind(const retnet_session *session, rn_pass *pass);

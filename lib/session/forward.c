@@ -9,8 +9,8 @@
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
  * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
- * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. A token that one slot makes is
- * then a chain (recorder.h), from the embedding to the logits, and works in memory of its own. */
+ * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. A token that one slot
+ * makes is then a chain (recorder.h), from the embedding to the logits, and works in memory of its own. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -87,7 +87,8 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .epilogue = linear->epilogue,
         .activation = linear->activation,
         .halves = halves_out,
-        .partials = {&f->session->activations, f->session->layout.partials_at, rn_matmul_narrow_bytes(f->session->device)},
+        .partials = {&f->session->activations, f->session->layout.partials_at,
+                     rn_matmul_narrow_bytes(f->session->device)},
     };
     if (f->narrow)
         rn_matmul_narrow_record(f->recorder, &matmul);

@@ -96,11 +96,12 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 /* Writes one word. */
 void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word);
 
-/* A chain: dispatches whose kernels wait for each other's results by themselves (shaders/order.glsl), so that no barrier
- * stands between them. Each value that one leaves for another must have a place of its own in the chain's memory, filled
- * with RN_NOT_YET since before the chain; word 0 of that memory is zero, and not zero after the run if a kernel lost
- * patience, which also makes all that come after it leave nothing. Where the device does not keep an order that makes waiting
- * end (rn_device.soft_order), or with `ordered`, barriers stand between the dispatches and nothing waits. */
+/* A chain: dispatches whose kernels wait for each other's results by themselves (shaders/order.glsl), so that no
+ * barrier stands between them. Each value that one leaves for another must have a place of its own in the chain's
+ * memory, filled with RN_NOT_YET since before the chain; word 0 of that memory is zero, and not zero after the run if a
+ * kernel lost patience, which also makes all that come after it leave nothing. Where the device does not keep an order
+ * that makes waiting end (rn_device.soft_order), or with `ordered`, barriers stand between the dispatches and nothing
+ * waits. */
 #define RN_NOT_YET UINT32_MAX
 void rn_recorder_chain_begin(rn_recorder *recorder, bool ordered);
 void rn_recorder_chain_end(rn_recorder *recorder);

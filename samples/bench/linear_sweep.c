@@ -1,6 +1,7 @@
-/* linear_sweep.c: times linear_column.comp over shapes of its work, for the matrices of a model of 1.3 billion parameters. What
- * the choice in lib/layers/linear.c rests on. Every dispatch reads a matrix that is not in the cache, and what the one
- * before it has left: between barriers, as links of a chain, and as links that do not wait, whose results are wrong.
+/* linear_sweep.c: times linear_column.comp over shapes of its work, for the matrices of a model of 1.3 billion
+ * parameters. What the choice in lib/layers/linear.c rests on. Every dispatch reads a matrix that is not in the cache,
+ * and what the one before it has left: between barriers, as links of a chain, and as links that do not wait, whose
+ * results are wrong.
  *
  *     linear_sweep [f16|q8|q4 ...]
  */
@@ -105,7 +106,8 @@ static double time_shape(bench *b, const projection *p, retnet_weight_format for
 static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
     static const rn_linear_shape shapes[] = {
-        {16, 16, 1, 4, 132}, {16, 16, 1, 4, 0}, {8, 32, 1, 2, 0}, {16, 32, 1, 2, 0}, {16, 16, 2, 2, 0}, {32, 8, 1, 4, 0},
+        {16, 16, 1, 4, 132}, {16, 16, 1, 4, 0}, {8, 32, 1, 2, 0},
+        {16, 32, 1, 2, 0},   {16, 16, 2, 2, 0}, {32, 8, 1, 4, 0},
     };
     rn_matrix matrix = {.format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
     double bytes = (double)rn_matrix_panels(&matrix) * (double)rn_matrix_panel_bytes(&matrix);
@@ -113,8 +115,8 @@ static void sweep(bench *b, const projection *p, retnet_weight_format format)
            bytes * 1e-6);
     for (size_t i = 0; i < RN_COUNT(shapes); i++) {
         const rn_linear_shape *s = &shapes[i];
-        printf("  %2u rows x %2u splits, %u rows each, %u ahead, %3u groups:", s->group_rows, s->splits, s->rows, s->ahead,
-               s->groups);
+        printf("  %2u rows x %2u splits, %u rows each, %u ahead, %3u groups:", s->group_rows, s->splits, s->rows,
+               s->ahead, s->groups);
         for (sweep_order order = 0; order < ORDERS; order++)
             printf(" %7.2f", time_shape(b, p, format, *s, order) * 1e6);
         printf("\n");
@@ -156,8 +158,9 @@ static retnet_result prepare(bench *b)
 {
     retnet_result result = rn_buffer_create(b->device, b->device->caps.is_cpu ? 1u << 28 : 1u << 30, RN_MEMORY_DEVICE,
                                             "weights", &b->weights);
-    if (result == RETNET_OK) result = rn_buffer_create(b->device, 4ull * (HEADER + REGIONS * REGION), RN_MEMORY_DEVICE, "x",
-                                                         &b->activations);
+    if (result == RETNET_OK)
+        result =
+            rn_buffer_create(b->device, 4ull * (HEADER + REGIONS * REGION), RN_MEMORY_DEVICE, "x", &b->activations);
     if (result == RETNET_OK) result = rn_buffer_create(b->device, 1 << 16, RN_MEMORY_DEVICE, "params", &b->params);
     if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->recorder);
     if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->prepare);

@@ -92,8 +92,9 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
     layers_test_run(test);
 
     char what[160];
-    snprintf(what, sizeof what, "%s%u x %u x %u, format %d, epilogue %d, activation %u, %s", narrow ? "narrow, " : "", m.columns, p->shape.rows,
-             p->shape.inputs, p->format, p->epilogue, p->activation, p->halves ? "f16" : "fp32");
+    snprintf(what, sizeof what, "%s%u x %u x %u, format %d, epilogue %d, activation %u, %s", narrow ? "narrow, " : "",
+             m.columns, p->shape.rows, p->shape.inputs, p->format, p->epilogue, p->activation,
+             p->halves ? "f16" : "fp32");
     layers_test_check(what, &b.y, p->halves, expected, 2e-3);
     if (narrow) {
         layers_test_check_guards(what, &b.partials);
@@ -139,8 +140,8 @@ static void check_some_kinds(layers_test *test, shape s)
 
 int main(int argc, char **argv)
 {
-    static const shape shapes[] = {{16, 64, 32},   {17, 40, 70},   {64, 128, 64}, {100, 200, 96},
-                                   {128, 77, 107}, {200, 256, 65}, {33, 1, 40},   {129, 320, 320}, {9, 72, 740}, {31, 130, 900}};
+    static const shape shapes[] = {{16, 64, 32},   {17, 40, 70}, {64, 128, 64},   {100, 200, 96}, {128, 77, 107},
+                                   {200, 256, 65}, {33, 1, 40},  {129, 320, 320}, {9, 72, 740},   {31, 130, 900}};
     layers_test test = layers_test_create();
     if (!rn_matmul_suits(test.device, 64)) return layers_test_finish(&test, test_failures) ? 1 : TEST_SKIPPED;
     bool full = !test.device->caps.is_cpu || (argc > 1 && strcmp(argv[1], "full") == 0);

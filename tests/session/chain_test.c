@@ -1,5 +1,5 @@
-/* chain_test.c: chains of dispatches (recorder.h), several tokens a submit, of which one dispatch does not come: the token is
- * made once more between barriers, those after it too, and nobody can tell from tokens or states. */
+/* chain_test.c: chains of dispatches (recorder.h), several tokens a submit, of which one dispatch does not come: the
+ * token is made once more between barriers, those after it too, and nobody can tell from tokens or states. */
 #include "session/session.h"
 #include "session/session_test.h"
 
