@@ -80,8 +80,9 @@ void rn_sampler_set(rn_sampler *s, const retnet_sampling *sampling, const int32_
 
 enum { FOLDED = 128 /* as in sample.comp */, MOST_TURNS = 100, MOST_LOOPS = 26000 };
 
-/* A GPU has one workgroup to hide the time of all its loads. Software drivers run one of a single vector without waiting
- * at barriers, and compile it ten times as fast; but Mesa's leaves a shader's loops after 65,536 passes in all. */
+/* A GPU has one workgroup to hide the time of all its loads. Software drivers run one of a single vector without
+ * waiting at barriers, and compile it ten times as fast; but Mesa's leaves a shader's loops after 65,536 passes in all.
+ */
 static uint32_t local_size(const rn_device *device, uint32_t vocabulary)
 {
     bool cpu = device->caps.is_cpu;

@@ -1,11 +1,12 @@
 /* sampling.h: choosing the next token on the device, one workgroup a sequence (shaders/sample.comp).
  *
- * All that a choice rests on is exact: logits y are compared as fp32 values, after bias and penalty, which are one addition
- * and one multiplication, and a token's weight exp((y - max) / temperature) is a whole multiple of 2^-40, made by fp32
- * operations that every device rounds in the same way. Sums of weights are therefore exact in any order, and the same
- * logits, parameters and seed give the same token on every device and in every slot. Against arithmetic without rounding a
- * weight is off by at most 2e-7 + 3e-7 * ln(1 / weight) of itself, and those under 2^-41 count as nothing: only a draw, or
- * an edge of top-p, that comes closer than that to the border of two tokens can fall to the other one. */
+ * All that a choice rests on is exact: logits y are compared as fp32 values, after bias and penalty, which are one
+ * addition and one multiplication, and a token's weight exp((y - max) / temperature) is a whole multiple of 2^-40, made
+ * by fp32 operations that every device rounds in the same way. Sums of weights are therefore exact in any order, and
+ * the same logits, parameters and seed give the same token on every device and in every slot. Against arithmetic
+ * without rounding a weight is off by at most 2e-7 + 3e-7 * ln(1 / weight) of itself, and those under 2^-41 count as
+ * nothing: only a draw, or an edge of top-p, that comes closer than that to the border of two tokens can fall to the
+ * other one. */
 #ifndef RETNET_LAYERS_SAMPLING_H
 #define RETNET_LAYERS_SAMPLING_H
 
@@ -32,16 +33,16 @@ typedef struct rn_bias {
 
 /* One slot's parameters and what the device keeps of it between tokens. As in sample.comp. */
 typedef struct rn_sampler {
-    float scale;      /* log2(e) / temperature; 0: greedy */
-    float floor;      /* of min-p: temperature * ln(min_p); -FLT_MAX: none */
-    uint32_t top_k;   /* 0: all */
+    float scale;                 /* log2(e) / temperature; 0: greedy */
+    float floor;                 /* of min-p: temperature * ln(min_p); -FLT_MAX: none */
+    uint32_t top_k;              /* 0: all */
     uint32_t top_p, top_p_shift; /* the mass to keep is top_p / 2^top_p_shift; 0: all */
     float penalty, inverse_penalty;
-    uint32_t window;  /* of the penalty; 0: none */
-    uint32_t seed[2]; /* low, high */
+    uint32_t window;   /* of the penalty; 0: none */
+    uint32_t seed[2];  /* low, high */
     uint32_t log_prob; /* wanted */
     uint32_t bias_count, end_count;
-    uint32_t last;    /* value of `made` at which the row comes to rest */
+    uint32_t last; /* value of `made` at which the row comes to rest */
     /* From here on the device's. */
     uint32_t made;    /* tokens made, counted over all uses of the slot */
     uint32_t waiting; /* the newest token was made and goes into the state with the next step */
@@ -60,8 +61,8 @@ typedef struct rn_control {
     rn_sampler samplers[];
 } rn_control;
 
-/* One token that was made. The ring of sampler s is [s * RN_RESULT_RING, (s + 1) * RN_RESULT_RING), and token number n of
- * it is at n % RN_RESULT_RING. */
+/* One token that was made. The ring of sampler s is [s * RN_RESULT_RING, (s + 1) * RN_RESULT_RING), and token number n
+ * of it is at n % RN_RESULT_RING. */
 typedef struct rn_result {
     uint32_t token;  /* RN_NO_TOKEN: there was none to choose, every one is banned or its logit is NaN */
     float log_prob;  /* ln softmax(logits)[token] of the plain logits, where it was asked for */
@@ -69,15 +70,15 @@ typedef struct rn_result {
     uint32_t unused;
 } rn_result;
 
-/* Parameters of `sampling`, which must be valid, with the tokens to come up to `tokens` more. Leaves seed counter, recent
- * tokens and `made` alone. */
+/* Parameters of `sampling`, which must be valid, with the tokens to come up to `tokens` more. Leaves seed counter,
+ * recent tokens and `made` alone. */
 void rn_sampler_set(rn_sampler *sampler, const retnet_sampling *sampling, const int32_t *end_tokens,
                     size_t end_token_count, uint32_t tokens, bool log_prob);
 /* Biases and banned tokens together, no token twice: how many there are, or RN_MAX_BIASES + 1. `biases` may be NULL. */
 uint32_t rn_sampler_merge(const retnet_sampling *sampling, rn_bias *biases);
 
-/* For each row of `rows` that does not rest: notes that its token was read, chooses the next from logits[row] and leaves it in
- * control.tokens[row] and in the ring. A row whose token ends its text comes to rest, and its logits go to
+/* For each row of `rows` that does not rest: notes that its token was read, chooses the next from logits[row] and
+ * leaves it in control.tokens[row] and in the ring. A row whose token ends its text comes to rest, and its logits go to
  * kept[sampler]. Logits are changed on the way and put back. */
 typedef struct rn_sampling {
     rn_binding logits;  /* [rows][vocabulary] */

@@ -11,7 +11,10 @@
  * for somebody who reads along. */
 enum { SUBMIT_US = 8000, MOST_UNITS = 32 };
 
-static rn_control *staged(const retnet_session *session) { return session->decoder.staging.mapped; }
+static rn_control *staged(const retnet_session *session)
+{
+    return session->decoder.staging.mapped;
+}
 
 /* ---- Checking --------------------------------------------------------------------------------------------------- */
 
@@ -101,11 +104,16 @@ void rn_decode_record_rows(retnet_session *session, rn_recorder *recorder)
     copy_staged(session, recorder, offsetof(rn_control, tokens), rows * sizeof(uint32_t));
 }
 
+static rn_binding speech_logits(const retnet_session *session)
+{
+    return (rn_binding){&session->logits, 0, session->layout.outputs_at};
+}
+
 static void record_sampling(retnet_session *session, rn_recorder *recorder, uint32_t rows)
 {
     rn_decoder *d = &session->decoder;
     rn_sampling sampling = {
-        .logits = {&session->logits, 0, session->logits.size},
+        .logits = speech_logits(session),
         .control = {&d->control, 0, d->control.size},
         .results = {&d->results, 0, d->results.size},
         .kept = {&d->kept, 0, d->kept.size},
@@ -129,18 +137,27 @@ void rn_decode_record_start(retnet_session *session, rn_recorder *recorder)
     record_sampling(session, recorder, d->rows);
 }
 
-void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows)
+void rn_decode_bind(const retnet_session *session, rn_pass *pass)
 {
     const rn_decoder *d = &session->decoder;
-    rn_pass pass = {
-        .rows = rows,
-        .steps = rows,
-        .tokens = {&d->control, offsetof(rn_control, tokens), sizeof(uint32_t) * RN_MAX_RECORDS},
-        .step_records = {&d->control, offsetof(rn_control, steps), sizeof(rn_step_record) * RN_MAX_RECORDS},
-    };
-    rn_forward_layers(session, recorder, &pass);
-    rn_forward_head(session, recorder, session->layout.x, rows);
-    record_sampling(session, recorder, rows);
+    pass->tokens = (rn_binding){&d->control, offsetof(rn_control, tokens), sizeof(uint32_t) * RN_MAX_RECORDS};
+    pass->step_records =
+        (rn_binding){&d->control, offsetof(rn_control, steps), sizeof(rn_step_record) * RN_MAX_RECORDS};
+}
+
+void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
+{
+    rn_forward_head(session, recorder, session->layout.x, pass->rows, rn_forward_suits_matrices(session, pass),
+                    speech_logits(session));
+    record_sampling(session, recorder, pass->rows);
+}
+
+void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows)
+{
+    rn_pass pass = {.class = RN_PASS_TOKEN, .rows = rows, .steps = rows};
+    rn_decode_bind(session, &pass);
+    for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) rn_forward_stage(session, recorder, &pass, i);
+    rn_decode_record_output(session, recorder, &pass);
 }
 
 static const rn_result *next_result(const retnet_session *session, uint32_t slot)
@@ -187,6 +204,11 @@ void rn_decode_record_logits(retnet_session *session, rn_recorder *recorder, uin
     rn_recorder_copy(recorder, &session->logits, row * bytes, &d->kept, d->row_slots[row] * bytes, bytes);
 }
 
+void rn_decode_record_all_logits(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
+{
+    for (uint32_t i = 0; i < pass->rows; i++) rn_decode_record_logits(session, recorder, i);
+}
+
 void rn_decode_fetch_logits(retnet_session *session, uint32_t slot)
 {
     uint32_t vocabulary = session->model->config.vocabulary;
@@ -196,6 +218,27 @@ void rn_decode_fetch_logits(retnet_session *session, uint32_t slot)
 }
 
 /* ---- Submits ---------------------------------------------------------------------------------------------------- */
+
+/* The tokens that the pass reads are as good as read, and the logits after them are wanted when it is done. */
+static void leave_orphan(retnet_session *session, rn_pass *pass)
+{
+    rn_decoder *d = &session->decoder;
+    for (uint32_t i = 0; i < pass->rows; i++) {
+        rn_speaker *speaker = &d->speakers[d->row_slots[i]];
+        rn_slot_read_tokens(&session->slots[d->row_slots[i]], &speaker->newest, speaker->waiting);
+        speaker->waiting = false;
+    }
+    pass->orphaned = true;
+    pass->stages++;
+}
+
+void rn_decode_take_orphan(retnet_session *session, const rn_pass *pass)
+{
+    for (uint32_t i = 0; i < pass->rows; i++) {
+        rn_decode_drop(session, pass->parts[i].slot);
+        rn_decode_fetch_logits(session, pass->parts[i].slot);
+    }
+}
 
 static rn_decode_program *find_program(retnet_session *session, uint32_t rows)
 {
@@ -238,6 +281,22 @@ uint32_t rn_decode_units(retnet_session *session, uint32_t most)
     return most < units ? 1 : units;
 }
 
+/* What takes longer than a submit may is recorded anew, in slices that retnet_session_cancel can come between, and so
+ * is what nothing is known of. */
+static bool needs_slices(const retnet_session *session, uint32_t rows)
+{
+    uint64_t ns = rn_cost_pass_ns(session, RN_PASS_TOKEN, rows, rows);
+    return ns == 0 || ns > session->device->submit_budget_us * 1000ull;
+}
+
+static retnet_result run_slices(retnet_session *session)
+{
+    rn_pass *pass = rn_pass_build_decoding(session, RN_PASS_TOKEN, session->decoder.row_slots, session->decoder.rows);
+    retnet_result result = rn_slice_run(session, true);
+    if (result == RETNET_CANCELLED) leave_orphan(session, pass);
+    return result;
+}
+
 static retnet_result run_program(retnet_session *session, uint32_t units)
 {
     uint32_t rows = session->decoder.rows;
@@ -275,7 +334,8 @@ static retnet_result submit_keeping(retnet_session *session)
 retnet_result rn_decode_run(retnet_session *session, uint32_t units, bool keep)
 {
     retnet_result result = keep ? submit_keeping(session) : RETNET_OK;
-    if (result == RETNET_OK) result = run_program(session, units);
+    bool slices = units == 1 && needs_slices(session, session->decoder.rows);
+    if (result == RETNET_OK) result = slices ? run_slices(session) : run_program(session, units);
     if (!keep) return result;
     retnet_result kept = rn_recorder_wait(&session->decoder.keeping);
     return result == RETNET_OK ? kept : result;
@@ -302,8 +362,7 @@ retnet_result rn_decoder_create(retnet_session *session)
     d->programs = rn_alloc(device->host, l->slots + 1, sizeof *d->programs);
     if (!d->speakers || !d->row_slots || !d->programs)
         return rn_fail_memory(device->host, "decoding", l->slots * sizeof *d->speakers);
-    retnet_result result =
-        rn_buffer_create(device, l->control_bytes, RN_MEMORY_DEVICE, "samplers", &d->control);
+    retnet_result result = rn_buffer_create(device, l->control_bytes, RN_MEMORY_DEVICE, "samplers", &d->control);
     if (result == RETNET_OK)
         result = rn_buffer_create(device, l->control_bytes, RN_MEMORY_UPLOAD, "samplers' staging", &d->staging);
     if (result == RETNET_OK)

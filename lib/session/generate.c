@@ -2,18 +2,18 @@
 
 #include <string.h>
 
-/* retnet_session_generate: slots speak together, some tokens a submit (decode.h). Between submits everyone's newest token
- * has been made and not read, as the caller is promised. */
+/* retnet_session_generate: slots speak together, some tokens a submit (decode.h). Between submits everyone's newest
+ * token has been made and not read, as the caller is promised. */
 
 typedef struct voice {
     uint32_t slot, row;
     uint32_t made, most; /* tokens; `most` is what the slot's positions and max_tokens leave room for */
     uint32_t fresh;      /* of them, made by the newest submit */
     bool done;
-    bool stopped;        /* by the callback */
-    bool rests;          /* on the device too */
-    bool settled;        /* its logits are with the host */
-    uint32_t surplus;    /* tokens that the device made after the last one that is wanted */
+    bool stopped;     /* by the callback */
+    bool rests;       /* on the device too */
+    bool settled;     /* its logits are with the host */
+    uint32_t surplus; /* tokens that the device made after the last one that is wanted */
     /* Before the newest submit, for rewinding. */
     rn_slot before;
     rn_speaker speaker_before;
@@ -35,13 +35,13 @@ static retnet_result check_slots(retnet_session *session, const retnet_generatio
     const retnet_result invalid = RETNET_ERROR_INVALID_ARGUMENT;
     if (wish->slots && (count == 0 || count > session->layout.slots))
         return rn_session_fail(session, invalid, "generate: %zu slots of %u", count, session->layout.slots);
+    if (rn_task_count_speakers(session)) return rn_session_fail(session, invalid, "generate: tasks are making tokens");
     if ((wish->tokens || wish->log_probs) && wish->max_tokens == 0)
         return rn_session_fail(session, invalid, "generate: tokens without max_tokens");
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = wish->slots ? wish->slots[i] : 0;
-        if (slot >= session->layout.slots)
-            return rn_session_fail(session, invalid, "generate: slot %u, but the session has %u", slot,
-                                   session->layout.slots);
+        retnet_result result = rn_session_check_slot(session, slot, true);
+        if (result != RETNET_OK) return result;
         if (!session->slots[slot].has_logits)
             return rn_session_fail(session, invalid, "generate: slot %u has read no token since its state was set",
                                    slot);
@@ -166,7 +166,10 @@ static retnet_result start(generation *g)
         if (wish->max_tokens && wish->max_tokens < v->most) v->most = wish->max_tokens;
         const rn_speech speech = {&wish->sampling, wish->end_tokens, wish->end_token_count, v->most,
                                   wish->log_probs != NULL};
-        rn_session_own_state(session, v->slot);
+        rn_part part = {0};
+        rn_session_own_state(session, v->slot, &part);
+        for (uint32_t k = 0; k < session->model->config.layers; k++)
+            rn_session_prepare_state(session, recorder, &part, k);
         rn_decode_start(session, v->slot, &speech);
         g->rows[i] = v->slot;
     }
@@ -249,11 +252,13 @@ retnet_result retnet_session_generate(retnet_session *session, const retnet_gene
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     if (!wish) return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "generate: no generation");
     size_t count = wish->slots ? wish->slot_count : 1;
-    retnet_result result = check_slots(session, wish, count);
+    atomic_store(&session->cancel, false); /* what came while nothing ran */
+    retnet_result result = rn_session_settle(session, true);
+    if (result == RETNET_OK) result = check_slots(session, wish, count);
     const rn_speech speech = {&wish->sampling, wish->end_tokens, wish->end_token_count, wish->max_tokens, false};
     if (result == RETNET_OK) result = rn_decode_check(session, &speech);
+    if (result == RETNET_OK) result = rn_device_check(session->device);
     if (result != RETNET_OK) return result;
-    atomic_store(&session->cancel, false); /* what came while nothing ran */
     rn_host *host = session->device->host;
     generation g = {.session = session, .wish = wish, .count = count};
     g.voices = rn_alloc(host, count, sizeof *g.voices);

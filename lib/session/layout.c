@@ -5,7 +5,10 @@ enum {
     MOST_SPARES = 4, /* more slots than this with a callback are answered after each token */
 };
 
-static uint32_t padded(uint32_t size) { return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS; }
+static uint32_t padded(uint32_t size)
+{
+    return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
+}
 
 static rn_region place(uint64_t *end, uint32_t rows, uint32_t stride)
 {
@@ -53,7 +56,8 @@ static void place_input(rn_session_layout *l)
     l->chunks_at = place_bytes(&end, records);
     l->sequences_at = place_bytes(&end, records);
     l->targets_at = place_bytes(&end, 4ull * l->logit_rows);
-    l->input_bytes = end;
+    l->input_stride = end;
+    l->input_bytes = RN_MAX_PASSES * end;
 }
 
 /* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them. */
@@ -67,16 +71,15 @@ static uint32_t default_rows(const retnet_model *model)
 static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
 {
     const rn_config *c = &model->config;
-    uint64_t most = model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range
-                                                                         : 1ull << 30;
+    uint64_t most =
+        model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range : 1ull << 30;
     uint64_t one = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, 1);
     uint64_t chunks = most / one, wanted = rn_divide_up(rows, RN_CHUNK) + 8;
     if (wanted > RN_MAX_RECORDS) wanted = RN_MAX_RECORDS;
     return (uint32_t)(chunks < wanted ? chunks : wanted);
 }
 
-retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc,
-                                     rn_session_layout *l)
+retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc, rn_session_layout *l)
 {
     rn_host *host = model->device->host;
     const rn_capabilities *caps = &model->device->caps;
@@ -95,15 +98,19 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
     if (l->chunks == 0)
-        return rn_fail(host, RETNET_ERROR_LIMIT, "session: one chunk's states exceed what %s binds at once (%llu bytes)",
-                       model->device->name, (unsigned long long)caps->max_storage_range);
+        return rn_fail(host, RETNET_ERROR_LIMIT,
+                       "session: one chunk's states exceed what %s binds at once (%llu bytes)", model->device->name,
+                       (unsigned long long)caps->max_storage_range);
     place_activations(model, l);
     place_input(l);
     const rn_config *c = &model->config;
-    l->scratch_bytes = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size,
-                                                  l->chunks);
-    l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
-    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
+    l->scratch_bytes =
+        rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, l->chunks);
+    l->outputs_at = rn_round_up(4ull * l->slots * c->vocabulary, ALIGNMENT);
+    l->logits_bytes = l->outputs_at + 4ull * l->logit_rows * c->vocabulary;
+    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes - l->outputs_at;
+    l->marks_at = 4ull * l->logit_rows;
+    l->scores_bytes = l->marks_at + 4ull * RN_MAX_SLICES;
     l->control_bytes = sizeof(rn_control) + l->slots * sizeof(rn_sampler);
     l->results_bytes = sizeof(rn_result) * RN_RESULT_RING * l->slots;
     l->kept_bytes = 4ull * l->slots * c->vocabulary;
@@ -138,7 +145,7 @@ retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_
     memory->state_bytes = l.layer_state_bytes * model->config.layers;
     memory->device_bytes =
         memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes + l.control_bytes;
-    memory->host_bytes = l.input_bytes + l.control_bytes + l.readback_bytes + 4ull * l.logit_rows + l.results_bytes +
-                         l.kept_bytes;
+    memory->host_bytes =
+        l.input_bytes + l.control_bytes + l.readback_bytes + l.scores_bytes + l.results_bytes + l.kept_bytes;
     return RETNET_OK;
 }

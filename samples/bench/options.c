@@ -143,41 +143,21 @@ static bool parse_formats(char *text, bench_options *options)
 static bool parse_option(int option, bench_options *options)
 {
     switch (option) {
-    case OPTION_MODEL:
-        options->model = optarg;
-        return true;
-    case OPTION_SHAPE:
-        return parse_shapes(optarg, options);
-    case OPTION_FORMAT:
-        return parse_formats(optarg, options);
-    case OPTION_PROMPT:
-        return parse_numbers("prompt", optarg, 0, 1u << 24, &options->prompts);
-    case OPTION_BATCH:
-        return parse_numbers("batch", optarg, 1, 1u << 16, &options->batches);
-    case OPTION_POSITION:
-        return parse_numbers("position", optarg, 0, 1u << 29, &options->positions);
-    case OPTION_DECODE:
-        return parse_number("decode", optarg, 0, 1u << 24, &options->decode);
-    case OPTION_REPEAT:
-        return parse_number("repeat", optarg, 1, 10000, &options->repeat);
-    case OPTION_WARMUP:
-        return parse_number("warmup", optarg, 0, 1u << 24, &options->warmup);
-    case OPTION_TOKENS_PER_SUBMIT:
-        return parse_number("tokens-per-submit", optarg, 0, 64, &options->tokens_per_submit);
-    case OPTION_SAMPLE:
-        options->sample = true;
-        return true;
-    case OPTION_DEVICE:
-        options->device = optarg;
-        return true;
-    case OPTION_PROFILE:
-        options->profile = true;
-        return true;
-    case OPTION_JSON:
-        options->json = optarg;
-        return true;
-    default:
-        return false; /* getopt_long has said why */
+    case OPTION_MODEL: options->model = optarg; return true;
+    case OPTION_SHAPE: return parse_shapes(optarg, options);
+    case OPTION_FORMAT: return parse_formats(optarg, options);
+    case OPTION_PROMPT: return parse_numbers("prompt", optarg, 0, 1u << 24, &options->prompts);
+    case OPTION_BATCH: return parse_numbers("batch", optarg, 1, 1u << 16, &options->batches);
+    case OPTION_POSITION: return parse_numbers("position", optarg, 0, 1u << 29, &options->positions);
+    case OPTION_DECODE: return parse_number("decode", optarg, 0, 1u << 24, &options->decode);
+    case OPTION_REPEAT: return parse_number("repeat", optarg, 1, 10000, &options->repeat);
+    case OPTION_WARMUP: return parse_number("warmup", optarg, 0, 1u << 24, &options->warmup);
+    case OPTION_TOKENS_PER_SUBMIT: return parse_number("tokens-per-submit", optarg, 0, 64, &options->tokens_per_submit);
+    case OPTION_SAMPLE: options->sample = true; return true;
+    case OPTION_DEVICE: options->device = optarg; return true;
+    case OPTION_PROFILE: options->profile = true; return true;
+    case OPTION_JSON: options->json = optarg; return true;
+    default: return false; /* getopt_long has said why */
     }
 }
 

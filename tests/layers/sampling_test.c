@@ -1,6 +1,6 @@
-/* sampling_test.c: the choice of tokens (sample.comp) against sorting and summing in double precision, over thousands of
- * random cases: sizes of vocabulary, shapes of logits, ties, NaN, extreme parameters, biases, penalties. A token may differ
- * from the reference's only where a border of top-p, of min-p or of the draw is closer than NEAR, and rarely. */
+/* sampling_test.c: the choice of tokens (sample.comp) against sorting and summing in double precision, over thousands
+ * of random cases: sizes of vocabulary, shapes of logits, ties, NaN, extreme parameters, biases, penalties. A token may
+ * differ from the reference's only where a border of top-p, of min-p or of the draw is closer than NEAR, and rarely. */
 #include "layers/sampling.h"
 #include "layers/layers_test.h"
 #include "reference/reference.h"
@@ -39,11 +39,15 @@ static uint32_t random_below(uint32_t count)
     return (uint32_t)((seed >> 32) * count >> 32);
 }
 
-static float random_signed(void) { return test_random(&seed); }
+static float random_signed(void)
+{
+    return test_random(&seed);
+}
 
 #define PICK(array) (array)[random_below(RN_COUNT(array))]
 
-/* ---- Making cases ------------------------------------------------------------------------------------------------- */
+/* ---- Making cases -------------------------------------------------------------------------------------------------
+ */
 
 static void fill_row(float *logits, uint32_t vocabulary)
 {
@@ -54,10 +58,10 @@ static void fill_row(float *logits, uint32_t vocabulary)
     for (uint32_t i = 0; i < vocabulary; i++) {
         float a = random_signed(), b = random_signed(), c = random_signed();
         float y = shape == 0 ? a : (a + b + c) / 2;
-        if (shape == 1) y = floorf(8 * y) / 8;                            /* many ties */
-        if (shape == 2) y = i % 1024 == 5 ? 1 + 0.001f * a : 0.3f * y;    /* the largest in one group */
-        if (shape == 3) y = a * a * a * a * a;                            /* few stand out */
-        if (shape == 4) y = (float)i / (float)vocabulary;                 /* in order */
+        if (shape == 1) y = floorf(8 * y) / 8;                         /* many ties */
+        if (shape == 2) y = i % 1024 == 5 ? 1 + 0.001f * a : 0.3f * y; /* the largest in one group */
+        if (shape == 3) y = a * a * a * a * a;                         /* few stand out */
+        if (shape == 4) y = (float)i / (float)vocabulary;              /* in order */
         logits[i] = offset + size * y;
         if (shape == 5 && random_below(3) == 0) logits[i] = random_below(2) ? -INFINITY : NAN;
         if (shape == 6 && random_below(50) == 0) logits[i] = random_below(2) ? 3e38f : -3e38f;
@@ -92,7 +96,8 @@ static void make_parameters(row *r, uint32_t vocabulary)
     for (uint32_t i = 0; i < BANNED; i++) r->banned[i] = (int32_t)random_below(vocabulary);
     if (random_below(8) == 0) r->biases[0].bias = -INFINITY;
     r->log_probs = random_below(2);
-    r->first_position = r->position = random_below(4) ? random_below(300) : RN_RECENT_TOKENS * 1000 + random_below(1000);
+    r->first_position = r->position =
+        random_below(4) ? random_below(300) : RN_RECENT_TOKENS * 1000 + random_below(1000);
     r->recent_count = random_below(rn_min_u32(r->position, RN_RECENT_TOKENS) + 1);
     uint32_t spread = random_below(2) ? vocabulary : rn_min_u32(vocabulary, 7);
     for (uint32_t i = 0; i < RN_RECENT_TOKENS; i++) r->recent[i] = (int32_t)random_below(spread);
@@ -146,12 +151,14 @@ static void free_batch(layers_test *test, batch *b)
     free(b->plain);
 }
 
-/* ---- Checking ------------------------------------------------------------------------------------------------------ */
+/* ---- Checking ------------------------------------------------------------------------------------------------------
+ */
 
 static void describe(const batch *b, const row *r, char *text, size_t size)
 {
     const retnet_sampling *s = &r->sampling;
-    snprintf(text, size, "vocabulary %u, temperature %g, top-k %u, top-p %g, min-p %g, penalty %g, %zu biases, %zu banned",
+    snprintf(text, size,
+             "vocabulary %u, temperature %g, top-k %u, top-p %g, min-p %g, penalty %g, %zu biases, %zu banned",
              b->vocabulary, s->temperature, s->top_k, s->top_p, s->min_p, s->repetition_penalty, s->bias_count,
              s->banned_count);
 }
@@ -251,7 +258,8 @@ static void check_logits(const batch *b)
         const row *r = &b->rows[i];
         const float *plain = b->plain + (size_t)i * b->vocabulary;
         const float *kept = b->kept.floats + (size_t)r->sampler * b->vocabulary;
-        if (memcmp(b->logits.floats + (size_t)i * b->vocabulary, plain, bytes) != 0) TEST_FAIL("row %u: logits changed", i);
+        if (memcmp(b->logits.floats + (size_t)i * b->vocabulary, plain, bytes) != 0)
+            TEST_FAIL("row %u: logits changed", i);
         if (r->rests ? memcmp(kept, plain, bytes) != 0 : *(const uint32_t *)kept != LAYERS_POISON)
             TEST_FAIL("row %u %s: other logits are kept", i, r->rests ? "rests" : "goes on");
     }
@@ -306,10 +314,11 @@ int main(void)
 {
     static const struct {
         uint32_t vocabulary, batches;
-    } sizes[] = {{1, 3},    {2, 5},    {5, 5},    {96, 40},   {128, 10}, {255, 5},
-                 {256, 10}, {257, 20}, {428, 20}, {1000, 30}, {8192, 8}, {32000, 2}, {131072, 1}};
+    } sizes[] = {{1, 3},    {2, 5},    {5, 5},     {96, 40},  {128, 10},  {255, 5},   {256, 10},
+                 {257, 20}, {428, 20}, {1000, 30}, {8192, 8}, {32000, 2}, {131072, 1}};
     layers_test test = layers_test_create();
-    /* Software drivers take long to compile and to run what a GPU would, and a minute to compile for large vocabularies. */
+    /* Software drivers take long to compile and to run what a GPU would, and a minute to compile for large
+     * vocabularies. */
     bool pretends = getenv("RETNET_TEST_PRETEND") != NULL, gpu = !test.device->caps.is_cpu && !pretends;
     check_merging();
     for (size_t i = 0; i < RN_COUNT(sizes) && (gpu || sizes[i].vocabulary < 32000); i++)

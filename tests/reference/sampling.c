@@ -58,8 +58,7 @@ int32_t ref_sample(const retnet_sampling *s, const float *logits, size_t count, 
     if (alive && s->temperature > 0) {
         double top = logits[order[0]], total = 0, mass = 0;
         if (s->top_k && s->top_k < alive) alive = with_ties(logits, order, alive, s->top_k);
-        for (size_t i = 0; i < alive; i++)
-            total += weights[order[i]] = exp((logits[order[i]] - top) / s->temperature);
+        for (size_t i = 0; i < alive; i++) total += weights[order[i]] = exp((logits[order[i]] - top) / s->temperature);
         size_t kept = s->top_p > 0 && s->top_p < 1 ? 0 : alive;
         while (kept < alive && mass < s->top_p * total) mass += weights[order[kept++]];
         kept = with_ties(logits, order, alive, kept ? kept : 1);
