@@ -1,5 +1,6 @@
 #include "layers/matmul.h"
 
+#include "layers/lanes.h"
 #include "shaders.h"
 
 typedef struct matmul_push {
@@ -61,14 +62,15 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
     }
     uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
     rn_matmul_tile tile = matmul->tile.tokens ? matmul->tile : choose_tile(device, matmul->columns, panels * RN_PANEL_ROWS);
+    bool direct = unit->lanes != RN_LANES_UNKNOWN && !matmul->staged;
     uint32_t constants[] = {
         invocations(unit, &tile), matrix->format, matmul->epilogue, matmul->activation, matmul->halves,
         unit->subgroup,           unit->m,        unit->n,          unit->k,            tile.tokens,
-        tile.rows,                tile.sub_tokens, tile.sub_rows, device->caps.is_cpu ? 1 : 2,
+        tile.rows,                tile.sub_tokens, tile.sub_rows, direct ? unit->lanes : device->caps.is_cpu ? 1 : 2,
     };
     const rn_kernel *kernel;
     retnet_result result =
-        rn_kernel_get(device, &rn_shaders[RN_SHADER_MATMUL], constants, RN_COUNT(constants), &kernel);
+        rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL], constants, RN_COUNT(constants), &kernel);
     if (result != RETNET_OK) {
         rn_recorder_fail(recorder, result);
         return;

@@ -11,7 +11,7 @@ typedef struct rn_matmul_tile {
 
 typedef struct rn_matmul {
     const rn_matrix *matrix;
-    rn_binding input;  /* f16; finite from the matrix's inputs up to a multiple of 32 */
+    rn_binding input;  /* f16; finite from the matrix's inputs up to a multiple of 32; columns up to a multiple of 64 are there */
     rn_binding output; /* fp32, or f16 */
     uint32_t columns;  /* tokens */
     uint32_t x_stride; /* halves, a multiple of 32 */
@@ -20,6 +20,7 @@ typedef struct rn_matmul {
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool halves;         /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */
     rn_matmul_tile tile;
+    bool staged; /* through shared memory, where both ways are possible */
 } rn_matmul;
 
 /* Whether the device and this build can, and it is worth it for so many columns. */
