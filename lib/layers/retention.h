@@ -22,7 +22,8 @@ typedef struct rn_retention_tables {
 /* One layer's retention over rows of projected activations: q, k, v and the gate lie in one row at their offsets. */
 typedef struct rn_retention {
     uint32_t heads, key_value_heads, key_size, value_size;
-    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats */
+    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats, or halves */
+    bool halves; /* the input is f16: only for chunks, and where rn_retention_matrix_suits */
     uint32_t y_stride;
     rn_retention_tables tables;
     rn_binding input, output, params;
