@@ -40,6 +40,7 @@ layout(push_constant) uniform Push {
 } push;
 
 const uint SUBGROUPS_ACROSS = TILE_ROWS / SUB_ROWS; // of a tile, along rows
+const uint TILE_SUBGROUPS = TILE_TOKENS / SUB_TOKENS * SUBGROUPS_ACROSS;
 const uint PIECES_M = SUB_TOKENS / MATRIX_M, PIECES_N = SUB_ROWS / MATRIX_N;
 const uint PIECE = MATRIX_M * MATRIX_N;
 const bool GLU = EPILOGUE == EPILOGUE_GLU;
@@ -78,9 +79,12 @@ uint bf16_pair(uint word)
 
 // ---- Result --------------------------------------------------------------------------------------------------------
 
-// This subgroup's part of the tile: its first token, and its first piece along the rows that are stored.
-uint sub_token() { return gl_SubgroupID / SUBGROUPS_ACROSS * SUB_TOKENS; }
-uint first_piece() { return gl_SubgroupID % SUBGROUPS_ACROSS * OUT_N; }
+// This subgroup's part of the tile: its first token, and its first piece along the rows that are stored. More subgroups than
+// a tile has are splits of it (matmul_direct.comp).
+uint tile_subgroup() { return gl_SubgroupID % TILE_SUBGROUPS; }
+uint sub_token() { return tile_subgroup() / SUBGROUPS_ACROSS * SUB_TOKENS; }
+uint first_piece() { return tile_subgroup() % SUBGROUPS_ACROSS * OUT_N; }
+uint split() { return gl_SubgroupID / TILE_SUBGROUPS; }
 
 void store_value(uint token, uint row, float value)
 {

@@ -8,9 +8,13 @@
 // into matrices: no shared memory, no barriers, and a subgroup waits for nobody. What subgroups of a workgroup read
 // alike comes from the first-level cache.
 //
+// Where tiles are too few to keep a device busy, a tile's subgroups are there SPLITS times, each set with a part of the
+// inputs, and their sums are added at the end.
+//
 // X is read up to a multiple of SUB_TOKENS tokens.
 
 layout(constant_id = 13) const uint LANES = 1;
+layout(constant_id = 14) const uint SPLITS = 1; // parts that the inputs are cut into, each taken by subgroups of its own
 
 #include "matmul.glsl"
 #include "lanes.glsl"
@@ -89,10 +93,14 @@ void main()
     ACCUMULATOR sum[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) sum[i] = ACCUMULATOR(0.0);
     find_sources();
+    uint part = (push.blocks + SPLITS - 1) / SPLITS, begin = split() * part, end = min(begin + part, push.blocks);
+    uint skip = min(begin, push.blocks - 1);
+    x_at += skip * (BLOCK_INPUTS / 8);
+    [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += skip * block_units(FORMAT);
     fetch_x();
     [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_w(n);
-    for (uint b = 0; b < push.blocks; b++) {
-        bool more = b + 1 < push.blocks; // else the last block once more, in vain
+    for (uint b = begin; b < end; b++) {
+        bool more = b + 1 < end; // else the last block once more, in vain
         x_at += more ? BLOCK_INPUTS / 8 : 0;
         [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += more ? block_units(FORMAT) : 0;
         LEFT a[PIECES_M * BLOCK_PIECES];
@@ -116,6 +124,21 @@ void main()
             fetch_w(n);
         }
     }
+    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N && SPLITS > 1; i++) {
+        ACCUMULATOR piece = sum[i];
+        barrier();
+        if (split() != 0)
+            coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
+        barrier();
+        [[unroll]] for (uint s = 1; s < SPLITS; s++) {
+            ACCUMULATOR other;
+            coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
+                        gl_CooperativeMatrixLayoutRowMajor);
+            piece += other;
+        }
+        sum[i] = piece;
+    }
+    if (split() != 0) return;
     // Copies: one driver computes nothing where a component of an array of matrices is named.
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {

@@ -4,9 +4,10 @@
 
 #include "layers/linear.h"
 
-/* A workgroup's tile and a subgroup's part of it; tokens 0: chosen for the problem and the device. */
+/* A workgroup's tile, a subgroup's part of it, and parts that the inputs are cut into; tokens 0: chosen for the problem and
+ * the device. */
 typedef struct rn_matmul_tile {
-    uint32_t tokens, rows, sub_tokens, sub_rows;
+    uint32_t tokens, rows, sub_tokens, sub_rows, splits;
 } rn_matmul_tile;
 
 typedef struct rn_matmul {

@@ -24,7 +24,8 @@ typedef struct rn_norm {
     float eps;
     bool has_gate; /* times silu(gate) */
     rn_binding gate;
-    uint32_t gate_stride, gate_offset;
+    uint32_t gate_stride, gate_offset; /* floats, or halves */
+    bool gate_halves;                  /* the gate is f16 */
     bool eps_scaled; /* eps times s_n of the row's position (retnet.md, NORM) */
     rn_binding chunks;
     uint32_t chunk_count, decay_sums;

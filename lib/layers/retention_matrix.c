@@ -1,6 +1,7 @@
 /* retention_matrix.c: the chunkwise form of retention on matrix units (shaders/retention_scratch.glsl). */
 #include "layers/retention.h"
 
+#include "layers/lanes.h"
 #include "shaders.h"
 
 #include <math.h>
@@ -111,13 +112,18 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
                           rn_binding scratch, const matrix_push *push)
 {
     const rn_matrix_unit *unit = &recorder->device->caps.matrix;
+    bool direct = unit->lanes != RN_LANES_UNKNOWN;
     uint32_t columns = output_columns(recorder->device, r->value_size);
-    uint32_t constants[] = {SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants));
+    /* More columns a workgroup share the scores. */
+    uint32_t across = direct && !recorder->device->caps.is_cpu && push->padded_value % (4 * columns) == 0 ? 4 : 2;
+    uint32_t constants[] = {2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
+    const rn_kernel *kernel =
+        direct ? get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants))
+               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 1);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (2 * columns), chunks->chunk_count, r->heads, 0);
+                         push->padded_value / (across * columns), chunks->chunk_count, r->heads, 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)

@@ -103,12 +103,12 @@ static void time_projections(bench *b, rn_matmul_tile tile, bool staged)
 static void sweep_tiles(bench *b)
 {
     static const rn_matmul_tile tiles[] = {
-        {128, 128, 64, 64}, {128, 128, 32, 64}, {128, 128, 64, 32}, {64, 128, 32, 64},
-        {64, 128, 64, 32},  {128, 64, 64, 32},  {64, 64, 32, 32},
+        {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, {64, 64, 64, 64, 1}, {64, 64, 64, 64, 4}, {128, 128, 64, 32, 1},
+        {64, 128, 32, 64, 1},  {64, 64, 32, 32, 1},   {32, 128, 32, 32, 1},
     };
     for (size_t i = 0; i < RN_COUNT(tiles); i++) {
-        printf("tile %u x %u, a subgroup %u x %u\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
-               tiles[i].sub_rows);
+        printf("tile %u x %u, a subgroup %u x %u, %u splits\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
+               tiles[i].sub_rows, tiles[i].splits);
         for (size_t k = 0; k < RN_COUNT(projections); k++)
             if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
                 time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], false);
@@ -169,8 +169,10 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     };
     fill_records(b, sequences, tokens);
     rn_recorder_begin(&b->recorder);
+    retention.halves = true;
     rn_retention_chunks_record(&b->recorder, &retention, &chunks);
     double chunkwise = time_recording(b);
+    retention.halves = false;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
