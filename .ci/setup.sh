@@ -1,6 +1,7 @@
 # setup.sh: what samples/chat/run.sh, tests/run.sh and CI share. To be sourced by bash, not run.
 #
-#   retnet_setup [tests]      installs the packages that are missing (`tests`: also what only the tests need)
+#   retnet_setup [tests|ci]   installs the packages that are missing (`tests`: also what only the tests need; `ci`: and
+#                             what only CI needs, where there is apt)
 #   retnet_build TARGETS...   configures if needed and builds the targets ("all" for everything)
 #   RETNET_PRESET             CMake preset to use; default "release"
 #
@@ -26,6 +27,9 @@ retnet_packages_zypper="gcc gcc-c++ cmake ninja pkgconf shaderc vulkan-devel vul
     sentencepiece-devel libedit-devel"
 retnet_packages_brew="cmake ninja pkgconf shaderc vulkan-headers vulkan-loader vulkan-volk molten-vk jansson
     sentencepiece libedit"
+
+# Analysis, fuzzing and the reference of the headers.
+retnet_packages_ci="clang libclang-rt-dev clang-format clang-tidy cppcheck doxygen python3"
 
 retnet_say() { printf 'retnet: %s\n' "$*" >&2; }
 
@@ -66,7 +70,10 @@ retnet_apt() {
 retnet_setup_apt() {
     local packages="$retnet_packages_apt" missing
     retnet_have_driver || packages="$packages mesa-vulkan-drivers"
-    [ "${1:-}" != tests ] || packages="$packages vulkan-validationlayers"
+    case ${1:-} in
+    tests) packages="$packages vulkan-validationlayers" ;;
+    ci) packages="$packages vulkan-validationlayers $retnet_packages_ci" ;;
+    esac
     # shellcheck disable=SC2086 # words are wanted
     missing=$(retnet_missing_apt $packages)
     [ -n "$missing" ] || return 0

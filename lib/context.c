@@ -2,6 +2,7 @@
 
 #include "layers/lanes.h"
 #include "layers/loads.h"
+#include "layers/self_test.h"
 #include "vulkan/kernel.h"
 #include "vulkan/pipeline_cache.h"
 
@@ -21,6 +22,7 @@ retnet_result retnet_context_create_from_device(const retnet_vulkan_device *devi
     rn_host_init(&context->host, &desc->allocator, desc->log, desc->log_user);
     retnet_result result = rn_device_open(&context->host, desc, device, &context->device);
     if (result == RETNET_OK) result = rn_loads_measure(&context->device);
+    if (result == RETNET_OK) result = rn_self_test(&context->device);
     if (result == RETNET_OK) result = rn_lanes_find(&context->device);
     if (result == RETNET_OK) {
         *out = context;
@@ -90,8 +92,7 @@ retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *
     return rn_pipeline_cache_save(&context->device, blob, capacity, size);
 }
 
-retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
-                                                 bool *accepted)
+retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size, bool *accepted)
 {
     bool unwanted;
     if (!accepted) accepted = &unwanted;

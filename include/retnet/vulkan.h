@@ -6,7 +6,8 @@
  *   2. retnet_vulkan_recommend() adds what makes the library fast to the VkDeviceCreateInfo; call vkCreateDevice.
  *   3. retnet_context_create_from_device(); from there on everything is as in retnet.h.
  *
- * The library submits to the one queue that it is given, under the host's lock, and waits for fences of its own. It
+ * The library submits to the one queue that it is given, under the host's lock, and waits for fences of its own; or the
+ * host submits what the library has recorded into its command buffers (retnet_session_record). It
  * calls Vulkan only through tables that it loads for this device by the host's vkGetInstanceProcAddr, uses only the
  * features and extensions that the host says are enabled, and destroys only what it made.
  *
@@ -37,7 +38,7 @@ extern "C" {
     X("VK_EXT_memory_budget")      /* what does not fit beside the host's own memory is refused beforehand */          \
     X("VK_EXT_memory_priority")    /* see retnet_vulkan_device::memory_priority */
 
-/* X(feature): recommended features. Matrix units are used where all but the last are enabled. */
+/* X(feature): recommended features. Matrix units are used where all but the last two are enabled. */
 #define RETNET_VULKAN_RECOMMENDED_FEATURES(X)                                                                          \
     X(cooperativeMatrix)                                                                                               \
     X(vulkanMemoryModel)                                                                                               \
@@ -45,7 +46,8 @@ extern "C" {
     X(shaderFloat16)                                                                                                   \
     X(subgroupSizeControl)                                                                                             \
     X(computeFullSubgroups)                                                                                            \
-    X(memoryPriority)
+    X(memoryPriority)                                                                                                  \
+    X(timelineSemaphore) /* hosts can wait for slices on the device, see retnet_session_semaphore */
 
 /* ---- A device --------------------------------------------------------------------------------------------------- */
 
@@ -116,6 +118,53 @@ RETNET_API retnet_result retnet_context_create_from_device(const retnet_vulkan_d
  * lock_queue and unlock_queue are set, and must be called around the program's own use of the queue. Objects that the
  * program makes must be gone before the context is. With this a second context can share the device. Any thread. */
 RETNET_API void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_device *device);
+
+/* ---- Semaphores -------------------------------------------------------------------------------------------------
+
+   What the library submits for a session by itself (retnet_session_step, and the functions that wait) are slices with
+   numbers that count up. */
+
+/* The session's timeline semaphore and the value that the newest submitted slice signals it with (0: there was none),
+ * for the host to wait for, on the device or not. It is the library's and lives as long as the session. A null handle
+ * where the device has no timelineSemaphore; then there are retnet_session_wait and retnet_step_info::pending. */
+RETNET_API void retnet_session_semaphore(const retnet_session *session, VkSemaphore *semaphore, uint64_t *value);
+/* The next slice that the library submits for the session begins when `semaphore` has reached `value` (or, if it is a
+ * binary one, is signalled). A null handle takes that back. INVALID_ARGUMENT if there is another one already. */
+RETNET_API retnet_result retnet_session_await(retnet_session *session, VkSemaphore semaphore, uint64_t value);
+
+/* ---- In the host's command buffers ------------------------------------------------------------------------------
+
+   Tasks (retnet_session_start) can also be worked on in command buffers that the host submits:
+
+     retnet_session_record(session, commands, budget_us, &record);   in every frame, once or several times
+     ...the host submits, and some frames later its fence is signalled...
+     retnet_session_collect(session, record.slice, &info);           makes tokens of what the device has left
+
+   Slices must be submitted once, in the order in which they were recorded, and one must be done before the next one
+   begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of
+   them are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
+
+/* What a slice that was recorded holds. */
+typedef struct retnet_record_info {
+    uint64_t slice;       /* for retnet_session_collect; 0: nothing was recorded, as the tasks have nothing to do before
+                             more is collected */
+    uint64_t expected_ns; /* of device time */
+} retnet_record_info;
+
+/* Records the next slice of the session's tasks, work that is expected to take budget_us of device time, but at least
+ * half a layer, into a command buffer of the device that is being recorded, outside of a render pass, for a queue
+ * family with compute. It begins with a memory barrier from all of the compute and transfer stages' accesses to the
+ * same, and ends with one from their writes to the host's reads. Pipeline, descriptor sets and push constants of the
+ * compute bind point are not what they were, all else is. Up to 16 slices may wait to be collected. `info` may not be
+ * NULL. Errors: INVALID_ARGUMENT, also while a slice of retnet_session_step's is pending; those of recording, after
+ * which the command buffer must not be submitted, all tasks have ended, and their slots are undefined. Slices that were
+ * submitted before must then have been executed before the session is used again. */
+RETNET_API retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer commands, uint32_t budget_us,
+                                               retnet_record_info *info);
+/* When the device has done slice number `slice` and all before it, which the host knows by a fence or semaphore of its
+ * own: takes in what they made and calls the tasks' callbacks. `info` may be NULL. INVALID_ARGUMENT if a slice is seen
+ * not to have been executed; it can then be collected later. */
+RETNET_API retnet_result retnet_session_collect(retnet_session *session, uint64_t slice, retnet_step_info *info);
 
 /* ---- Before vkCreateDevice -------------------------------------------------------------------------------------- */
 

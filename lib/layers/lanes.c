@@ -67,11 +67,11 @@ retnet_result rn_lanes_find(rn_device *device)
     rn_matrix_unit *unit = &device->caps.matrix;
     if (!unit->m || !rn_shaders[RN_SHADER_LANES_PROBE].words) return RETNET_OK;
     rn_buffer buffer;
-    retnet_result result =
-        rn_buffer_create(device, BYTES, RN_MEMORY_READBACK, "lanes of matrices", &buffer);
+    retnet_result result = rn_buffer_create(device, BYTES, RN_MEMORY_READBACK, "lanes of matrices", &buffer);
     if (result != RETNET_OK) return result;
     result = store_operands(device, &buffer);
     if (result == RETNET_OK) unit->lanes = recognise(unit, buffer.mapped);
     rn_buffer_destroy(device, &buffer);
-    return result;
+    /* What cannot be found out is done without. */
+    return result == RETNET_ERROR_VULKAN || result == RETNET_ERROR_UNSUPPORTED ? RETNET_OK : result;
 }

@@ -25,11 +25,8 @@ static bool fits(const rn_device *device, const rn_matmul_tile *tile)
 
 /* From the most work an invocation to the least; the last one fits every device with matrix units. */
 static const rn_matmul_tile tiles[] = {
-    {128, 128, 64, 64, 1},
-    {128, 128, 64, 64, 2}, /* only straight from memory */
-    {64, 128, 32, 64, 1},
-    {32, 128, 32, 32, 1},
-    {16, 128, 16, 32, 1},
+    {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, /* only straight from memory */
+    {64, 128, 32, 64, 1},  {32, 128, 32, 32, 1},  {16, 128, 16, 32, 1},
 };
 
 /* The largest tile of which there are enough to keep a large GPU busy. */
@@ -67,16 +64,28 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
     rn_matmul_tile tile = matmul->tile;
     if (!tile.tokens) tile = choose_tile(device, direct, matmul->columns, panels * RN_PANEL_ROWS);
     uint32_t constants[] = {
-        invocations(unit, &tile), matrix->format, matmul->epilogue, matmul->activation, matmul->halves,
-        unit->subgroup,           unit->m,        unit->n,          unit->k,            tile.tokens,
-        tile.rows,                tile.sub_tokens, tile.sub_rows, direct ? unit->lanes : device->caps.is_cpu ? 1 : 2,
+        invocations(unit, &tile),
+        matrix->format,
+        matmul->epilogue,
+        matmul->activation,
+        matmul->halves,
+        unit->subgroup,
+        unit->m,
+        unit->n,
+        unit->k,
+        tile.tokens,
+        tile.rows,
+        tile.sub_tokens,
+        tile.sub_rows,
+        direct                ? unit->lanes
+        : device->caps.is_cpu ? 1
+                              : 2,
         tile.splits,
     };
     uint32_t constant_count = RN_COUNT(constants) - !direct;
     const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL], constants,
-                      constant_count, &kernel);
+    retnet_result result = rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
+                                         constants, constant_count, &kernel);
     if (result != RETNET_OK) {
         rn_recorder_fail(recorder, result);
         return;
@@ -100,7 +109,7 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
             .y_stride = matmul->y_stride,
         };
         rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             rn_divide_up(matmul->columns, tile.tokens),
-                             rn_divide_up(count * RN_PANEL_ROWS, tile.rows), 1, bytes);
+                             rn_divide_up(matmul->columns, tile.tokens), rn_divide_up(count * RN_PANEL_ROWS, tile.rows),
+                             1, bytes);
     }
 }

@@ -1,18 +1,20 @@
-/* matmul.h: projections of many columns on matrix units: f16 activations, weights of any format taken as f16, fp32 sums. */
+/* matmul.h: projections of many columns on matrix units: f16 activations, weights of any format taken as f16, fp32
+ * sums. */
 #ifndef RETNET_LAYERS_MATMUL_H
 #define RETNET_LAYERS_MATMUL_H
 
 #include "layers/linear.h"
 
-/* A workgroup's tile, a subgroup's part of it, and parts that the inputs are cut into; tokens 0: chosen for the problem and
- * the device. */
+/* A workgroup's tile, a subgroup's part of it, and parts that the inputs are cut into; tokens 0: chosen for the problem
+ * and the device. */
 typedef struct rn_matmul_tile {
     uint32_t tokens, rows, sub_tokens, sub_rows, splits;
 } rn_matmul_tile;
 
 typedef struct rn_matmul {
     const rn_matrix *matrix;
-    rn_binding input;  /* f16; finite from the matrix's inputs up to a multiple of 32; columns up to a multiple of 64 are there */
+    rn_binding input; /* f16; finite from the matrix's inputs up to a multiple of 32; columns up to a multiple of 64 are
+                         there */
     rn_binding output; /* fp32, or f16 */
     uint32_t columns;  /* tokens */
     uint32_t x_stride; /* halves, a multiple of 32 */

@@ -16,7 +16,10 @@ typedef struct matrix_push {
     float query_scale;
 } matrix_push;
 
-static uint32_t rounded_up(uint32_t value, uint32_t step) { return rn_divide_up(value, step) * step; }
+static uint32_t rounded_up(uint32_t value, uint32_t step)
+{
+    return rn_divide_up(value, step) * step;
+}
 
 /* Columns of V that one subgroup of the output kernel owns; a workgroup takes twice as many. */
 static uint32_t output_columns(const rn_device *device, uint32_t value_size)
@@ -116,7 +119,8 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
     uint32_t columns = output_columns(recorder->device, r->value_size);
     /* More columns a workgroup share the scores. */
     uint32_t across = direct && !recorder->device->caps.is_cpu && push->padded_value % (4 * columns) == 0 ? 4 : 2;
-    uint32_t constants[] = {2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
+    uint32_t constants[] = {
+        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
     const rn_kernel *kernel =
         direct ? get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants))
                : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 1);
@@ -129,7 +133,8 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
 {
     uint64_t offsets[5];
-    uint64_t units = place_arrays(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count, offsets);
+    uint64_t units =
+        place_arrays(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count, offsets);
     rn_binding scratch = {chunks->scratch, chunks->scratch_offset, 16 * units};
     matrix_push push = {
         .x_stride = r->x_stride,

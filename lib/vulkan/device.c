@@ -50,6 +50,19 @@ retnet_result rn_device_fail(rn_device *device, VkResult result, const char *wha
     return rn_fail(device->host, ours, "%s: %s (%d)", what, vulkan_result_name(result), (int)result);
 }
 
+retnet_result rn_device_check(rn_device *device)
+{
+    if (!atomic_load(&device->lost)) return RETNET_OK;
+    return rn_fail(device->host, RETNET_ERROR_DEVICE_LOST, "%s was lost earlier", device->name);
+}
+
+/* Memory that ran out is no reason to look for another device. */
+static retnet_result no_device(rn_device *device, VkResult result, const char *what)
+{
+    retnet_result ours = rn_device_fail(device, result, what);
+    return ours == RETNET_ERROR_VULKAN ? RETNET_ERROR_NO_DEVICE : ours;
+}
+
 /* ---- Instance --------------------------------------------------------------------------------------------------- */
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
@@ -65,8 +78,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageS
 
 static bool has_layer(const rn_device *device, const char *name)
 {
-    PFN_vkEnumerateInstanceLayerProperties enumerate = (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(
-        VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
+    PFN_vkEnumerateInstanceLayerProperties enumerate =
+        (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t count = RN_COUNT(layers);
     VkResult result = enumerate ? enumerate(&count, layers) : VK_ERROR_INITIALIZATION_FAILED;
@@ -81,8 +94,7 @@ static retnet_result open_instance(rn_device *device, const retnet_context_desc 
     uint32_t version = VK_API_VERSION_1_0;
     PFN_vkEnumerateInstanceVersion get_version =
         (PFN_vkEnumerateInstanceVersion)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceVersion");
-    PFN_vkCreateInstance create_instance =
-        (PFN_vkCreateInstance)device->get_proc(VK_NULL_HANDLE, "vkCreateInstance");
+    PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)device->get_proc(VK_NULL_HANDLE, "vkCreateInstance");
     if (get_version) get_version(&version);
     if (version < VK_API_VERSION_1_1 || !create_instance)
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader is older than 1.1");
@@ -122,15 +134,12 @@ static retnet_result open_instance(rn_device *device, const retnet_context_desc 
         .ppEnabledExtensionNames = extensions,
     };
     VkResult result = create_instance(&info, device->allocator, &device->instance);
-    if (result != VK_SUCCESS) {
-        rn_device_fail(device, result, "vkCreateInstance");
-        return RETNET_ERROR_NO_DEVICE;
-    }
+    if (result != VK_SUCCESS) return no_device(device, result, "vkCreateInstance");
     if (!rn_instance_table_load(device->get_proc, device->instance, &device->fn))
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader lacks functions of Vulkan 1.1");
     if (validate) {
-        PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)device->get_proc(
-            device->instance, "vkCreateDebugUtilsMessengerEXT");
+        PFN_vkCreateDebugUtilsMessengerEXT create =
+            (PFN_vkCreateDebugUtilsMessengerEXT)device->get_proc(device->instance, "vkCreateDebugUtilsMessengerEXT");
         if (create) create(device->instance, &messenger, device->allocator, &device->messenger);
     }
     return RETNET_OK;
@@ -140,8 +149,8 @@ static void destroy_instance(rn_device *device)
 {
     if (!device->instance) return;
     if (device->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_proc(
-            device->instance, "vkDestroyDebugUtilsMessengerEXT");
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_proc(device->instance, "vkDestroyDebugUtilsMessengerEXT");
         if (destroy) destroy(device->instance, device->messenger, device->allocator);
     }
     if (device->fn.DestroyInstance) device->fn.DestroyInstance(device->instance, device->allocator);
@@ -178,10 +187,7 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
     VkPhysicalDevice devices[MAX_DEVICES];
     uint32_t count = MAX_DEVICES;
     VkResult result = device->fn.EnumeratePhysicalDevices(device->instance, &count, devices);
-    if (result != VK_SUCCESS && result != VK_INCOMPLETE) {
-        rn_device_fail(device, result, "vkEnumeratePhysicalDevices");
-        return RETNET_ERROR_NO_DEVICE;
-    }
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE) return no_device(device, result, "vkEnumeratePhysicalDevices");
     int best_rank = 5;
     char names[320] = "";
     for (uint32_t i = 0; i < count; i++) {
@@ -190,8 +196,9 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
         const VkPhysicalDeviceProperties *p = &properties.properties;
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%u: %s", used ? ", " : "", i + 1, p->deviceName);
-        bool wanted = desc->device_number ? i + 1 == desc->device_number
-                                          : !desc->device_name || contains_ignoring_case(p->deviceName, desc->device_name);
+        bool wanted = desc->device_number
+                          ? i + 1 == desc->device_number
+                          : !desc->device_name || contains_ignoring_case(p->deviceName, desc->device_name);
         if (!wanted || p->apiVersion < VK_API_VERSION_1_1 || type_rank(p->deviceType) >= best_rank) continue;
         best_rank = type_rank(p->deviceType);
         device->physical = devices[i];
@@ -202,7 +209,8 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
     if (desc->device_number)
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan 1.1 device number %u; there are: %s",
                        desc->device_number, names);
-    return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan 1.1 device whose name contains \"%s\"; there are: %s",
+    return rn_fail(device->host, RETNET_ERROR_NO_DEVICE,
+                   "no Vulkan 1.1 device whose name contains \"%s\"; there are: %s",
                    desc->device_name ? desc->device_name : "", names);
 }
 
@@ -239,7 +247,9 @@ static void pretend_minimum_limits(rn_capabilities *caps)
     caps->shared_memory = rn_min_u32(caps->shared_memory, 16384);
     if (caps->max_storage_range > (1u << 27)) caps->max_storage_range = 1u << 27;
     if (caps->max_texel_range > 16u << 16) caps->max_texel_range = 16u << 16;
-    if (caps->max_allocation > (1u << 30)) caps->max_allocation = 1u << 30;
+    if (caps->max_allocation > (1u << 28)) caps->max_allocation = 1u << 28;
+    caps->max_storage_buffers = rn_min_u32(caps->max_storage_buffers, 4);
+    caps->max_push_bytes = rn_min_u32(caps->max_push_bytes, 128);
     for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
 }
 
@@ -265,8 +275,8 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
     else
         snprintf(device->driver, sizeof device->driver, "driver version %u", p->driverVersion);
 
-    const VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
-                                          VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    const VkSubgroupFeatureFlags needed =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     rn_capabilities *caps = &device->caps;
     *caps = (rn_capabilities){
         .is_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
@@ -278,6 +288,8 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
         .shared_memory = p->limits.maxComputeSharedMemorySize,
         .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
                        p->limits.maxComputeWorkGroupCount[2]},
+        .max_storage_buffers = p->limits.maxPerStageDescriptorStorageBuffers,
+        .max_push_bytes = p->limits.maxPushConstantsSize,
         .max_storage_range = p->limits.maxStorageBufferRange,
         .max_allocation = maintenance.maxMemoryAllocationSize,
         .storage_alignment = p->limits.minStorageBufferOffsetAlignment,
@@ -348,8 +360,14 @@ static retnet_result create_own(rn_device *device, const retnet_context_desc *de
 
 /* ---- Opening and closing ---------------------------------------------------------------------------------------- */
 
-static void lock_own_queue(void *lock) { rn_mutex_lock(lock); }
-static void unlock_own_queue(void *lock) { rn_mutex_unlock(lock); }
+static void lock_own_queue(void *lock)
+{
+    rn_mutex_lock(lock);
+}
+static void unlock_own_queue(void *lock)
+{
+    rn_mutex_unlock(lock);
+}
 
 static void set_defaults(rn_device *device, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan)
 {
@@ -383,6 +401,7 @@ retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, con
     device->host = host;
     rn_mutex_init(&device->queue_lock);
     rn_mutex_init(&device->kernel_lock);
+    rn_condition_init(&device->kernel_made);
     rn_mutex_init(&device->profile_lock);
     set_defaults(device, desc, vulkan);
     retnet_result result;
@@ -410,6 +429,7 @@ void rn_device_close(rn_device *device)
     }
     rn_mutex_destroy(&device->queue_lock);
     rn_mutex_destroy(&device->kernel_lock);
+    rn_condition_destroy(&device->kernel_made);
     rn_mutex_destroy(&device->profile_lock);
     memset(device, 0, sizeof *device);
 }

@@ -10,10 +10,10 @@
 
 /* f16 matrices of m x k by k x n, summed in fp32 by the invocations of one subgroup. */
 typedef struct rn_matrix_unit {
-    uint32_t m, n, k;        /* 0: there is none */
-    uint32_t subgroup;       /* invocations */
-    bool must_ask_subgroup;  /* subgroups come in other sizes too, if not asked for this one */
-    uint32_t lanes;          /* rn_lanes: which invocation holds what of a matrix */
+    uint32_t m, n, k;       /* 0: there is none */
+    uint32_t subgroup;      /* invocations */
+    bool must_ask_subgroup; /* subgroups come in other sizes too, if not asked for this one */
+    uint32_t lanes;         /* rn_lanes: which invocation holds what of a matrix */
 } rn_matrix_unit;
 
 /* What kernels may rely on: what the device has, less what the context was told to pretend away. */
@@ -22,9 +22,11 @@ typedef struct rn_capabilities {
     bool unified_memory;
     bool subgroup_arithmetic; /* basic, arithmetic and shuffle in compute */
     uint32_t subgroup_size;
-    uint32_t max_invocations;  /* of a workgroup */
-    uint32_t shared_memory;    /* bytes */
+    uint32_t max_invocations; /* of a workgroup */
+    uint32_t shared_memory;   /* bytes */
     uint32_t max_groups[3];
+    uint32_t max_storage_buffers; /* of a kernel */
+    uint32_t max_push_bytes;
     uint64_t max_storage_range; /* bytes of one binding */
     uint64_t max_allocation;
     uint64_t storage_alignment; /* of a binding's offset */
@@ -39,6 +41,7 @@ typedef struct rn_profile_slot {
 } rn_profile_slot;
 
 typedef struct rn_kernel_entry rn_kernel_entry;
+typedef struct rn_kernel_plan rn_kernel_plan;
 
 enum { RN_MAX_PROFILE_SLOTS = 32 };
 
@@ -70,12 +73,15 @@ typedef struct rn_device {
     uint32_t api_version; /* that may be used: of device and instance, the lower */
 
     rn_mutex kernel_lock;
+    rn_condition kernel_made; /* or given up */
     rn_kernel_entry *kernels; /* list, newest first */
+    uint32_t kernels_in_making;
+    rn_kernel_plan *plan; /* not NULL: a copy of a device on which nothing is made or recorded (kernel.h) */
     VkPipelineCache pipeline_cache;
     bool owns_pipeline_cache;
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
-    bool memory_budget, memory_priority;
+    bool memory_budget, memory_priority, timeline;
     float priority; /* of device-local memory, where there is memory_priority */
     retnet_vulkan_additions used;
     uint32_t used_extension_count;
@@ -98,6 +104,9 @@ uint32_t rn_device_vector(const rn_device *device);
 
 /* Turns a failed Vulkan result into ours, with a message that names it and `what` was tried. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
+
+/* DEVICE_LOST, with a message, once any call has found the device lost. */
+retnet_result rn_device_check(rn_device *device);
 
 /* vkQueueSubmit of one batch under the queue's lock. The only use of the queue that there is. */
 VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence fence);

@@ -9,8 +9,7 @@ enum { SETS_PER_POOL = 256 };
 static const VkAccessFlags all_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                                           VK_ACCESS_UNIFORM_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
                                           VK_ACCESS_TRANSFER_WRITE_BIT;
-static const VkPipelineStageFlags all_stages =
-    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+static const VkPipelineStageFlags all_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 
 static void destroy_views(rn_recorder *recorder)
 {
@@ -38,7 +37,7 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
             .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
             .commandBufferCount = 1,
         };
-        result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->commands);
+        result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->own);
     }
     if (result == VK_SUCCESS) result = vk->vkCreateFence(device->handle, &fence, device->allocator, &recorder->fence);
     if (result == VK_SUCCESS) return RETNET_OK;
@@ -141,7 +140,8 @@ static void end_label(rn_recorder *recorder)
 
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...)
 {
-    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK) return;
+    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK || recorder->device->plan)
+        return;
     char text[96];
     va_list arguments;
     va_start(arguments, format);
@@ -166,7 +166,8 @@ static void prepare_queries(rn_recorder *recorder)
             .queryType = VK_QUERY_TYPE_TIMESTAMP,
             .queryCount = 2 * RN_MAX_TIMED,
         };
-        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries), "query pool");
+        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries),
+              "query pool");
         recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
         if (!recorder->timed) rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED));
     }
@@ -174,21 +175,36 @@ static void prepare_queries(rn_recorder *recorder)
         device->vk.vkCmdResetQueryPool(recorder->commands, recorder->queries, 0, 2 * RN_MAX_TIMED);
 }
 
-void rn_recorder_begin(rn_recorder *recorder)
+retnet_result rn_recorder_reset(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
+    if (device->plan) return recorder->result;
     recorder->result = recorder->pending ? rn_recorder_wait(recorder) : RETNET_OK;
-    recorder->access_count = 0;
-    recorder->dispatches = 0;
-    recorder->bound = VK_NULL_HANDLE;
-    recorder->labelled = false;
+    recorder->sets = 0;
     recorder->pool_current = 0;
     destroy_views(recorder);
-    if (atomic_load(&device->lost))
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_DEVICE_LOST, "the device was lost earlier"));
     for (uint32_t i = 0; i < recorder->pool_count && recorder->result == RETNET_OK; i++)
         check(recorder, device->vk.vkResetDescriptorPool(device->handle, recorder->descriptor_pools[i], 0),
               "resetting descriptors");
+    return recorder->result;
+}
+
+static void begin(rn_recorder *recorder, VkCommandBuffer commands)
+{
+    recorder->commands = commands;
+    recorder->access_count = 0;
+    recorder->bound = VK_NULL_HANDLE;
+    recorder->labelled = false;
+    recorder->profiled = false;
+    if (recorder->result == RETNET_OK) recorder->result = rn_device_check(recorder->device);
+}
+
+void rn_recorder_begin(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    if (device->plan) return;
+    rn_recorder_reset(recorder);
+    begin(recorder, recorder->own);
     if (recorder->result == RETNET_OK)
         check(recorder, device->vk.vkResetCommandPool(device->handle, recorder->pool, 0), "resetting commands");
     if (recorder->result != RETNET_OK) return;
@@ -197,6 +213,13 @@ void rn_recorder_begin(rn_recorder *recorder)
     if (recorder->result != RETNET_OK) return;
     prepare_queries(recorder);
     full_barrier(recorder); /* orders this after whatever the queue ran before */
+}
+
+void rn_recorder_begin_in(rn_recorder *recorder, VkCommandBuffer commands)
+{
+    recorder->result = RETNET_OK;
+    begin(recorder, commands);
+    if (recorder->result == RETNET_OK) full_barrier(recorder);
 }
 
 static void add_descriptor_pool(rn_recorder *recorder)
@@ -221,7 +244,8 @@ static void add_descriptor_pool(rn_recorder *recorder)
         .poolSizeCount = RN_COUNT(sizes),
         .pPoolSizes = sizes,
     };
-    check(recorder, device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
+    check(recorder,
+          device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
           "descriptor pool");
     if (recorder->result == RETNET_OK) recorder->pool_count++;
 }
@@ -229,7 +253,7 @@ static void add_descriptor_pool(rn_recorder *recorder)
 static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout layout)
 {
     /* Every set uses at most 4 storage, 2 uniform and 3 texel buffers, so that a pool holds exactly its number. */
-    recorder->pool_current = recorder->dispatches / SETS_PER_POOL;
+    recorder->pool_current = recorder->sets / SETS_PER_POOL;
     if (recorder->pool_current == recorder->pool_count) add_descriptor_pool(recorder);
     if (recorder->result != RETNET_OK) return VK_NULL_HANDLE;
     VkDescriptorSetAllocateInfo info = {
@@ -241,6 +265,7 @@ static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout
     VkDescriptorSet set = VK_NULL_HANDLE;
     check(recorder, recorder->device->vk.vkAllocateDescriptorSets(recorder->device->handle, &info, &set),
           "allocating descriptors");
+    if (recorder->result == RETNET_OK) recorder->sets++;
     return set;
 }
 
@@ -264,7 +289,7 @@ static bool grow_views(rn_recorder *recorder)
 static VkBufferView add_view(rn_recorder *recorder, const rn_binding *binding, VkFormat format)
 {
     rn_device *device = recorder->device;
-    if (!grow_views(recorder)) return VK_NULL_HANDLE;
+    if (recorder->result != RETNET_OK || !grow_views(recorder)) return VK_NULL_HANDLE;
     VkBufferViewCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
         .buffer = binding->buffer->handle,
@@ -300,8 +325,9 @@ static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_bindin
             .pTexelBufferView = &views[i],
         };
         if (shader->texel_bindings >> i & 1)
-            views[i] = add_view(recorder, &bindings[i], shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT
-                                                                                        : VK_FORMAT_R32G32B32A32_UINT);
+            views[i] =
+                add_view(recorder, &bindings[i],
+                         shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT : VK_FORMAT_R32G32B32A32_UINT);
     }
     if (recorder->result != RETNET_OK) return;
     vk->vkUpdateDescriptorSets(recorder->device->handle, shader->binding_count, writes, 0, NULL);
@@ -318,10 +344,10 @@ static bool check_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const
     rn_device *device = recorder->device;
     const rn_shader *shader = kernel->shader;
     if (binding_count != shader->binding_count || push_bytes != shader->push_bytes)
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL,
-                                           "kernel %s has %u bindings and %u push bytes, the host gives %u and %u",
-                                           shader->name, shader->binding_count, shader->push_bytes, binding_count,
-                                           push_bytes));
+        rn_recorder_fail(recorder,
+                         rn_fail(device->host, RETNET_ERROR_INTERNAL,
+                                 "kernel %s has %u bindings and %u push bytes, the host gives %u and %u", shader->name,
+                                 shader->binding_count, shader->push_bytes, binding_count, push_bytes));
     for (uint32_t i = 0; i < binding_count && recorder->result == RETNET_OK; i++) {
         const rn_binding *b = &bindings[i];
         if (b->offset % device->caps.storage_alignment || b->size > device->caps.max_storage_range || b->size == 0 ||
@@ -349,13 +375,13 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
                           uint32_t binding_count, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
                           uint32_t z, uint64_t bytes)
 {
-    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0) return;
+    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0 || recorder->device->plan) return;
     if (!check_dispatch(recorder, kernel, bindings, binding_count, push_bytes, (uint32_t[]){x, y, z})) return;
     const rn_shader *shader = kernel->shader;
     rn_access accesses[RN_MAX_BINDINGS];
     for (uint32_t i = 0; i < binding_count; i++)
-        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset,
-                                  bindings[i].offset + bindings[i].size, shader->written_bindings >> i & 1};
+        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset, bindings[i].offset + bindings[i].size,
+                                  shader->written_bindings >> i & 1};
     bind(recorder, kernel, bindings);
     if (recorder->result != RETNET_OK) return;
     const rn_device_table *vk = &recorder->device->vk;
@@ -375,13 +401,12 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
         recorder->timed[recorder->timed_count++] = (rn_timed){shader->name, bytes};
         full_barrier(recorder);
     }
-    recorder->dispatches++;
 }
 
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
                       VkDeviceSize to_offset, VkDeviceSize size)
 {
-    if (recorder->result != RETNET_OK || size == 0) return;
+    if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access accesses[] = {{from->handle, from_offset, from_offset + size, false},
                             {to->handle, to_offset, to_offset + size, true}};
     order(recorder, accesses, RN_COUNT(accesses), true);
@@ -389,19 +414,27 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
     recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
 }
 
-void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+static void fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size, uint32_t word)
 {
-    if (recorder->result != RETNET_OK || size == 0) return;
+    if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
     order(recorder, &access, 1, true);
-    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
+    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, word);
 }
 
-retnet_result rn_recorder_end(rn_recorder *recorder)
+void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
 {
-    if (recorder->result != RETNET_OK) return recorder->result;
-    if (recorder->labelled) end_label(recorder);
-    recorder->labelled = false;
+    fill(recorder, buffer, offset, size, 0);
+}
+
+void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word)
+{
+    fill(recorder, buffer, offset, sizeof word, word);
+}
+
+void rn_recorder_release(rn_recorder *recorder)
+{
+    if (recorder->result != RETNET_OK || recorder->device->plan) return;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
@@ -410,7 +443,16 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
     const rn_device_table *vk = &recorder->device->vk;
     vk->vkCmdPipelineBarrier(recorder->commands, all_stages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0,
                              NULL);
-    check(recorder, vk->vkEndCommandBuffer(recorder->commands), "ending commands");
+}
+
+retnet_result rn_recorder_end(rn_recorder *recorder)
+{
+    if (recorder->labelled) end_label(recorder);
+    recorder->labelled = false;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return recorder->result;
+    if (recorder->commands != recorder->own) return RETNET_OK;
+    rn_recorder_release(recorder);
+    check(recorder, recorder->device->vk.vkEndCommandBuffer(recorder->commands), "ending commands");
     return recorder->result;
 }
 
@@ -418,20 +460,48 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 
 retnet_result rn_recorder_submit(rn_recorder *recorder)
 {
+    static const rn_chain none;
+    return rn_recorder_submit_chained(recorder, &none);
+}
+
+retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *chain)
+{
     rn_device *device = recorder->device;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || device->plan) return recorder->result;
+    if (recorder->commands != recorder->own)
+        return rn_fail(device->host, RETNET_ERROR_INTERNAL, "submitting somebody else's command buffer");
+    retnet_result ours = rn_device_check(device);
+    if (ours != RETNET_OK) return ours;
+    VkResult result = recorder->signalled ? device->vk.vkResetFences(device->handle, 1, &recorder->fence) : VK_SUCCESS;
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, "resetting a fence");
+    recorder->signalled = false;
+    uint32_t waits = chain->wait != VK_NULL_HANDLE, signals = chain->signal != VK_NULL_HANDLE;
+    VkTimelineSemaphoreSubmitInfo values = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .waitSemaphoreValueCount = waits,
+        .pWaitSemaphoreValues = &chain->wait_value,
+        .signalSemaphoreValueCount = signals,
+        .pSignalSemaphoreValues = &chain->signal_value,
+    };
     VkSubmitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = device->timeline ? &values : NULL,
+        .waitSemaphoreCount = waits,
+        .pWaitSemaphores = &chain->wait,
+        .pWaitDstStageMask = &all_stages,
         .commandBufferCount = 1,
-        .pCommandBuffers = &recorder->commands,
+        .pCommandBuffers = &recorder->own,
+        .signalSemaphoreCount = signals,
+        .pSignalSemaphores = &chain->signal,
     };
-    VkResult result = rn_device_submit(device, &info, recorder->fence);
+    result = rn_device_submit(device, &info, recorder->fence);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");
     recorder->pending = true;
     return RETNET_OK;
 }
 
-static void read_timestamps(rn_recorder *recorder)
+/* Timestamps that cannot be read are left out of the profile, unless the device is lost. */
+static VkResult read_timestamps(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     for (uint32_t i = 0; i < recorder->timed_count; i++) {
@@ -439,22 +509,40 @@ static void read_timestamps(rn_recorder *recorder)
         VkResult result =
             device->vk.vkGetQueryPoolResults(device->handle, recorder->queries, 2 * i, 2, sizeof ticks, ticks,
                                              sizeof ticks[0], VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-        if (result != VK_SUCCESS) return;
+        if (result == VK_ERROR_DEVICE_LOST) return result;
+        if (result != VK_SUCCESS) continue;
         uint64_t ns = (uint64_t)((double)(ticks[1] - ticks[0]) * device->caps.timestamp_period);
         rn_device_profile_add(device, recorder->timed[i].name, ns, recorder->timed[i].bytes);
     }
+    return VK_SUCCESS;
+}
+
+/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is
+ * tried again. A device that cannot be waited for is as good as lost. */
+static VkResult wait_for_fence(const rn_recorder *recorder)
+{
+    const rn_device *device = recorder->device;
+    VkResult result = VK_NOT_READY;
+    for (int tries = 0; tries < 3 && result != VK_SUCCESS && result != VK_ERROR_DEVICE_LOST; tries++)
+        result = device->vk.vkWaitForFences(device->handle, 1, &recorder->fence, VK_TRUE, UINT64_MAX);
+    return result == VK_SUCCESS ? VK_SUCCESS : VK_ERROR_DEVICE_LOST;
 }
 
 retnet_result rn_recorder_wait(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     if (!recorder->pending) return RETNET_OK;
-    VkResult result = device->vk.vkWaitForFences(device->handle, 1, &recorder->fence, VK_TRUE, UINT64_MAX);
+    VkResult result = wait_for_fence(recorder);
     recorder->pending = false;
-    if (result == VK_SUCCESS) result = device->vk.vkResetFences(device->handle, 1, &recorder->fence);
-    if (result != VK_SUCCESS) return rn_device_fail(device, result, "waiting for the device");
-    if (recorder->profiled) read_timestamps(recorder);
-    return RETNET_OK;
+    recorder->signalled = result == VK_SUCCESS;
+    if (result == VK_SUCCESS && recorder->profiled) result = read_timestamps(recorder);
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "waiting for the device");
+}
+
+bool rn_recorder_is_done(const rn_recorder *recorder)
+{
+    const rn_device *device = recorder->device;
+    return !recorder->pending || device->vk.vkGetFenceStatus(device->handle, recorder->fence) != VK_NOT_READY;
 }
 
 retnet_result rn_recorder_run(rn_recorder *recorder)

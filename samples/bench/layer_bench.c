@@ -103,8 +103,8 @@ static void time_projections(bench *b, rn_matmul_tile tile, bool staged)
 static void sweep_tiles(bench *b)
 {
     static const rn_matmul_tile tiles[] = {
-        {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, {64, 64, 64, 64, 1}, {64, 64, 64, 64, 4}, {128, 128, 64, 32, 1},
-        {64, 128, 32, 64, 1},  {64, 64, 32, 32, 1},   {32, 128, 32, 32, 1},
+        {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, {64, 64, 64, 64, 1}, {64, 64, 64, 64, 4},
+        {128, 128, 64, 32, 1}, {64, 128, 32, 64, 1},  {64, 64, 32, 32, 1}, {32, 128, 32, 32, 1},
     };
     for (size_t i = 0; i < RN_COUNT(tiles); i++) {
         printf("tile %u x %u, a subgroup %u x %u, %u splits\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
@@ -115,7 +115,8 @@ static void sweep_tiles(bench *b)
     }
 }
 
-/* ---- Retention ---------------------------------------------------------------------------------------------------- */
+/* ---- Retention ----------------------------------------------------------------------------------------------------
+ */
 
 static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
 {
@@ -176,12 +177,13 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
-    printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens, heads,
-           keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
+    printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens,
+           heads, keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
     fflush(stdout);
 }
 
-/* ---- All ---------------------------------------------------------------------------------------------------------- */
+/* ---- All ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_log(void *user, retnet_log_level level, const char *message)
 {
@@ -190,7 +192,8 @@ static void on_log(void *user, retnet_log_level level, const char *message)
     fprintf(stderr, "%s\n", message);
 }
 
-/* Random numbers, as halves between 0.25 and 0.5 or their negatives; what kernels take for parameters and states are floats in [0.25, 0.5). */
+/* Random numbers, as halves between 0.25 and 0.5 or their negatives; what kernels take for parameters and states are
+ * floats in [0.25, 0.5). */
 static void fill_random(rn_buffer *noise)
 {
     uint32_t *words = noise->mapped, seed = 1;

@@ -27,6 +27,12 @@ void ref_retention_recurrent(const ref_retention *r, const double *q, const doub
 void ref_retention_chunkwise(const ref_retention *r, size_t chunk, const double *q, const double *k, const double *v,
                              double *state, double *o);
 
+/* What torchscale's parallel and chunkwise forms divide by, squared: c2 [T,H]. The first knows no state; the second
+ * carries it on. */
+void ref_score_norm_parallel(const ref_retention *r, const double *q, const double *k, double *c2);
+void ref_score_norm_chunkwise(const ref_retention *r, size_t chunk, const double *q, const double *k, const double *v,
+                              double *state, double *c2);
+
 double ref_decay_sum(double decay, uint64_t n); /* s_n = 1 + gamma + ... + gamma^n */
 
 /* ---- Layers (layers.c) ------------------------------------------------------------------------------------------ */
@@ -65,8 +71,12 @@ typedef struct ref_layer {
     float *group_norm;
 } ref_layer;
 
+typedef enum ref_form { REF_RECURRENT, REF_PARALLEL, REF_CHUNKWISE } ref_form;
+
 typedef struct ref_model {
-    rn_config config; /* a test may change norm_eps */
+    rn_config config;    /* a test may change norm_eps */
+    ref_form score_norm; /* torchscale: by which of its forms scores are normalised; parallel: of whole prompts */
+    size_t chunk;        /* of REF_CHUNKWISE */
     ref_matrix embedding, head, embedding_norm, output_norm;
     ref_layer *layers;
     float *weights; /* all of them, and how many are taken */
@@ -89,5 +99,16 @@ void ref_model_read(const ref_model *model, ref_sequence *sequence, const int32_
                     double *output);
 void ref_model_logits(const ref_model *model, const double *output, size_t rows, double *logits);
 double ref_log_prob(const double *logits, size_t count, int32_t token); /* ln p(token) under their softmax */
+
+/* ---- The next token (sampling.c) -------------------------------------------------------------------------------- */
+
+/* The counter-based generator: a number in [0, 1) that depends on seed and position only. */
+double ref_random_draw(uint64_t seed, uint64_t position);
+/* Bias, banned tokens and the penalty on recent tokens, in fp32 as the library does it; what cannot be chosen becomes
+ * -INFINITY. */
+void ref_adjust(const retnet_sampling *sampling, float *logits, size_t count, const int32_t *recent,
+                size_t recent_count);
+/* The token that `draw` in [0, 1) hits among adjusted logits, or -1 if there is none. */
+int32_t ref_sample(const retnet_sampling *sampling, const float *logits, size_t count, double draw);
 
 #endif
