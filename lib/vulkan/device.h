@@ -13,6 +13,7 @@ typedef struct rn_matrix_unit {
     uint32_t m, n, k;       /* 0: there is none */
     uint32_t subgroup;      /* invocations */
     bool must_ask_subgroup; /* subgroups come in other sizes too, if not asked for this one */
+    uint32_t lanes;         /* rn_lanes: which invocation holds what of a matrix */
 } rn_matrix_unit;
 
 /* What kernels may rely on: what the device has, less what the context was told to pretend away. */
