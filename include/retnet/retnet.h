@@ -279,8 +279,9 @@ typedef struct retnet_span {
 
 /* Reads tokens: appends spans[i].tokens to the slot's sequence and advances its state, in chunkwise form where a span
  * has several tokens and in recurrent form where it has one. Slots must differ; spans of any lengths mix. All arguments
- * are checked before anything changes. Cancelled between submits, each slot stands after its last finished chunk (see
- * retnet_session_position). After an error of the device the slots of the batch are undefined; reset or load them. */
+ * are checked before anything changes. Cancelled, each slot stands after the last of its tokens that a pass of the run had
+ * begun with: retnet_session_position tells which. What is left to do of that pass is done by the next call that needs it
+ * (and can then be cancelled again). Logits and log_probs that a cancelled run has not come to are not written. After an error of the device the slots of the batch are undefined; reset or load them. */
 RETNET_API retnet_result retnet_session_run(retnet_session *session, const retnet_span *spans, size_t span_count);
 
 /* How the next token is chosen. Applied in this order: logit bias, repetition penalty, temperature, top-k, top-p,
@@ -315,11 +316,64 @@ typedef struct retnet_generation {
 /* Generates until every slot met an end token, its maximum, or its callback's false. Every token that was made, save a
  * slot's last, has been read into its state: the slot stands just before its last token, and its next-token logits
  * are known, so that generation can go on or the next run can append. Returns RETNET_CANCELLED after
- * retnet_session_cancel, with the session whole. */
+ * retnet_session_cancel, with the session whole; if that came while the last tokens made were being read, they count as
+ * read as well (retnet_session_position), and as in retnet_session_run the next call does what is left of it. */
 RETNET_API retnet_result retnet_session_generate(retnet_session *session, const retnet_generation *generation);
 
-/* Stops the session's current run or generate between submits; it returns RETNET_CANCELLED. Any thread, also a signal
- * handler. Without a call in progress nothing happens. */
+/* ---- Tasks: work that is done a slice at a time, beside a host's frames ------------------------------------------
+
+   retnet_session_start() says what a slot is to do. From then on retnet_session_step(), called once a frame, or
+   retnet_session_record() and _collect() of vulkan.h, do as much of all slots' tasks as a budget of device time allows,
+   and never wait. Slices end between layers, so that one token of a large model can be spread over several frames.
+   Slots that make tokens advance together, prompts beside them, and neither starves the other. Every token is the same,
+   to the bit, as one that retnet_session_run() and retnet_session_generate() make. */
+
+/* What a slot is to do: read, then generate. */
+typedef struct retnet_task {
+    uint32_t slot;
+    const int32_t *tokens; /* [count] to be read first; copied. NULL: none, then the slot must have logits */
+    size_t count;
+    uint32_t max_tokens;   /* to be made then, at most; 0: only read */
+    retnet_sampling sampling;
+    const int32_t *end_tokens; /* [end_token_count], as of a retnet_generation; copied */
+    size_t end_token_count;
+    retnet_token_fn token; /* NULL: none. Called by retnet_session_step, _wait and _collect; false ends the task. Of the
+                              session's functions it may call _start and _stop for any slot but its own, _busy,
+                              _position and _cancel */
+    void *token_user;
+} retnet_task;
+
+/* Gives a slot a task; it must have none. Nothing runs yet. While a slot has a task, functions that would change it
+ * are INVALID_ARGUMENT. Errors: INVALID_ARGUMENT, LIMIT, OUT_OF_HOST_MEMORY; the slot is then as it was. */
+RETNET_API retnet_result retnet_session_start(retnet_session *session, const retnet_task *task);
+/* Ends a slot's task, if it has one, without a further callback: at once, or, if a part of it is in progress, when that
+ * part is done and taken in. The slot then stands after what it has read (retnet_session_position). */
+RETNET_API retnet_result retnet_session_stop(retnet_session *session, uint32_t slot);
+/* Whether the slot has a task. A task that has come to its end leaves the slot as retnet_session_run and _generate do:
+ * all tokens have been read but the last one made. */
+RETNET_API bool retnet_session_busy(const retnet_session *session, uint32_t slot);
+
+typedef struct retnet_step_info {
+    uint32_t tasks;       /* still to be worked on */
+    uint32_t tokens_read; /* since the last report, prompts' and made ones */
+    uint32_t tokens_made;
+    uint32_t slices;      /* finished since then */
+    uint64_t device_ns;   /* that these took on the device; 0 where a queue has no timestamps */
+    bool pending;         /* a slice is on the device, or with vulkan.h in the host's command buffers */
+} retnet_step_info;
+
+/* Takes in what earlier slices have finished, which calls the tasks' callbacks, then submits as much work as is expected
+ * to take budget_us of device time, but at least half a layer, and returns without waiting. Expectations are measured:
+ * the first slices are small. budget_us 0: only takes in. If two slices are still on the device, nothing is submitted.
+ * `info` may be NULL. After an error of the device all tasks have ended, and their slots are undefined. */
+RETNET_API retnet_result retnet_session_step(retnet_session *session, uint32_t budget_us, retnet_step_info *info);
+/* Waits until submitted slices are done, and takes them in. */
+RETNET_API retnet_result retnet_session_wait(retnet_session *session);
+
+/* ---- Slots ------------------------------------------------------------------------------------------------------ */
+
+/* Stops the session's current run or generate within the time of one submit; it returns RETNET_CANCELLED. Any thread,
+ * also a signal handler. Without a call in progress nothing happens. */
 RETNET_API void retnet_session_cancel(retnet_session *session);
 
 /* Number of tokens that the slot's state has read. 0 for a slot that does not exist. */

@@ -117,6 +117,38 @@ RETNET_API retnet_result retnet_context_create_from_device(const retnet_vulkan_d
  * program makes must be gone before the context is. With this a second context can share the device. Any thread. */
 RETNET_API void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_device *device);
 
+/* ---- In the host's command buffers ------------------------------------------------------------------------------
+
+   Tasks (retnet_session_start) can also be worked on in command buffers that the host submits:
+
+     retnet_session_record(session, commands, budget_us, &record);   in every frame, once or several times
+     ...the host submits, and some frames later its fence is signalled...
+     retnet_session_collect(session, record.slice, &info);           makes tokens of what the device has left
+
+   Slices must be submitted once, in the order in which they were recorded, and one must be done before the next one
+   begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of them
+   are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
+
+typedef struct retnet_record_info {
+    uint64_t slice;       /* for retnet_session_collect; 0: nothing was recorded, as the tasks have nothing to do before
+                             more is collected */
+    uint64_t expected_ns; /* of device time */
+} retnet_record_info;
+
+/* Records the next slice of the session's tasks, work that is expected to take budget_us of device time, but at least
+ * half a layer, into a command buffer of the device that is being recorded, outside of a render pass, for a queue family
+ * with compute. It begins with a memory barrier from all of the compute and transfer stages' accesses to the same, and
+ * ends with one from their writes to the host's reads. Pipeline, descriptor sets and push constants of the compute
+ * bind point are not what they were, all else is. Up to 16 slices may wait to be collected. `info` may not be NULL.
+ * Errors: INVALID_ARGUMENT, also while a slice of retnet_session_step's is pending; those of recording, after which the
+ * command buffer must not be submitted, all tasks have ended, and their slots are undefined. */
+RETNET_API retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer commands, uint32_t budget_us,
+                                               retnet_record_info *info);
+/* When the device has done slice number `slice` and all before it, which the host knows by a fence or semaphore of its
+ * own: takes in what they made and calls the tasks' callbacks. `info` may be NULL. INVALID_ARGUMENT if a slice is seen
+ * not to have been executed; it can then be collected later. */
+RETNET_API retnet_result retnet_session_collect(retnet_session *session, uint64_t slice, retnet_step_info *info);
+
 /* ---- Before vkCreateDevice -------------------------------------------------------------------------------------- */
 
 enum { RETNET_VULKAN_MAX_EXTENSIONS = 128 };

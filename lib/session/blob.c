@@ -93,6 +93,8 @@ retnet_result retnet_session_save(retnet_session *session, uint32_t slot, void *
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "save: slot %u of %u", slot,
                                session->layout.slots);
     if (!is_little_endian()) return rn_session_fail(session, RETNET_ERROR_UNSUPPORTED, "save: big-endian host");
+    retnet_result result = rn_session_ready_slot(session, slot, false);
+    if (result != RETNET_OK) return result;
     blob_header header = make_header(session, &session->slots[slot]);
     *size = blob_size(&session->model->config, &header);
     if (!blob) return RETNET_OK;
@@ -188,7 +190,8 @@ retnet_result retnet_session_load(retnet_session *session, uint32_t slot, const 
                                session->layout.slots);
     if (!is_little_endian()) return rn_session_fail(session, RETNET_ERROR_UNSUPPORTED, "load: big-endian host");
     blob_header header;
-    retnet_result result = check_damage(session, blob, size);
+    retnet_result result = rn_session_ready_slot(session, slot, true);
+    if (result == RETNET_OK) result = check_damage(session, blob, size);
     if (result != RETNET_OK) return result;
     memcpy(&header, blob, sizeof header);
     result = check_header(session, &header, size);

@@ -14,22 +14,17 @@ rn_binding rn_region_binding(const retnet_session *session, rn_region region)
     return (rn_binding){&session->activations, region.offset, 4ull * region.rows * region.stride};
 }
 
-static rn_binding records(const retnet_session *session, uint64_t offset)
-{
-    return (rn_binding){&session->input, offset, 16ull * RN_MAX_RECORDS};
-}
-
 typedef struct forward {
     retnet_session *session;
     rn_recorder *recorder;
     const rn_pass *pass;
     uint32_t rows;
-    bool matrix; /* enough rows for matrix units: what norms and activations leave for a projection is f16 */
+    bool matrix; /* on matrix units: what norms and activations leave for a projection is f16 */
 } forward;
 
-static forward forward_begin(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
+static rn_binding records(const forward *f, uint64_t offset)
 {
-    return (forward){session, recorder, pass, pass->rows, rn_matmul_suits(session->device, pass->rows)};
+    return (rn_binding){&f->session->input, f->pass->input_at + offset, 16ull * RN_MAX_RECORDS};
 }
 
 /* A region's rows seen as halves: as many bytes, so twice as many. */
@@ -180,7 +175,7 @@ static void retain_steps(const forward *f, const rn_model_layer *layer, const rn
     /* A mean-subtracting group norm cannot be left to the reader as a factor. */
     bool raw = config->norm == RN_NORM_LAYER;
     rn_retention_step step = {
-        .records = records(session, l->steps_at),
+        .records = records(f, l->steps_at),
         .count = f->pass->steps,
         .raw = raw,
         .has_gate = config->output_gate,
@@ -217,8 +212,8 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
     const rn_session_layout *l = &session->layout;
     const rn_pass *pass = f->pass;
     rn_retention_chunks chunks = {
-        .chunks = records(session, l->chunks_at),
-        .sequences = records(session, l->sequences_at),
+        .chunks = records(f, l->chunks_at),
+        .sequences = records(f, l->sequences_at),
         .chunk_count = pass->chunks,
         .sequence_count = pass->sequences,
         .longest = pass->longest,
@@ -310,7 +305,7 @@ static void embed(const forward *f)
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, l->x);
-    rn_binding tokens = {&session->input, l->tokens_at, 4ull * l->rows};
+    rn_binding tokens = {&session->input, f->pass->input_at + l->tokens_at, 4ull * l->rows};
     rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
@@ -333,26 +328,44 @@ static void embed(const forward *f)
     rn_norm_record(f->recorder, &n);
 }
 
-void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass)
+uint32_t rn_forward_layer_stages(const retnet_session *session) { return 2 * session->model->config.layers; }
+
+/* A long reading is on matrix units to its end, however few rows a pass has of it. */
+bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
-    forward f = forward_begin(session, recorder, pass);
-    rn_recorder_label(recorder, "embedding");
-    embed(&f);
-    for (uint32_t i = 0; i < session->model->config.layers; i++) {
-        rn_recorder_label(recorder, "layer %u retention", i);
-        retention_layer(&f, i);
-        rn_recorder_label(recorder, "layer %u feed-forward", i);
-        feed_forward_layer(&f, i);
-        rn_session_bound_submit(session, recorder, pass, i + 1);
+    switch (pass->class) {
+    case RN_PASS_STEPS:
+        return rn_matmul_suits(session->device, pass->rows);
+    case RN_PASS_SHORT:
+        return false;
+    default:
+        return true;
     }
 }
 
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows)
+void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage)
+{
+    forward f = {session, recorder, pass, pass->rows, rn_forward_suits_matrices(session, pass)};
+    uint32_t layer = stage / 2;
+    if (stage == 0) {
+        rn_recorder_label(recorder, "embedding");
+        embed(&f);
+    }
+    if (stage % 2) {
+        rn_recorder_label(recorder, "layer %u feed-forward", layer);
+        feed_forward_layer(&f, layer);
+        return;
+    }
+    rn_recorder_label(recorder, "layer %u retention", layer);
+    for (uint32_t i = 0; i < pass->part_count; i++) rn_session_prepare_state(session, recorder, &pass->parts[i], layer);
+    retention_layer(&f, layer);
+}
+
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix)
 {
     const retnet_model *model = session->model;
     uint32_t vocabulary = model->config.vocabulary;
-    rn_pass pass = {.rows = rows};
-    forward f = forward_begin(session, recorder, &pass);
+    forward f = {session, recorder, NULL, rows, matrix};
     rn_linear head = {
         .matrix = &model->head,
         .output = {&session->logits, 0, session->logits.size},

@@ -16,12 +16,11 @@ typedef struct generation {
     speaker *speakers; /* [count] */
     size_t count;
     retnet_span *spans; /* [count] */
-    float *logits, *scratch; /* [vocabulary] */
 } generation;
 
 /* ---- Checking --------------------------------------------------------------------------------------------------- */
 
-static retnet_result check_sampling(retnet_session *session, const retnet_sampling *s)
+retnet_result rn_session_check_sampling(retnet_session *session, const retnet_sampling *s)
 {
     const char *wrong = NULL;
     if (!(s->temperature >= 0) || isinf(s->temperature)) wrong = "temperature is not a number of at least 0";
@@ -44,9 +43,8 @@ static retnet_result check_generation(retnet_session *session, const retnet_gene
         return rn_session_fail(session, invalid, "generate: end_tokens is NULL");
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = wish->slots ? wish->slots[i] : 0;
-        if (slot >= session->layout.slots)
-            return rn_session_fail(session, invalid, "generate: slot %u, but the session has %u", slot,
-                                   session->layout.slots);
+        retnet_result result = rn_session_check_slot(session, slot, true);
+        if (result != RETNET_OK) return result;
         if (!session->slots[slot].has_logits)
             return rn_session_fail(session, invalid, "generate: slot %u has read no token since its state was set",
                                    slot);
@@ -54,7 +52,7 @@ static retnet_result check_generation(retnet_session *session, const retnet_gene
             if (wish->slots[k] == slot)
                 return rn_session_fail(session, invalid, "generate: slot %u is named twice", slot);
     }
-    return check_sampling(session, &wish->sampling);
+    return rn_session_check_sampling(session, &wish->sampling);
 }
 
 /* ---- Generating ------------------------------------------------------------------------------------------------- */
@@ -64,6 +62,18 @@ static uint32_t recent_tokens(const rn_slot *slot, uint32_t window, int32_t *rec
     uint32_t count = rn_min_u32(slot->recent_count, window ? window : 64);
     for (uint32_t i = 0; i < count; i++) recent[i] = slot->recent[(slot->position - 1 - i) % RN_RECENT_TOKENS];
     return count;
+}
+
+int32_t rn_session_next_token(const retnet_session *session, uint32_t slot_index, const retnet_sampling *sampling,
+                              float *scratch)
+{
+    const rn_slot *slot = &session->slots[slot_index];
+    uint32_t vocabulary = session->model->config.vocabulary;
+    int32_t recent[RN_RECENT_TOKENS];
+    uint32_t recent_count = recent_tokens(slot, sampling->repetition_window, recent);
+    memcpy(scratch, slot->logits, vocabulary * sizeof *scratch);
+    return rn_sample(sampling, scratch, vocabulary, recent, recent_count,
+                     rn_random_draw(sampling->seed, slot->position), scratch + vocabulary);
 }
 
 static bool is_end_token(const retnet_generation *wish, int32_t token)
@@ -76,13 +86,7 @@ static bool is_end_token(const retnet_generation *wish, int32_t token)
 static void make_token(generation *g, speaker *s)
 {
     const retnet_generation *wish = g->wish;
-    const rn_slot *slot = &g->session->slots[s->slot];
-    uint32_t vocabulary = g->session->model->config.vocabulary;
-    int32_t recent[RN_RECENT_TOKENS];
-    uint32_t recent_count = recent_tokens(slot, wish->sampling.repetition_window, recent);
-    memcpy(g->logits, slot->logits, vocabulary * sizeof *g->logits);
-    s->token = rn_sample(&wish->sampling, g->logits, vocabulary, recent, recent_count,
-                         rn_random_draw(wish->sampling.seed, slot->position), g->scratch);
+    s->token = rn_session_next_token(g->session, s->slot, &wish->sampling, g->session->sampling_scratch);
     if (wish->tokens) wish->tokens[(size_t)(s - g->speakers) * wish->max_tokens + s->made] = s->token;
     s->made++;
     if (wish->token && !wish->token(wish->token_user, s->slot, s->token)) s->done = true;
@@ -100,7 +104,7 @@ static retnet_result read_tokens(generation *g, size_t *active)
                                    RN_MAX_POSITION);
         if (!s->done) g->spans[(*active)++] = (retnet_span){.slot = s->slot, .tokens = &s->token, .count = 1};
     }
-    return *active ? rn_session_read(g->session, g->spans, *active, false) : RETNET_OK;
+    return *active ? rn_session_read(g->session, g->spans, *active, true) : RETNET_OK;
 }
 
 static retnet_result generate(generation *g)
@@ -122,25 +126,22 @@ retnet_result retnet_session_generate(retnet_session *session, const retnet_gene
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     if (!wish) return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "generate: no generation");
     size_t count = wish->slots ? wish->slot_count : 1;
-    retnet_result result = check_generation(session, wish, count);
-    if (result != RETNET_OK) return result;
     atomic_store(&session->cancel, false); /* what came while nothing ran */
+    retnet_result result = rn_session_settle(session, true);
+    if (result == RETNET_OK) result = check_generation(session, wish, count);
+    if (result != RETNET_OK) return result;
     rn_host *host = session->device->host;
-    uint32_t vocabulary = session->model->config.vocabulary;
     generation g = {.session = session, .wish = wish, .count = count};
     g.speakers = rn_alloc(host, count, sizeof *g.speakers);
     g.spans = rn_alloc(host, count, sizeof *g.spans);
-    g.logits = rn_alloc(host, vocabulary, 2 * sizeof *g.logits);
-    if (g.speakers && g.spans && g.logits) {
-        g.scratch = g.logits + vocabulary;
+    if (g.speakers && g.spans) {
         for (size_t i = 0; i < count; i++) g.speakers[i].slot = wish->slots ? wish->slots[i] : 0;
         result = generate(&g);
         for (size_t i = 0; i < count && wish->token_counts; i++) wish->token_counts[i] = g.speakers[i].made;
     } else {
-        result = rn_fail_memory(host, "generation", vocabulary * 2 * sizeof *g.logits);
+        result = rn_fail_memory(host, "generation", count * sizeof *g.speakers);
     }
     rn_free(host, g.speakers);
     rn_free(host, g.spans);
-    rn_free(host, g.logits);
     return result;
 }

@@ -50,7 +50,8 @@ static void place_input(rn_session_layout *l)
     l->chunks_at = place_bytes(&end, records);
     l->sequences_at = place_bytes(&end, records);
     l->targets_at = place_bytes(&end, 4ull * l->logit_rows);
-    l->input_bytes = end;
+    l->input_stride = end;
+    l->input_bytes = RN_MAX_PASSES * end;
 }
 
 /* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them. */

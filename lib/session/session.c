@@ -26,7 +26,11 @@ static retnet_result allocate_host(retnet_session *session)
     session->zero = rn_alloc(host, holders, sizeof *session->zero);
     session->decode = rn_alloc(host, slots + 1, sizeof *session->decode);
     session->decode_recorded = rn_alloc(host, slots + 1, sizeof *session->decode_recorded);
-    if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded)
+    session->tasks = rn_alloc(host, slots, sizeof *session->tasks);
+    session->readings = rn_alloc(host, slots, sizeof *session->readings);
+    session->sampling_scratch = rn_alloc(host, vocabulary, 2 * sizeof *session->sampling_scratch);
+    if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded ||
+        !session->tasks || !session->readings || !session->sampling_scratch)
         return rn_fail_memory(host, "slots", holders * sizeof *session->slots);
     for (uint32_t i = 0; i < holders; i++) {
         session->slots[i].state = i;
@@ -36,6 +40,33 @@ static retnet_result allocate_host(retnet_session *session)
         if (!session->slots[i].logits) return rn_fail_memory(host, "logits", vocabulary * sizeof(float));
     }
     return RETNET_OK;
+}
+
+static retnet_result allocate_passes(retnet_session *session)
+{
+    rn_host *host = session->device->host;
+    const rn_session_layout *l = &session->layout;
+    for (int i = 0; i < RN_MAX_PASSES; i++) {
+        rn_pass *pass = &session->passes[i];
+        pass->parts = rn_alloc(host, l->slots, sizeof *pass->parts);
+        pass->wanted = rn_alloc(host, l->rows, sizeof *pass->wanted);
+        pass->targets = rn_alloc(host, l->rows, sizeof *pass->targets);
+        if (!pass->parts || !pass->wanted || !pass->targets)
+            return rn_fail_memory(host, "passes", l->rows * sizeof *pass->wanted);
+    }
+    return RETNET_OK;
+}
+
+/* Going by the first layer: they are all alike. */
+static void weigh_layers(retnet_session *session)
+{
+    const rn_model_layer *layer = &session->model->layers[0];
+    const rn_matrix *matrices[] = {&layer->qkvg.matrix, &layer->o.matrix, &layer->up.matrix, &layer->down.matrix};
+    for (uint32_t i = 0; i < RN_COUNT(matrices); i++) {
+        uint64_t bytes = rn_matrix_panels(matrices[i]) * rn_matrix_panel_bytes(matrices[i]);
+        session->layer_weight += bytes;
+        if (i < 2) session->retention_weight += bytes;
+    }
 }
 
 static retnet_result allocate_device(retnet_session *session)
@@ -102,8 +133,10 @@ retnet_result retnet_session_create(retnet_model *model, const retnet_session_de
     retnet_result result = rn_session_layout_make(model, desc, &session->layout);
     if (result == RETNET_OK) result = check_memory(session);
     if (result == RETNET_OK) result = allocate_host(session);
+    if (result == RETNET_OK) result = allocate_passes(session);
     if (result == RETNET_OK) result = allocate_device(session);
     if (result == RETNET_OK) result = clear_activations(session);
+    if (result == RETNET_OK) weigh_layers(session);
     if (result == RETNET_OK)
         *out = session;
     else
@@ -117,12 +150,23 @@ void retnet_session_destroy(retnet_session *session)
     rn_device *device = session->device;
     rn_host *host = device->host;
     rn_recorder_destroy(&session->recorder);
-    for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++) rn_recorder_destroy(&session->decode[i]);
+    for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++)
+        rn_commands_destroy(session, &session->decode[i]);
+    for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
+    if (session->tasks) rn_task_drop_all(session);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);
     rn_buffer *buffers[] = {&session->activations, &session->scratch,  &session->logits,
                             &session->input,       &session->readback, &session->log_probs};
     for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_buffer_destroy(device, buffers[i]);
     for (uint32_t i = 0; session->slots && i < session->layout.holders; i++) rn_free(host, session->slots[i].logits);
+    for (uint32_t i = 0; i < RN_MAX_PASSES; i++) {
+        rn_free(host, session->passes[i].parts);
+        rn_free(host, session->passes[i].wanted);
+        rn_free(host, session->passes[i].targets);
+    }
+    rn_free(host, session->tasks);
+    rn_free(host, session->readings);
+    rn_free(host, session->sampling_scratch);
     rn_free(host, session->slots);
     rn_free(host, session->references);
     rn_free(host, session->zero);

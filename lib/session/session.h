@@ -36,11 +36,102 @@ typedef struct rn_session_layout {
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
-    uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in the input */
+    uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in a pass's region of the input */
+    uint64_t input_stride; /* from one such region to the next */
     uint64_t layer_state_bytes;        /* of all holders */
     uint32_t layers_per_state_buffer;
     uint32_t state_buffers;
 } rn_session_layout;
+
+/* ---- Work in progress --------------------------------------------------------------------------------------------
+
+   Tokens on their way into a slot are a reading. Readings are cut into passes: some rows of one class through the whole
+   model. A pass is a list of stages (two a layer, then the output), and stages are recorded into slices: what the device
+   is given at once, in a submit of the library's or in a command buffer of the host's. A slice holds as much as its
+   budget allows and ends between any two stages; the next one goes on from there. */
+
+/* Tokens of one slot that are to be read, and how far they are in passes. */
+typedef struct rn_reading {
+    uint32_t slot;
+    const int32_t *tokens;
+    size_t count, cursor;
+    const retnet_span *span; /* where results go beside the slot; NULL: nowhere */
+} rn_reading;
+
+/* What rows may share a pass. It goes by the reading that they are of and by nothing else, so that the numbers do not
+ * depend on who else is in the batch. (Of steps there is one choice that does: how many there are.) */
+typedef enum rn_pass_class {
+    RN_PASS_STEPS,  /* readings of one token: the recurrent form */
+    RN_PASS_SHORT,  /* too short for matrix units */
+    RN_PASS_LONG,   /* on matrix units, where there are any */
+    RN_PASS_SCORED, /* the same; the output too, which is wanted of every row */
+    RN_PASS_CLASSES
+} rn_pass_class;
+
+/* Rows of a pass that hold tokens of one slot. */
+typedef struct rn_part {
+    uint32_t slot, row, count;
+    size_t first; /* token of the reading in the first row */
+    bool last;    /* the reading ends here */
+    const retnet_span *span;
+    /* The slot's state was shared, or zero without the device knowing: each layer is put in order before it is used. */
+    bool fill, copy;
+    uint32_t copied_from;
+} rn_part;
+
+typedef struct rn_pass {
+    rn_pass_class class;
+    uint32_t rows, steps, chunks, sequences; /* steps or chunks: never both */
+    uint32_t longest;     /* tokens of the longest chunk */
+    uint64_t input_at;    /* its region of the input */
+    rn_part *parts;       /* [slots] */
+    uint32_t part_count;
+    uint32_t *wanted;     /* [rows] rows whose logits are needed */
+    int32_t *targets;     /* [rows] tokens that follow these rows; -1: none */
+    uint32_t wanted_count, outputs_taken; /* of which the host has so many */
+    bool scores, all_logits; /* some span wants log_probs, all_logits */
+    uint32_t stage, stages;  /* the next one to be recorded, and how many there are */
+    uint64_t last_slice;     /* that its last stage is in; 0: not recorded yet */
+} rn_pass;
+
+enum { RN_MAX_PASSES = 8, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
+
+/* Stages of one kind in a row, between two timestamps. */
+typedef struct rn_segment {
+    rn_pass_class class;
+    bool output, pure; /* pure: nothing but these stages */
+    uint32_t rows;
+    uint64_t weight; /* the stages' weight, see rn_session::layer_weight */
+} rn_segment;
+
+/* A command buffer's worth of stages with what their time is measured by. */
+typedef struct rn_commands {
+    rn_recorder recorder;
+    VkQueryPool queries; /* [RN_MAX_SEGMENTS + 1]; none on devices without timestamps */
+    rn_segment segments[RN_MAX_SEGMENTS];
+    uint32_t segment_count;
+} rn_commands;
+
+typedef struct rn_slice {
+    uint64_t number;       /* 1 for a session's first, then counting up */
+    bool foreign;          /* in a command buffer of the host's */
+    uint32_t stages;       /* recorded */
+    uint64_t expected_ns, begin_ns;
+    rn_pass *output_pass;  /* whose logits it leaves; NULL: no logits */
+    uint32_t output_count;
+    rn_commands *commands; /* own, or recorded once and used often */
+    rn_commands own;
+} rn_slice;
+
+/* Measured device time. */
+typedef struct rn_cost {
+    rn_pass_class class;
+    bool output;
+    uint32_t rows; /* 0: an unused entry */
+    uint64_t ns;   /* of one layer, or of the output */
+} rn_cost;
+
+typedef struct rn_task rn_task;
 
 struct retnet_session {
     retnet_model *model;
@@ -51,12 +142,32 @@ struct retnet_session {
     bool *zero;           /* [holders]: the state is all zero, but the device's copy is not yet */
     rn_buffer states[RN_MAX_STATE_BUFFERS];
     rn_buffer activations, scratch, logits, input, readback, log_probs;
-    rn_recorder recorder;  /* prompts, copies, everything that is recorded anew */
-    rn_recorder *decode;   /* [slots + 1]: one token for each of n sequences, recorded once */
+    rn_recorder recorder; /* copies: whatever is no pass */
+    rn_commands *decode;  /* [slots + 1]: one token for each of n sequences, recorded once */
     bool *decode_recorded; /* [slots + 1] */
     bool decode_profiled;
-    uint64_t layer_row_ps; /* measured device time of one row in one layer, picoseconds; 0: not yet known */
     atomic_bool cancel;
+
+    rn_pass passes[RN_MAX_PASSES]; /* ring; of the newest, stages may be left to record */
+    uint32_t first_pass, pass_count;
+    rn_slice slices[RN_MAX_SLICES]; /* ring; not taken in yet */
+    uint32_t first_slice, slice_count;
+    uint64_t newest_slice; /* its number */
+    bool output_busy;      /* logits lie on the device that the host has not taken */
+    uint64_t layer_weight, retention_weight; /* bytes that a layer reads, and its first stage's part */
+    rn_cost costs[RN_MAX_COSTS];
+    uint32_t next_cost;
+    uint32_t slices_taken; /* since they were last reported */
+    uint64_t device_ns;    /* that these took */
+
+    rn_task **tasks; /* [slots]; NULL: the slot has none */
+    uint32_t task_count;
+    rn_reading **readings;      /* [slots] for building a pass */
+    float *sampling_scratch;    /* [2 * vocabulary] */
+    uint32_t tokens_read, tokens_made; /* by tasks since they were last reported */
+    bool in_callback;
+    bool steps_next; /* fairness: whose turn it is, tokens' or prompts' */
+    uint32_t next_prompt;
 };
 
 /* ---- layout.c ---- */
@@ -67,32 +178,104 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
 /* ---- states.c ---- */
 
 rn_binding rn_session_layer_state(const retnet_session *session, uint32_t layer);
-/* Gives the slot a state of its own that the device holds, recording copies or fills as needed. */
-void rn_session_own_state(retnet_session *session, uint32_t slot);
+/* Gives the slot a state of its own. What the device has to do for that is left in `part`. */
+void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part);
+/* Records what rn_session_own_state left to do, for one layer. */
+void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part,
+                              uint32_t layer);
+/* Whether the slot exists; with `changes`, whether it may be changed, that is, has no task. */
+retnet_result rn_session_check_slot(retnet_session *session, uint32_t slot, bool changes);
+/* The same, and no work in progress is at it any more. */
+retnet_result rn_session_ready_slot(retnet_session *session, uint32_t slot, bool changes);
 
 /* ---- pass.c ---- */
 
-/* Rows of one pass through the model: single tokens first, then chunks. */
-typedef struct rn_pass {
-    uint32_t rows, steps, chunks, sequences;
-    uint32_t longest;       /* tokens of the longest chunk */
-    uint32_t layers_before; /* layers that earlier submits of this pass held */
-} rn_pass;
+rn_pass_class rn_reading_class(const retnet_session *session, const rn_reading *reading);
+/* Starts a pass of this class with tokens of these readings, at most `rows` of them, and moves the readings on. Slots
+ * count the tokens as read from here on. NULL if no reading has such tokens, or if there is no room for a pass. */
+rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading *const *readings, size_t count,
+                       uint32_t rows);
+/* The pass of which stages are left to record; NULL: none. */
+rn_pass *rn_pass_current(retnet_session *session);
+/* Hands what the first `count` rows of the logits hold to slots and spans. */
+void rn_pass_take_output(retnet_session *session, rn_pass *pass, uint32_t count);
+/* Lets go of the spans of a run that was cancelled, when all slices are taken in. */
+void rn_pass_forget_spans(retnet_session *session);
+/* The rows of the next output stage. */
+uint32_t rn_pass_next_outputs(const retnet_session *session, const rn_pass *pass);
+bool rn_pass_wants_readback(const rn_pass *pass, uint32_t count);
+
+/* ---- slice.c ---- */
+
+/* Whether a stage can be recorded now. */
+bool rn_slice_can_begin(retnet_session *session);
+/* Starts a slice: in a command buffer of the host's, or of the library's own where `host` is a null handle. NULL if too
+ * many have not been taken in. */
+rn_slice *rn_slice_begin(retnet_session *session, VkCommandBuffer host);
+/* Records stages of the current pass while they fit into the slice's budget, but at least one into a slice that has
+ * none. True if the slice has room for more, when all of the pass is recorded. */
+bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns);
+/* Ends the slice and, unless the host will, submits it. After an error all work in progress is forgotten. */
+retnet_result rn_slice_end(retnet_session *session, rn_slice *slice);
+/* Submits the current pass in one slice if it is one that was recorded earlier, whole, and fits into the budget. False:
+ * nothing was submitted. */
+bool rn_slice_replay(retnet_session *session, uint64_t budget_ns, uint64_t *expected_ns, retnet_result *result);
+/* Takes in slices up to this number, the oldest first, waiting for the library's own ones if `wait`, else stopping at
+ * one that is not done. A host's slices are taken to be done; INVALID_ARGUMENT if one is seen not to be. */
+retnet_result rn_slice_take(retnet_session *session, uint64_t number, bool wait);
+/* Runs the current pass to its end. `cancellable`: or until retnet_session_cancel, with RETNET_CANCELLED. */
+retnet_result rn_slice_run(retnet_session *session, bool cancellable);
+/* Ends all work in progress, so that slots are what they say they are. INVALID_ARGUMENT while the host has slices. */
+retnet_result rn_session_settle(retnet_session *session, bool cancellable);
+bool rn_session_has_foreign(const retnet_session *session); /* slices of the host's to be taken in */
+retnet_result rn_session_check_foreign(retnet_session *session); /* INVALID_ARGUMENT if there are any */
+/* Forgets all work in progress, after an error. */
+void rn_session_abandon(retnet_session *session);
+void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* waits; accepts zeroed ones */
+
+/* ---- cost.c ---- */
+
+/* What the stage can be expected to take on the device; 0: not known. */
+uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
+/* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */
+uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows);
+uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs);
+uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage);
+void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns);
+/* The most rows of a pass of this class of which every stage fits into the budget: whole chunks, at least one. */
+uint32_t rn_cost_fitting_rows(const retnet_session *session, rn_pass_class class, uint64_t budget_ns);
+
+/* ---- run.c ---- */
 
 /* retnet_session_run without its checks. If not cancellable, retnet_session_cancel has to wait for what follows. */
 retnet_result rn_session_read(retnet_session *session, const retnet_span *spans, size_t span_count, bool cancellable);
+/* Whether tokens can be read into a slot. `what` begins the message. */
+retnet_result rn_session_check_tokens(retnet_session *session, const char *what, uint32_t slot, const int32_t *tokens,
+                                      size_t count);
 
-/* Called after each recorded layer: ends, runs and restarts the recording when what it holds would run longer than the
- * device's budget for one submit, going by the time that earlier submits took. */
-void rn_session_bound_submit(retnet_session *session, rn_recorder *recorder, rn_pass *pass, uint32_t layers);
+/* ---- generate.c ---- */
+
+retnet_result rn_session_check_sampling(retnet_session *session, const retnet_sampling *sampling);
+/* The token that follows in a slot whose logits are known. scratch: [2 * vocabulary]. */
+int32_t rn_session_next_token(const retnet_session *session, uint32_t slot, const retnet_sampling *sampling,
+                              float *scratch);
+
+/* ---- task.c ---- */
+
+/* A part of a pass came in. */
+void rn_task_on_part(retnet_session *session, const rn_part *part);
+void rn_task_drop_all(retnet_session *session);
 
 /* ---- forward.c ---- */
 
-/* Records the model over the pass whose records are in the input, up to the last layer, in one or several submits (see
- * rn_session_bound_submit). */
-void rn_forward_layers(retnet_session *session, rn_recorder *recorder, rn_pass *pass);
+/* Stages of all layers, two each. */
+uint32_t rn_forward_layer_stages(const retnet_session *session);
+/* Whether the pass's layers run on matrix units. */
+bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
+/* Records one stage of the layers. */
+void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage);
 /* Records output norm and head for rows [0, rows) of `from`, into the logits. */
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows);
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
 
 /* ---- sampling.c ---- */

@@ -36,30 +36,58 @@ static void take_any_state(retnet_session *session, uint32_t slot)
     s->state = own;
 }
 
-void rn_session_own_state(retnet_session *session, uint32_t slot)
+void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)
 {
     uint32_t old = session->slots[slot].state;
     bool zero = session->zero[old];
     take_any_state(session, slot);
     uint32_t own = session->slots[slot].state;
-    if (own == old && !zero) return;
-    uint64_t bytes = rn_model_layer_state_bytes(session->model);
-    for (uint32_t i = 0; i < session->model->config.layers; i++) {
-        uint64_t offset;
-        const rn_buffer *buffer = layer_buffer(session, i, &offset);
-        if (zero)
-            rn_recorder_fill_zero(&session->recorder, buffer, offset + own * bytes, bytes);
-        else
-            rn_recorder_copy(&session->recorder, buffer, offset + old * bytes, buffer, offset + own * bytes, bytes);
-    }
+    part->slot = slot;
+    part->fill = zero;
+    part->copy = !zero && own != old;
+    part->copied_from = old;
     session->zero[own] = false;
 }
 
-static retnet_result check_slot(retnet_session *session, uint32_t slot)
+void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part,
+                              uint32_t layer)
 {
-    if (slot < session->layout.slots) return RETNET_OK;
-    return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u, but the session has %u", slot,
-                           session->layout.slots);
+    if (!part->fill && !part->copy) return;
+    uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
+    const rn_buffer *buffer = layer_buffer(session, layer, &offset);
+    uint64_t own = offset + session->slots[part->slot].state * bytes;
+    if (part->fill)
+        rn_recorder_fill_zero(recorder, buffer, own, bytes);
+    else
+        rn_recorder_copy(recorder, buffer, offset + part->copied_from * bytes, buffer, own, bytes);
+}
+
+retnet_result rn_session_check_slot(retnet_session *session, uint32_t slot, bool changes)
+{
+    if (slot >= session->layout.slots)
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u, but the session has %u", slot,
+                               session->layout.slots);
+    if (changes && session->tasks[slot])
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u has a task", slot);
+    return RETNET_OK;
+}
+
+/* Whether work in progress reads or writes the slot's state, or a state that the slot might get. */
+static bool is_in_progress(const retnet_session *session, uint32_t slot)
+{
+    for (uint32_t i = 0; i < session->pass_count; i++) {
+        const rn_pass *pass = &session->passes[(session->first_pass + i) % RN_MAX_PASSES];
+        for (uint32_t k = 0; k < pass->part_count; k++)
+            if (pass->parts[k].slot == slot || pass->parts[k].copy) return true;
+    }
+    return false;
+}
+
+retnet_result rn_session_ready_slot(retnet_session *session, uint32_t slot, bool changes)
+{
+    retnet_result result = rn_session_check_slot(session, slot, changes);
+    if (result != RETNET_OK || !is_in_progress(session, slot)) return result;
+    return rn_session_settle(session, false);
 }
 
 static void empty_slot(retnet_session *session, uint32_t slot)
@@ -75,7 +103,7 @@ static void empty_slot(retnet_session *session, uint32_t slot)
 retnet_result retnet_session_reset(retnet_session *session, uint32_t slot)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_slot(session, slot);
+    retnet_result result = rn_session_ready_slot(session, slot, true);
     if (result == RETNET_OK) empty_slot(session, slot);
     return result;
 }
@@ -95,8 +123,8 @@ static void share(retnet_session *session, uint32_t from, uint32_t to)
 retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_slot(session, from);
-    if (result == RETNET_OK) result = check_slot(session, to);
+    retnet_result result = rn_session_ready_slot(session, from, false);
+    if (result == RETNET_OK) result = rn_session_ready_slot(session, to, true);
     if (result != RETNET_OK || from == to) return result;
     share(session, from, to);
     return RETNET_OK;
@@ -104,10 +132,10 @@ retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32
 
 /* ---- Snapshots -------------------------------------------------------------------------------------------------- */
 
-static retnet_result check_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot)
+static retnet_result check_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot, bool changes)
 {
     uint32_t snapshots = session->layout.holders - session->layout.slots;
-    retnet_result result = check_slot(session, slot);
+    retnet_result result = rn_session_ready_slot(session, slot, changes);
     if (result == RETNET_OK && snapshot >= snapshots)
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "snapshot %u, but the session has %u", snapshot,
                                snapshots);
@@ -117,7 +145,7 @@ static retnet_result check_snapshot(retnet_session *session, uint32_t slot, uint
 retnet_result retnet_session_snapshot(retnet_session *session, uint32_t slot, uint32_t snapshot)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_snapshot(session, slot, snapshot);
+    retnet_result result = check_snapshot(session, slot, snapshot, false);
     if (result != RETNET_OK) return result;
     uint32_t holder = session->layout.slots + snapshot;
     share(session, slot, holder);
@@ -128,7 +156,7 @@ retnet_result retnet_session_snapshot(retnet_session *session, uint32_t slot, ui
 retnet_result retnet_session_rollback(retnet_session *session, uint32_t slot, uint32_t snapshot)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_snapshot(session, slot, snapshot);
+    retnet_result result = check_snapshot(session, slot, snapshot, true);
     if (result != RETNET_OK) return result;
     uint32_t holder = session->layout.slots + snapshot;
     if (!session->slots[holder].taken)
@@ -143,7 +171,7 @@ retnet_result retnet_session_rollback(retnet_session *session, uint32_t slot, ui
 retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_slot(session, slot);
+    retnet_result result = rn_session_ready_slot(session, slot, true);
     if (result == RETNET_OK && position > RN_MAX_POSITION)
         return rn_session_fail(session, RETNET_ERROR_LIMIT, "position %llu, at most %u",
                                (unsigned long long)position, RN_MAX_POSITION);
@@ -172,7 +200,12 @@ static retnet_result transfer(retnet_session *session, uint32_t slot, uint32_t l
     const rn_buffer *buffer = layer_buffer(session, layer, &offset);
     rn_recorder *recorder = &session->recorder;
     rn_recorder_begin(recorder);
-    if (upload) rn_session_own_state(session, slot);
+    if (upload) {
+        rn_part part = {0};
+        rn_session_own_state(session, slot, &part);
+        for (uint32_t i = 0; i < session->model->config.layers; i++)
+            rn_session_prepare_state(session, recorder, &part, i);
+    }
     offset += session->slots[slot].state * bytes;
     if (upload)
         rn_recorder_copy(recorder, staging, 0, buffer, offset, bytes);
@@ -198,9 +231,10 @@ static retnet_result move_state(retnet_session *session, uint32_t slot, uint32_t
     return result;
 }
 
-static retnet_result check_state(retnet_session *session, uint32_t slot, uint32_t layer, const float *state)
+static retnet_result check_state(retnet_session *session, uint32_t slot, uint32_t layer, const float *state,
+                                 bool changes)
 {
-    retnet_result result = check_slot(session, slot);
+    retnet_result result = rn_session_ready_slot(session, slot, changes);
     if (result == RETNET_OK && (layer >= session->model->config.layers || !state))
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "state of layer %u: the model has %u", layer,
                                session->model->config.layers);
@@ -210,7 +244,7 @@ static retnet_result check_state(retnet_session *session, uint32_t slot, uint32_
 retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_state(session, slot, layer, state);
+    retnet_result result = check_state(session, slot, layer, state, false);
     if (result != RETNET_OK) return result;
     const rn_config *c = &session->model->config;
     if (session->zero[session->slots[slot].state]) {
@@ -223,7 +257,7 @@ retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, u
 retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer, const float *state)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
-    retnet_result result = check_state(session, slot, layer, state);
+    retnet_result result = check_state(session, slot, layer, state, true);
     if (result != RETNET_OK) return result;
     session->slots[slot].has_logits = false;
     return move_state(session, slot, layer, NULL, state);

@@ -38,7 +38,7 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
             .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
             .commandBufferCount = 1,
         };
-        result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->commands);
+        result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->own);
     }
     if (result == VK_SUCCESS) result = vk->vkCreateFence(device->handle, &fence, device->allocator, &recorder->fence);
     if (result == VK_SUCCESS) return RETNET_OK;
@@ -174,21 +174,36 @@ static void prepare_queries(rn_recorder *recorder)
         device->vk.vkCmdResetQueryPool(recorder->commands, recorder->queries, 0, 2 * RN_MAX_TIMED);
 }
 
-void rn_recorder_begin(rn_recorder *recorder)
+retnet_result rn_recorder_reset(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     recorder->result = recorder->pending ? rn_recorder_wait(recorder) : RETNET_OK;
-    recorder->access_count = 0;
-    recorder->dispatches = 0;
-    recorder->bound = VK_NULL_HANDLE;
-    recorder->labelled = false;
+    recorder->sets = 0;
     recorder->pool_current = 0;
     destroy_views(recorder);
-    if (atomic_load(&device->lost))
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_DEVICE_LOST, "the device was lost earlier"));
     for (uint32_t i = 0; i < recorder->pool_count && recorder->result == RETNET_OK; i++)
         check(recorder, device->vk.vkResetDescriptorPool(device->handle, recorder->descriptor_pools[i], 0),
               "resetting descriptors");
+    return recorder->result;
+}
+
+static void begin(rn_recorder *recorder, VkCommandBuffer commands)
+{
+    recorder->commands = commands;
+    recorder->access_count = 0;
+    recorder->bound = VK_NULL_HANDLE;
+    recorder->labelled = false;
+    recorder->profiled = false;
+    if (atomic_load(&recorder->device->lost))
+        rn_recorder_fail(recorder,
+                         rn_fail(recorder->device->host, RETNET_ERROR_DEVICE_LOST, "the device was lost earlier"));
+}
+
+void rn_recorder_begin(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    rn_recorder_reset(recorder);
+    begin(recorder, recorder->own);
     if (recorder->result == RETNET_OK)
         check(recorder, device->vk.vkResetCommandPool(device->handle, recorder->pool, 0), "resetting commands");
     if (recorder->result != RETNET_OK) return;
@@ -197,6 +212,13 @@ void rn_recorder_begin(rn_recorder *recorder)
     if (recorder->result != RETNET_OK) return;
     prepare_queries(recorder);
     full_barrier(recorder); /* orders this after whatever the queue ran before */
+}
+
+void rn_recorder_begin_in(rn_recorder *recorder, VkCommandBuffer commands)
+{
+    recorder->result = RETNET_OK;
+    begin(recorder, commands);
+    if (recorder->result == RETNET_OK) full_barrier(recorder);
 }
 
 static void add_descriptor_pool(rn_recorder *recorder)
@@ -229,7 +251,7 @@ static void add_descriptor_pool(rn_recorder *recorder)
 static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout layout)
 {
     /* Every set uses at most 4 storage, 2 uniform and 3 texel buffers, so that a pool holds exactly its number. */
-    recorder->pool_current = recorder->dispatches / SETS_PER_POOL;
+    recorder->pool_current = recorder->sets / SETS_PER_POOL;
     if (recorder->pool_current == recorder->pool_count) add_descriptor_pool(recorder);
     if (recorder->result != RETNET_OK) return VK_NULL_HANDLE;
     VkDescriptorSetAllocateInfo info = {
@@ -241,6 +263,7 @@ static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout
     VkDescriptorSet set = VK_NULL_HANDLE;
     check(recorder, recorder->device->vk.vkAllocateDescriptorSets(recorder->device->handle, &info, &set),
           "allocating descriptors");
+    if (recorder->result == RETNET_OK) recorder->sets++;
     return set;
 }
 
@@ -375,7 +398,6 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
         recorder->timed[recorder->timed_count++] = (rn_timed){shader->name, bytes};
         full_barrier(recorder);
     }
-    recorder->dispatches++;
 }
 
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
@@ -397,11 +419,9 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
     recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
 }
 
-retnet_result rn_recorder_end(rn_recorder *recorder)
+void rn_recorder_release(rn_recorder *recorder)
 {
-    if (recorder->result != RETNET_OK) return recorder->result;
-    if (recorder->labelled) end_label(recorder);
-    recorder->labelled = false;
+    if (recorder->result != RETNET_OK) return;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
@@ -410,7 +430,16 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
     const rn_device_table *vk = &recorder->device->vk;
     vk->vkCmdPipelineBarrier(recorder->commands, all_stages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0,
                              NULL);
-    check(recorder, vk->vkEndCommandBuffer(recorder->commands), "ending commands");
+}
+
+retnet_result rn_recorder_end(rn_recorder *recorder)
+{
+    if (recorder->labelled) end_label(recorder);
+    recorder->labelled = false;
+    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->commands != recorder->own) return RETNET_OK;
+    rn_recorder_release(recorder);
+    check(recorder, recorder->device->vk.vkEndCommandBuffer(recorder->commands), "ending commands");
     return recorder->result;
 }
 
@@ -420,10 +449,12 @@ retnet_result rn_recorder_submit(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->commands != recorder->own)
+        return rn_fail(device->host, RETNET_ERROR_INTERNAL, "submitting somebody else's command buffer");
     VkSubmitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
         .commandBufferCount = 1,
-        .pCommandBuffers = &recorder->commands,
+        .pCommandBuffers = &recorder->own,
     };
     VkResult result = rn_device_submit(device, &info, recorder->fence);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");
@@ -455,6 +486,12 @@ retnet_result rn_recorder_wait(rn_recorder *recorder)
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "waiting for the device");
     if (recorder->profiled) read_timestamps(recorder);
     return RETNET_OK;
+}
+
+bool rn_recorder_is_done(const rn_recorder *recorder)
+{
+    const rn_device *device = recorder->device;
+    return !recorder->pending || device->vk.vkGetFenceStatus(device->handle, recorder->fence) != VK_NOT_READY;
 }
 
 retnet_result rn_recorder_run(rn_recorder *recorder)

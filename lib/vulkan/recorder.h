@@ -1,5 +1,6 @@
 /* recorder.h: records dispatches and copies into one command buffer, with the barriers that their reads and writes
- * need and no others, and submits it, once or many times.
+ * need and no others, and submits it, once or many times. Or records them into command buffers of somebody else's, who
+ * submits them.
  *
  * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
  * One thread at a time per recorder. */
@@ -31,11 +32,12 @@ typedef struct rn_timed {
 typedef struct rn_recorder {
     rn_device *device;
     VkCommandPool pool;
-    VkCommandBuffer commands;
+    VkCommandBuffer own;      /* from the pool */
+    VkCommandBuffer commands; /* being recorded: the own one, or somebody else's */
     VkFence fence;
     VkDescriptorPool *descriptor_pools; /* grown as needed, kept between recordings */
     uint32_t pool_count, pool_current;
-    VkBufferView *views; /* of this recording's texel bindings; grown as needed */
+    VkBufferView *views; /* of texel bindings; grown as needed */
     uint32_t view_count, view_capacity;
     VkQueryPool queries; /* only when profiling */
     rn_timed *timed;
@@ -45,7 +47,7 @@ typedef struct rn_recorder {
     bool copied_since_barrier; /* some of these accesses are copies' */
     bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
-    uint32_t dispatches;
+    uint32_t sets; /* descriptor sets in use */
     bool pending; /* submitted, not yet waited for */
     bool profiled;
     bool labelled; /* a label of rn_recorder_label is open */
@@ -55,8 +57,22 @@ typedef struct rn_recorder {
 retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder);
 void rn_recorder_destroy(rn_recorder *recorder); /* waits; accepts a zeroed recorder */
 
-/* Starts a new recording; what was recorded before is gone. Waits for a pending submit. */
+/* Starts a new recording in the recorder's own command buffer; what was recorded before is gone. Waits for a pending
+ * submit. */
 void rn_recorder_begin(rn_recorder *recorder);
+
+/* Starts a recording in a command buffer of somebody else's, which is in the recording state, outside a render pass, and
+ * of a queue family that computes. Until rn_recorder_end only the recorder records into it. Its owner ends and submits
+ * it, and keeps the recorder until the device is done with it; then rn_recorder_reset makes room for more. Several
+ * recordings may be made before that, and are done in the order of the queue.
+ *
+ * The recording begins with a barrier from and to compute and copies, so that it comes after whatever of them, and of
+ * what was ordered before them, the queue ran before. It ends with none: who reads its results waits for writes of
+ * compute shaders and copies. */
+void rn_recorder_begin_in(rn_recorder *recorder, VkCommandBuffer commands);
+
+/* Lets go of what recordings hold, which the device must have finished; waits for a pending submit of the own one. */
+retnet_result rn_recorder_reset(rn_recorder *recorder);
 
 /* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end of
  * the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
@@ -73,12 +89,16 @@ void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDev
 /* Makes an earlier error of the caller's the recording's. */
 void rn_recorder_fail(rn_recorder *recorder, retnet_result result);
 
+/* A barrier from all writes so far to the host's reads. A recording in the own command buffer ends with one. */
+void rn_recorder_release(rn_recorder *recorder);
 /* Ends the recording and returns the first error of it. */
 retnet_result rn_recorder_end(rn_recorder *recorder);
-/* Submits what was recorded; may be called again after rn_recorder_wait. Host writes to mapped buffers before it are
- * seen by the device, and after rn_recorder_wait the device's writes are seen by the host. */
+/* Submits the recorder's own command buffer; may be called again after rn_recorder_wait. Host writes to mapped buffers
+ * before it are seen by the device, and after rn_recorder_wait the device's writes are seen by the host. */
 retnet_result rn_recorder_submit(rn_recorder *recorder);
 retnet_result rn_recorder_wait(rn_recorder *recorder);
+/* Whether rn_recorder_wait would not wait. */
+bool rn_recorder_is_done(const rn_recorder *recorder);
 /* submit and wait. */
 retnet_result rn_recorder_run(rn_recorder *recorder);
 

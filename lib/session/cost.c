@@ -1,0 +1,108 @@
+#include "session/session.h"
+
+/* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer rows
+ * cost at most as much, and more at most in proportion, so that every measurement bounds all others. */
+
+static uint32_t rounded(uint32_t rows) { return rows <= RN_CHUNK ? rows : rn_divide_up(rows, RN_CHUNK) * RN_CHUNK; }
+
+/* Long readings differ in their output only. */
+static rn_pass_class layer_class(rn_pass_class class) { return class == RN_PASS_SCORED ? RN_PASS_LONG : class; }
+
+static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, bool output, uint32_t rows)
+{
+    uint64_t least = 0;
+    if (!output) class = layer_class(class);
+    for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
+        const rn_cost *cost = &session->costs[i];
+        if (cost->rows == 0 || cost->class != class || cost->output != output) continue;
+        uint64_t ns = cost->rows >= rows ? cost->ns : cost->ns * rows / cost->rows + 1;
+        if (least == 0 || ns < least) least = ns;
+    }
+    return least;
+}
+
+/* In bytes that are read, which goes for multiplications as well. */
+static uint64_t retention_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
+{
+    uint64_t states = class == RN_PASS_STEPS ? 2ull * rows * rn_model_layer_state_bytes(session->model) : 0;
+    return session->retention_weight + states;
+}
+
+static uint64_t feed_forward_weight(const retnet_session *session)
+{
+    return session->layer_weight - session->retention_weight;
+}
+
+uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage)
+{
+    if (stage >= rn_forward_layer_stages(session)) return 1;
+    return stage % 2 ? feed_forward_weight(session) : retention_weight(session, pass->class, pass->rows);
+}
+
+static uint64_t layer_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
+{
+    return retention_weight(session, class, rows) + feed_forward_weight(session);
+}
+
+static uint64_t share(uint64_t ns, uint64_t part, uint64_t whole)
+{
+    return (uint64_t)((double)ns * (double)part / (double)whole) + 1;
+}
+
+uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage)
+{
+    if (stage >= rn_forward_layer_stages(session))
+        return expected_ns(session, pass->class, true, rn_pass_next_outputs(session, pass));
+    uint64_t layer = expected_ns(session, pass->class, false, pass->rows);
+    return layer ? share(layer, rn_cost_stage_weight(session, pass, stage),
+                         layer_weight(session, pass->class, pass->rows))
+                 : 0;
+}
+
+uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows)
+{
+    uint64_t layer = expected_ns(session, class, false, rows);
+    uint64_t first = retention_weight(session, class, rows), second = feed_forward_weight(session);
+    return layer ? share(layer, first > second ? first : second, first + second) : 0;
+}
+
+uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs)
+{
+    uint64_t layer = expected_ns(session, class, false, rows);
+    uint64_t output = outputs ? expected_ns(session, class, true, outputs) : 0;
+    if (layer == 0 || (outputs && output == 0)) return 0;
+    return layer * session->model->config.layers + output;
+}
+
+uint32_t rn_cost_fitting_rows(const retnet_session *session, rn_pass_class class, uint64_t budget_ns)
+{
+    uint32_t rows = session->layout.rows;
+    if (rn_cost_layer_stage_ns(session, class, RN_CHUNK) == 0) return RN_CHUNK;
+    while (rows > RN_CHUNK && rn_cost_layer_stage_ns(session, class, rows) > budget_ns) rows -= RN_CHUNK;
+    return rows / RN_CHUNK * RN_CHUNK;
+}
+
+/* The entry for such stages, a new one if need be. */
+static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool output, uint32_t rows)
+{
+    for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
+        rn_cost *cost = &session->costs[i];
+        if (cost->rows == rows && cost->class == class && cost->output == output) return cost;
+    }
+    rn_cost *cost = &session->costs[session->next_cost++ % RN_MAX_COSTS];
+    *cost = (rn_cost){class, output, rows, 0};
+    return cost;
+}
+
+void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns)
+{
+    if (!segment->pure || segment->weight == 0) return;
+    rn_pass_class class = segment->output ? segment->class : layer_class(segment->class);
+    uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->rows);
+    rn_cost *cost = find_cost(session, class, segment->output, rounded(segment->rows));
+    ns = share(ns, whole, segment->weight);
+    if (cost->ns == 0 || ns > cost->ns)
+        cost->ns = cost->ns ? (cost->ns + ns) / 2 : ns;
+    else
+        cost->ns -= (cost->ns - ns) / 4;
+}
