@@ -111,12 +111,18 @@ static void draw_bubble(view *view, const person *person, const bubble *bubble)
                   lines.starts[i], lines.sizes[i]);
 }
 
+static bool is_in_view(const view *view, const person *person)
+{
+    const point head = head_of(view, person);
+    return head.x > 0 && head.x < view->width && head.y > -16 * view->zoom && head.y < view->height;
+}
+
 /* The open bubbles nearest to the player, far ones first. */
-static int nearest_bubbles(const world *world, const talk *talk, int out[MAX_BUBBLES])
+static int nearest_bubbles(const view *view, const world *world, const talk *talk, int out[MAX_BUBBLES])
 {
     int count = 0;
     for (int i = 0; i < world->count; i++) {
-        if (!talk->bubbles[i].open || i == talk->partner) continue;
+        if (!talk->bubbles[i].open || i == talk->partner || !is_in_view(view, &world->villagers[i].body)) continue;
         const float away = world_distance(world->villagers[i].body.at, world->player.at);
         int at = count < MAX_BUBBLES ? count++ : -1;
         if (at < 0) {
@@ -137,7 +143,7 @@ void scene_draw_talk(view *view, const world *world, const talk *talk)
     for (int i = 0; i < world->count; i++)
         if (i != nearest && world_distance(world->villagers[i].body.at, world->player.at) < 7)
             draw_name(view, &world->villagers[i], false);
-    const int count = nearest_bubbles(world, talk, order);
+    const int count = nearest_bubbles(view, world, talk, order);
     for (int i = 0; i < count; i++) draw_bubble(view, &world->villagers[order[i]].body, &talk->bubbles[order[i]]);
     if (nearest < 0) return;
     draw_name(view, &world->villagers[nearest], true);

@@ -251,7 +251,7 @@ static bool draw(game *game)
                  .height = (float)extent.height,
                  .ui = game->ui,
                  .seconds = game->seconds};
-    view.zoom = fmaxf(1, floorf(fmaxf(view.height / 210, view.width / 400) + 0.4f));
+    view.zoom = fmaxf(1, floorf(fmaxf(view.height / 240, view.width / 400) + 0.4f));
     view_look_at(&view, game->world.player.at);
     scene_draw(&view, &game->world);
     scene_draw_talk(&view, &game->world, &game->talk);

@@ -142,6 +142,8 @@ static void plant(map *map)
                 if (small != THING_ROCK) map->solid[y][x] = true;
                 continue;
             }
+            /* Nor where it would hide people on a path behind it. */
+            if (map_path_distance((float)x + 0.5f, (float)y - 0.9f) < 0.6f || map_square_distance((float)x + 0.5f, (float)y - 1) < 0.5f) continue;
             put(map, which < 0.45f ? THING_OAK : which < 0.65f ? THING_BIRCH : THING_PINE, (float)x + 0.5f + jitter,
                 (float)y + 0.8f);
             map->solid[y][x] = true;

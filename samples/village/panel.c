@@ -128,7 +128,8 @@ static float draw_graph(view *view, const stats *stats, const panel *panel, floa
 static float draw_slider(panel *panel, view *view, float x, float y, float w)
 {
     const float ui = view->ui, h = 18 * ui;
-    const float share = ((float)panel->budget_us - PANEL_LEAST_BUDGET) / (PANEL_MOST_BUDGET - PANEL_LEAST_BUDGET);
+    const float budget = ((float)panel->budget_us - PANEL_LEAST_BUDGET) / (PANEL_MOST_BUDGET - PANEL_LEAST_BUDGET);
+    const float share = fminf(fmaxf(budget, 0), 1); /* --budget-us may be beyond either end */
     panel->slider_x = x;
     panel->slider_y = y;
     panel->slider_w = w;

@@ -181,13 +181,27 @@ static int compare_items(const void *a, const void *b)
     return first < second ? -1 : first > second;
 }
 
-static void draw_standing(view *view, const lighting *lighting, region source, point foot)
+/* What stands before the player, or before somebody near, is seen through. */
+static bool hides_people(const world *world, region source, point foot)
+{
+    const float w = (float)source.w / ART_TILE / 2, h = (float)source.h / ART_TILE;
+    for (int i = -1; i < world->count; i++) {
+        const point at = i < 0 ? world->player.at : world->villagers[i].body.at;
+        if (world_distance(at, world->player.at) > 5 || at.y > foot.y) continue;
+        if (fabsf(at.x - foot.x) < w + 0.1f && at.y > foot.y - h && at.y - 1.2f < foot.y) return true;
+    }
+    return false;
+}
+
+static void draw_standing(view *view, const lighting *lighting, region source, point foot, float alpha)
 {
     const float w = source.w * view->zoom, h = source.h * view->zoom;
     const point at = to_screen(view, foot);
     const float x = floorf(at.x - w / 2), y = at.y - h;
     if (!is_visible(view, x, y, w, h)) return;
-    draw_sprite(view->list, DRAW_ART, source, x, y, w, h, lit(lighting, foot.x, foot.y));
+    rgba colour = lit(lighting, foot.x, foot.y);
+    if (alpha < 1) colour = (rgba){(uint8_t)(colour.r * alpha), (uint8_t)(colour.g * alpha), (uint8_t)(colour.b * alpha), (uint8_t)(255 * alpha)};
+    draw_sprite(view->list, DRAW_ART, source, x, y, w, h, colour);
 }
 
 static void draw_shadow(view *view, point foot, float width)
@@ -202,7 +216,7 @@ static void draw_person(view *view, const lighting *lighting, const person *pers
     const int step = person->walking ? 1 + (int)(person->walked * 2.4f) % 2 : 0;
     draw_shadow(view, person->at, 13);
     draw_standing(view, lighting, view->art->people[person->look][person->facing][step],
-                  (point){person->at.x, person->at.y + 0.12f});
+                  (point){person->at.x, person->at.y + 0.12f}, 1);
 }
 
 static void draw_building(view *view, const lighting *lighting, int index)
@@ -223,7 +237,7 @@ static void draw_building(view *view, const lighting *lighting, int index)
 static void draw_lamp(view *view, const lighting *lighting, int index)
 {
     draw_shadow(view, map_lamps[index], 9);
-    draw_standing(view, lighting, view->art->lamp, map_lamps[index]);
+    draw_standing(view, lighting, view->art->lamp, map_lamps[index], 1);
     if (lighting->darkness <= 0) return;
     const region source = view->art->lamp_lit;
     const point at = to_screen(view, map_lamps[index]);
@@ -246,7 +260,8 @@ static void draw_item(view *view, const world *world, const lighting *lighting, 
     case ITEM_THING: {
         const thing *thing = &world->map.things[item->index];
         if (shadow_width(thing->kind) > 0) draw_shadow(view, thing->at, shadow_width(thing->kind));
-        draw_standing(view, lighting, view->art->things[thing->kind], thing->at);
+        const region source = view->art->things[thing->kind];
+        draw_standing(view, lighting, source, thing->at, thing->kind <= THING_PINE && hides_people(world, source, thing->at) ? 0.45f : 1);
         break;
     }
     case ITEM_BUILDING: draw_building(view, lighting, item->index); break;
