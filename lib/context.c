@@ -88,8 +88,7 @@ retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *
     return rn_pipeline_cache_save(&context->device, blob, capacity, size);
 }
 
-retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
-                                                 bool *accepted)
+retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size, bool *accepted)
 {
     bool unwanted;
     if (!accepted) accepted = &unwanted;

@@ -12,13 +12,29 @@
 
 enum {
     OP_NAME_MAX_IDS = 65536,
-    OP_CAPABILITY = 17, CAPABILITY_COOPERATIVE_MATRIX = 6022,
-    OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_VECTOR = 23, OP_TYPE_IMAGE = 25, OP_TYPE_STRUCT = 30, OP_TYPE_POINTER = 32,
-    OP_VARIABLE = 59, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
-    DECORATION_SPEC_ID = 1, DECORATION_BLOCK = 2, DECORATION_NON_WRITABLE = 24, DECORATION_NON_READABLE = 25,
-    DECORATION_BINDING = 33, DECORATION_OFFSET = 35,
-    STORAGE_CONSTANT = 0, STORAGE_UNIFORM = 2, STORAGE_PUSH_CONSTANT = 9, STORAGE_BUFFER = 12,
-    MAX_BINDINGS = 8, MAX_MEMBERS = 64
+    OP_CAPABILITY = 17,
+    CAPABILITY_COOPERATIVE_MATRIX = 6022,
+    OP_TYPE_INT = 21,
+    OP_TYPE_FLOAT = 22,
+    OP_TYPE_VECTOR = 23,
+    OP_TYPE_IMAGE = 25,
+    OP_TYPE_STRUCT = 30,
+    OP_TYPE_POINTER = 32,
+    OP_VARIABLE = 59,
+    OP_DECORATE = 71,
+    OP_MEMBER_DECORATE = 72,
+    DECORATION_SPEC_ID = 1,
+    DECORATION_BLOCK = 2,
+    DECORATION_NON_WRITABLE = 24,
+    DECORATION_NON_READABLE = 25,
+    DECORATION_BINDING = 33,
+    DECORATION_OFFSET = 35,
+    STORAGE_CONSTANT = 0,
+    STORAGE_UNIFORM = 2,
+    STORAGE_PUSH_CONSTANT = 9,
+    STORAGE_BUFFER = 12,
+    MAX_BINDINGS = 8,
+    MAX_MEMBERS = 64
 };
 
 typedef struct id_info {
@@ -181,9 +197,8 @@ int main(int argc, char **argv)
             fprintf(source, "%s_words, ", argv[i]);
         else
             fprintf(source, "0, ");
-        fprintf(source, "%uu, %uu, 0x%xu, 0x%xu, 0x%xu, 0x%xu, 0x%xu, %uu, %uu, %uu},\n", counts[i], m->bindings, m->uniform,
-                m->texels, m->float_texels, m->read,
-                m->written, m->push_bytes, m->matrix, m->constants);
+        fprintf(source, "%uu, %uu, 0x%xu, 0x%xu, 0x%xu, 0x%xu, 0x%xu, %uu, %uu, %uu},\n", counts[i], m->bindings,
+                m->uniform, m->texels, m->float_texels, m->read, m->written, m->push_bytes, m->matrix, m->constants);
     }
     fprintf(source, "};\n");
     free(entries);

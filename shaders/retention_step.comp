@@ -25,7 +25,7 @@ layout(constant_id = 6) const uint AHEAD = 1; // rows of the state that are load
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
 layout(std430, set = 0, binding = 2) buffer State { vec4 state[]; }; // [states][heads][K][value_stride / 4]
-layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, -}
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, bit 31: rests}
 
 const uint SPLITS = LOCAL_SIZE / LANES;
 
@@ -66,6 +66,7 @@ void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
     uvec4 record = records[gl_WorkGroupID.z];
+    if (record.w >> 31 != 0) return; // its sequence has ended, and the state is to stay as it is
     uint row = record.x, position = record.z;
     uint column = SPLITS == 1 ? lane : lane % LANES, split = SPLITS == 1 ? 0 : lane / LANES;
     uint vector = gl_WorkGroupID.x * LANES + column, vectors = push.value_stride / 4;

@@ -31,7 +31,7 @@ float x_at(uint i) { return x[i]; }
 vec4 state_at(uint i) { return state[i]; }
 #endif
 layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
-layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, -}
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, bit 31: rests}
 
 const uint PAIRS = KEY_SIZE / 2;
 
@@ -47,6 +47,7 @@ void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y, shared_head = head / push.key_value_group;
     uvec4 record = records[gl_WorkGroupID.z];
+    if (record.w >> 31 != 0) return; // its sequence has ended, and the state is to stay as it is
     uint position = record.z, row_at = record.x * push.x_stride;
     uint q_at = row_at + push.q_offset + head * KEY_SIZE, k_at = row_at + push.k_offset + shared_head * KEY_SIZE;
     uint v_at = row_at + push.v_offset + shared_head * push.value_size;

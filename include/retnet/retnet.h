@@ -107,14 +107,14 @@ typedef struct retnet_context_desc {
     retnet_allocator allocator;
     retnet_log_fn log; /* NULL: no log */
     void *log_user;
-    const char *device_name;       /* case-insensitive part of a device name; NULL: any */
-    uint32_t device_number;        /* 1-based index in Vulkan's order; 0: by name, else the first of discrete,
-                                      integrated, virtual, CPU */
-    uint32_t submit_budget_us;     /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
-                                      own, 8,000 on a host's (vulkan.h), where it is at least 500 */
-    uint32_t pretend;              /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
-    bool enable_validation;        /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
-                                      messages go to the log as errors */
+    const char *device_name;   /* case-insensitive part of a device name; NULL: any */
+    uint32_t device_number;    /* 1-based index in Vulkan's order; 0: by name, else the first of discrete,
+                                  integrated, virtual, CPU */
+    uint32_t submit_budget_us; /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
+                                  own, 8,000 on a host's (vulkan.h), where it is at least 500 */
+    uint32_t pretend;          /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
+    bool enable_validation;    /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
+                                  messages go to the log as errors */
 } retnet_context_desc;
 
 /* Features that a context can be told not to use. */
@@ -135,10 +135,10 @@ RETNET_API void retnet_context_destroy(retnet_context *context);
 
 typedef struct retnet_device_info {
     char name[256];
-    char driver[256];     /* driver name and version as the driver words them */
-    uint32_t vulkan;      /* the device's Vulkan version, as VK_MAKE_VERSION packs it */
-    bool is_cpu;          /* a software driver */
-    bool unified_memory;  /* weights are mapped in place */
+    char driver[256];    /* driver name and version as the driver words them */
+    uint32_t vulkan;     /* the device's Vulkan version, as VK_MAKE_VERSION packs it */
+    bool is_cpu;         /* a software driver */
+    bool unified_memory; /* weights are mapped in place */
     uint32_t subgroup_size;
     uint64_t memory_bytes; /* largest device-local heap */
 } retnet_device_info;
@@ -151,11 +151,11 @@ RETNET_API size_t retnet_context_last_message(const retnet_context *context, cha
 
 /* The compiled kernels as bytes: saved at the end of one run and loaded at the start of the next, before the first
  * model, they spare it the compiling. save writes at most `capacity` bytes to `blob` (NULL: none) and the needed size
- * to *size, which grows while kernels are being made; a short capacity is RETNET_ERROR_LIMIT. load adds a blob's kernels
- * to the context's. One that is of another device, driver or version of this library, or is damaged or none at all, is
- * left alone: that is no error, *accepted (NULL: not wanted) is false, and the reason is logged as information. The
- * checksum finds damage, not malice: drivers trust such data, so load only what the program itself has saved.
- * Any thread. RETNET_ERROR_UNSUPPORTED where the host gave a VkPipelineCache (vulkan.h). */
+ * to *size, which grows while kernels are being made; a short capacity is RETNET_ERROR_LIMIT. load adds a blob's
+ * kernels to the context's. One that is of another device, driver or version of this library, or is damaged or none at
+ * all, is left alone: that is no error, *accepted (NULL: not wanted) is false, and the reason is logged as information.
+ * The checksum finds damage, not malice: drivers trust such data, so load only what the program itself has saved. Any
+ * thread. RETNET_ERROR_UNSUPPORTED where the host gave a VkPipelineCache (vulkan.h). */
 RETNET_API retnet_result retnet_context_pipeline_cache_save(retnet_context *context, void *blob, size_t capacity,
                                                             size_t *size);
 RETNET_API retnet_result retnet_context_pipeline_cache_load(retnet_context *context, const void *blob, size_t size,
@@ -163,7 +163,7 @@ RETNET_API retnet_result retnet_context_pipeline_cache_load(retnet_context *cont
 
 /* One kernel family's share of the device's time since profiling was switched on. */
 typedef struct retnet_profile_entry {
-    const char *name;     /* lives as long as the context */
+    const char *name; /* lives as long as the context */
     uint64_t dispatches;
     uint64_t nanoseconds; /* between timestamps around its dispatches */
     uint64_t bytes;       /* that the dispatches must at least move; 0: unknown */
@@ -246,14 +246,18 @@ RETNET_API retnet_context *retnet_model_context(const retnet_model *model);
 /* ---- Session ---------------------------------------------------------------------------------------------------- */
 
 typedef struct retnet_session_desc {
-    uint32_t slots;        /* sequences with a state each; 0: 1 */
-    uint32_t prompt_chunk; /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
-    uint32_t snapshots;    /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
+    uint32_t slots;             /* sequences with a state each; 0: 1 */
+    uint32_t prompt_chunk;      /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
+    uint32_t snapshots;         /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
+    uint32_t tokens_per_submit; /* most tokens of a slot that generation makes in one submit, at most 64, since a cancel
+                                   or a callback is seen between submits; 0: as many as take about 8 ms, within the
+                                   context's submit_budget_us, and 1 on a software driver. Where not 1, up to four more
+                                   states are allocated, so that a callback's false can be obeyed in the middle */
 } retnet_session_desc;
 
 typedef struct retnet_session_memory {
     uint64_t device_bytes; /* states and activations */
-    uint64_t state_bytes;  /* of these, states: one for each slot and each snapshot */
+    uint64_t state_bytes;  /* of these, states: one for each slot, each snapshot, and see tokens_per_submit */
     uint64_t host_bytes;   /* host-visible buffers */
 } retnet_session_memory;
 
@@ -279,13 +283,23 @@ typedef struct retnet_span {
 
 /* Reads tokens: appends spans[i].tokens to the slot's sequence and advances its state, in chunkwise form where a span
  * has several tokens and in recurrent form where it has one. Slots must differ; spans of any lengths mix. All arguments
- * are checked before anything changes. Cancelled, each slot stands after the last of its tokens that a pass of the run had
- * begun with: retnet_session_position tells which. What is left to do of that pass is done by the next call that needs it
- * (and can then be cancelled again). Logits and log_probs that a cancelled run has not come to are not written. After an error of the device the slots of the batch are undefined; reset or load them. */
+ * are checked before anything changes. Cancelled, each slot stands after the last of its tokens that a pass of the run
+ * had begun with: retnet_session_position tells which. What is left to do of that pass is done by the next call that
+ * needs it (and can then be cancelled again). Logits and log_probs that a cancelled run has not come to are not
+ * written. After an error of the device the slots of the batch are undefined; reset or load them. */
 RETNET_API retnet_result retnet_session_run(retnet_session *session, const retnet_span *spans, size_t span_count);
 
-/* How the next token is chosen. Applied in this order: logit bias, repetition penalty, temperature, top-k, top-p,
- * min-p; the survivors are renormalised and drawn from with a counter-based generator. */
+/* Added to a token's logit before anything else; may be -INFINITY, else finite. */
+typedef struct retnet_logit_bias {
+    int32_t token; /* in [0, vocabulary_size) */
+    float bias;
+} retnet_logit_bias;
+
+/* How the next token is chosen. Applied in this order: logit bias and banned tokens, repetition penalty, temperature,
+ * top-k, top-p, min-p; the survivors are renormalised and drawn from with a counter-based generator. Tokens of equal
+ * logits survive together or not at all. A logit that is NaN is never chosen.
+ * It happens on the device, in arithmetic that is the same on every one: the same logits, sampling and number of tokens
+ * read give the same token. Probabilities are kept to 2^-40 of the likeliest token's and to some 1e-7 of themselves. */
 typedef struct retnet_sampling {
     float temperature;        /* 0: greedy (largest logit, lowest id on a tie); otherwise > 0 */
     uint32_t top_k;           /* keep the k most likely; 0: all */
@@ -293,24 +307,30 @@ typedef struct retnet_sampling {
     float min_p;              /* drop tokens less likely than min_p times the likeliest, in [0, 1); 0: none */
     float repetition_penalty; /* logits of recent tokens are divided (positive) or multiplied (negative) by it; 0 or 1:
                                  none */
-    uint32_t repetition_window; /* how many recent tokens of the slot count, at most 256; 0: 64 */
-    uint64_t seed;            /* same seed, same state, same device: same text */
+    uint32_t repetition_window;      /* how many recent tokens of the slot count, at most 256; 0: 64 */
+    uint64_t seed;                   /* same seed, same state, same device: same text */
+    const retnet_logit_bias *biases; /* [bias_count]; those of one token add up; NULL: none */
+    size_t bias_count;
+    const int32_t *banned_tokens; /* [banned_count], never chosen; biases and these may name 512 tokens; NULL: none */
+    size_t banned_count;
 } retnet_sampling;
 
 /* A new token of a slot. Return false to stop that slot; the token has then been produced but not read back in. */
 typedef bool (*retnet_token_fn)(void *user, uint32_t slot, int32_t token);
 
 typedef struct retnet_generation {
-    const uint32_t *slots;   /* [slot_count], distinct, each with at least one token read; NULL: slot 0 alone */
+    const uint32_t *slots; /* [slot_count], distinct, each with at least one token read; NULL: slot 0 alone */
     size_t slot_count;
     retnet_sampling sampling;
     const int32_t *end_tokens; /* [end_token_count]: stops a slot; is reported by the callback, and is not read in */
-    size_t end_token_count;
-    uint32_t max_tokens;     /* per slot; 0: until an end token */
-    retnet_token_fn token;   /* NULL: none */
+    size_t end_token_count;    /* at most 256 */
+    uint32_t max_tokens;       /* per slot; 0: until an end token */
+    retnet_token_fn token;     /* NULL: none */
     void *token_user;
-    int32_t *tokens;         /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
-    uint32_t *token_counts;  /* [slot_count], how many tokens each slot made (an end token included); NULL: not wanted */
+    int32_t *tokens;  /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
+    float *log_probs; /* [slot_count, max_tokens], ln p(token | what came before) by the model alone, that is without
+                         bias, penalty and temperature; NULL: not wanted */
+    uint32_t *token_counts; /* [slot_count], how many tokens each slot made (an end token included); NULL: not wanted */
 } retnet_generation;
 
 /* Generates until every slot met an end token, its maximum, or its callback's false. Every token that was made, save a
@@ -333,21 +353,24 @@ typedef struct retnet_task {
     uint32_t slot;
     const int32_t *tokens; /* [count] to be read first; copied. NULL: none, then the slot must have logits */
     size_t count;
-    uint32_t max_tokens;   /* to be made then, at most; 0: only read */
+    uint32_t max_tokens; /* to be made then, at most; 0: only read */
     retnet_sampling sampling;
     const int32_t *end_tokens; /* [end_token_count], as of a retnet_generation; copied */
     size_t end_token_count;
-    retnet_token_fn token; /* NULL: none. Called by retnet_session_step, _wait and _collect; false ends the task. Of the
-                              session's functions it may call _start and _stop for any slot but its own, _busy,
-                              _position and _cancel */
+    retnet_token_fn token; /* NULL: none. Called by retnet_session_step, _wait and _collect; false ends the task as
+                              retnet_session_stop does. Of the session's functions it may call _stop, _busy, _position
+                              and _cancel */
     void *token_user;
 } retnet_task;
 
 /* Gives a slot a task; it must have none. Nothing runs yet. While a slot has a task, functions that would change it
- * are INVALID_ARGUMENT. Errors: INVALID_ARGUMENT, LIMIT, OUT_OF_HOST_MEMORY; the slot is then as it was. */
+ * are INVALID_ARGUMENT, and while it makes tokens so are those that look at its state, and retnet_session_generate.
+ * Errors: INVALID_ARGUMENT, LIMIT, OUT_OF_HOST_MEMORY; the slot is then as it was. */
 RETNET_API retnet_result retnet_session_start(retnet_session *session, const retnet_task *task);
-/* Ends a slot's task, if it has one, without a further callback: at once, or, if a part of it is in progress, when that
- * part is done and taken in. The slot then stands after what it has read (retnet_session_position). */
+/* Ends a slot's task, if it has one: at once, or, if a part of it is in progress, when that part is done and taken in.
+ * The device may be some tokens ahead: those are still reported by the callback, so that the slot always stands just
+ * before the last token that was reported (or, if none was, after what retnet_session_position says). End tokens and
+ * max_tokens are obeyed exactly. */
 RETNET_API retnet_result retnet_session_stop(retnet_session *session, uint32_t slot);
 /* Whether the slot has a task. A task that has come to its end leaves the slot as retnet_session_run and _generate do:
  * all tokens have been read but the last one made. */
@@ -357,15 +380,15 @@ typedef struct retnet_step_info {
     uint32_t tasks;       /* still to be worked on */
     uint32_t tokens_read; /* since the last report, prompts' and made ones */
     uint32_t tokens_made;
-    uint32_t slices;      /* finished since then */
-    uint64_t device_ns;   /* that these took on the device; 0 where a queue has no timestamps */
-    bool pending;         /* a slice is on the device, or with vulkan.h in the host's command buffers */
+    uint32_t slices;    /* finished since then */
+    uint64_t device_ns; /* that these took on the device; 0 where a queue has no timestamps */
+    bool pending;       /* a slice is on the device, or with vulkan.h in the host's command buffers */
 } retnet_step_info;
 
-/* Takes in what earlier slices have finished, which calls the tasks' callbacks, then submits as much work as is expected
- * to take budget_us of device time, but at least half a layer, and returns without waiting. Expectations are measured:
- * the first slices are small. budget_us 0: only takes in. If two slices are still on the device, nothing is submitted.
- * `info` may be NULL. After an error of the device all tasks have ended, and their slots are undefined. */
+/* Takes in what earlier slices have finished, which calls the tasks' callbacks, then submits as much work as is
+ * expected to take budget_us of device time, but at least half a layer, and returns without waiting. Expectations are
+ * measured: the first slices are small. budget_us 0: only takes in. If two slices are still on the device, nothing is
+ * submitted. `info` may be NULL. After an error of the device all tasks have ended, and their slots are undefined. */
 RETNET_API retnet_result retnet_session_step(retnet_session *session, uint32_t budget_us, retnet_step_info *info);
 /* Waits until submitted slices are done, and takes them in. */
 RETNET_API retnet_result retnet_session_wait(retnet_session *session);
@@ -382,8 +405,8 @@ RETNET_API retnet_model *retnet_session_model(const retnet_session *session);
 
 /* Empties a slot. */
 RETNET_API retnet_result retnet_session_reset(retnet_session *session, uint32_t slot);
-/* Makes `to` an independent copy of `from`: state, position, recent tokens and last logits. The state is shared until one
- * of them changes, so that a fork moves nothing on the device. */
+/* Makes `to` an independent copy of `from`: state, position, recent tokens and last logits. The state is shared until
+ * one of them changes, so that a fork moves nothing on the device. */
 RETNET_API retnet_result retnet_session_fork(retnet_session *session, uint32_t from, uint32_t to);
 
 /* Keeps what `slot` is now (state, position, recent tokens, last logits) as snapshot number `snapshot` of the session,
@@ -411,10 +434,10 @@ RETNET_API retnet_result retnet_session_load_file(retnet_session *session, uint3
  *
  *     S_n[h][i][j] = sum over m <= n of decay_h^(n-m) * k_m[h][i] * v_m[h][j]      [heads, K, V] fp32, key-major
  *
- * with rotated keys k_m that are not scaled by K^(-1/2). Elements i and i + K/2 of a key are a pair of the rotation, also
- * where the checkpoint is torchscale's. With grouped keys and values there is still a state for each head.
- * `state` has heads*K*V elements. Setting it does not change the position, see retnet_session_set_position, and forgets
- * the last logits. INVALID_ARGUMENT for a slot or layer that does not exist. */
+ * with rotated keys k_m that are not scaled by K^(-1/2). Elements i and i + K/2 of a key are a pair of the rotation,
+ * also where the checkpoint is torchscale's. With grouped keys and values there is still a state for each head. `state`
+ * has heads*K*V elements. Setting it does not change the position, see retnet_session_set_position, and forgets the
+ * last logits. INVALID_ARGUMENT for a slot or layer that does not exist. */
 RETNET_API retnet_result retnet_session_get_state(retnet_session *session, uint32_t slot, uint32_t layer, float *state);
 RETNET_API retnet_result retnet_session_set_state(retnet_session *session, uint32_t slot, uint32_t layer,
                                                   const float *state);
@@ -435,8 +458,8 @@ RETNET_API retnet_result retnet_session_get_state_torchscale(retnet_session *ses
                                                              float *key_value, float *scale);
 RETNET_API retnet_result retnet_session_set_state_torchscale(retnet_session *session, uint32_t slot, uint32_t layer,
                                                              const float *key_value, const float *scale);
-/* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent tokens
- * that a repetition penalty looks at. */
+/* Declares how many tokens a slot's imported state has read; at most 2^30. Forgets the last logits and the recent
+ * tokens that a repetition penalty looks at. */
 RETNET_API retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot, uint64_t position);
 
 #ifdef __cplusplus

@@ -37,7 +37,7 @@ extern "C" {
     X("VK_EXT_memory_budget")      /* what does not fit beside the host's own memory is refused beforehand */          \
     X("VK_EXT_memory_priority")    /* see retnet_vulkan_device::memory_priority */
 
-/* X(feature): recommended features. Matrix units are used where all but the last are enabled. */
+/* X(feature): recommended features. Matrix units are used where all but the last two are enabled. */
 #define RETNET_VULKAN_RECOMMENDED_FEATURES(X)                                                                          \
     X(cooperativeMatrix)                                                                                               \
     X(vulkanMemoryModel)                                                                                               \
@@ -45,7 +45,8 @@ extern "C" {
     X(shaderFloat16)                                                                                                   \
     X(subgroupSizeControl)                                                                                             \
     X(computeFullSubgroups)                                                                                            \
-    X(memoryPriority)
+    X(memoryPriority)                                                                                                  \
+    X(timelineSemaphore) /* hosts can wait for slices on the device, see retnet_session_semaphore */
 
 /* ---- A device --------------------------------------------------------------------------------------------------- */
 
@@ -116,6 +117,19 @@ RETNET_API retnet_result retnet_context_create_from_device(const retnet_vulkan_d
  * lock_queue and unlock_queue are set, and must be called around the program's own use of the queue. Objects that the
  * program makes must be gone before the context is. With this a second context can share the device. Any thread. */
 RETNET_API void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_device *device);
+
+/* ---- Semaphores -------------------------------------------------------------------------------------------------
+
+   What the library submits for a session by itself (retnet_session_step, and the functions that wait) are slices with
+   numbers that count up. */
+
+/* The session's timeline semaphore and the value that the newest submitted slice signals it with (0: there was none),
+ * for the host to wait for, on the device or not. It is the library's and lives as long as the session. A null handle
+ * where the device has no timelineSemaphore; then retnet_session_wait and retnet_step_info::pending are what there is. */
+RETNET_API void retnet_session_semaphore(const retnet_session *session, VkSemaphore *semaphore, uint64_t *value);
+/* The next slice that the library submits for the session begins when `semaphore` has reached `value` (or, if it is a
+ * binary one, is signalled). A null handle takes that back. INVALID_ARGUMENT if there is another one already. */
+RETNET_API retnet_result retnet_session_await(retnet_session *session, VkSemaphore semaphore, uint64_t value);
 
 /* ---- In the host's command buffers ------------------------------------------------------------------------------
 

@@ -9,8 +9,7 @@ const char *retnet_result_name(retnet_result result)
 {
     switch (result) {
 #define RN_RESULT_NAME(name, value, text)                                                                              \
-    case RETNET_##name:                                                                                                \
-        return "RETNET_" #name;
+    case RETNET_##name: return "RETNET_" #name;
         RETNET_RESULTS(RN_RESULT_NAME)
 #undef RN_RESULT_NAME
     }
@@ -21,8 +20,7 @@ const char *retnet_result_text(retnet_result result)
 {
     switch (result) {
 #define RN_RESULT_TEXT(name, value, text)                                                                              \
-    case RETNET_##name:                                                                                                \
-        return text;
+    case RETNET_##name: return text;
         RETNET_RESULTS(RN_RESULT_TEXT)
 #undef RN_RESULT_TEXT
     }
@@ -32,18 +30,12 @@ const char *retnet_result_text(retnet_result result)
 const char *retnet_weight_format_name(retnet_weight_format format)
 {
     switch (format) {
-    case RETNET_WEIGHTS_AS_STORED:
-        return "as stored";
-    case RETNET_WEIGHTS_F32:
-        return "f32";
-    case RETNET_WEIGHTS_F16:
-        return "f16";
-    case RETNET_WEIGHTS_BF16:
-        return "bf16";
-    case RETNET_WEIGHTS_Q8:
-        return "q8";
-    case RETNET_WEIGHTS_Q4:
-        return "q4";
+    case RETNET_WEIGHTS_AS_STORED: return "as stored";
+    case RETNET_WEIGHTS_F32: return "f32";
+    case RETNET_WEIGHTS_F16: return "f16";
+    case RETNET_WEIGHTS_BF16: return "bf16";
+    case RETNET_WEIGHTS_Q8: return "q8";
+    case RETNET_WEIGHTS_Q4: return "q4";
     }
     return NULL;
 }

@@ -11,14 +11,10 @@ typedef struct linear_push {
 static uint32_t block_bytes(retnet_weight_format format)
 {
     switch (format) {
-    case RETNET_WEIGHTS_F32:
-        return 8192;
-    case RETNET_WEIGHTS_Q8:
-        return 2176;
-    case RETNET_WEIGHTS_Q4:
-        return 1152;
-    default:
-        return 4096;
+    case RETNET_WEIGHTS_F32: return 8192;
+    case RETNET_WEIGHTS_Q8: return 2176;
+    case RETNET_WEIGHTS_Q4: return 1152;
+    default: return 4096;
     }
 }
 
@@ -118,7 +114,13 @@ static retnet_result choose_for_cpu(rn_device *device, const rn_linear *linear, 
     uint32_t lanes = rn_device_vector(device), rows = columns > 1 || glu ? 4 : 8;
     while (lanes * rows > RN_PANEL_ROWS) rows /= 2;
     uint32_t constants[] = {
-        lanes,           linear->matrix->format, columns, rows, linear->prologue, linear->epilogue, linear->activation,
+        lanes,
+        linear->matrix->format,
+        columns,
+        rows,
+        linear->prologue,
+        linear->epilogue,
+        linear->activation,
         linear->has_bias,
     };
     const rn_shader *shader = &rn_shaders[texels ? RN_SHADER_LINEAR_TEXELS : RN_SHADER_LINEAR_SERIAL];

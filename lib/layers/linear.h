@@ -12,13 +12,13 @@ typedef struct rn_matrix {
     const rn_buffer *buffer;
     uint64_t offset, bytes;
     retnet_weight_format format;
-    uint32_t rows;   /* of the matrix; with alternating panels, of each of the two */
+    uint32_t rows; /* of the matrix; with alternating panels, of each of the two */
     uint32_t inputs;
     bool alternating; /* two matrices, activated and linear branch, panel by panel */
 } rn_matrix;
 
-uint32_t rn_matrix_blocks(const rn_matrix *matrix);      /* of 32 inputs */
-uint32_t rn_matrix_panels(const rn_matrix *matrix);      /* of 64 rows, of both matrices if alternating */
+uint32_t rn_matrix_blocks(const rn_matrix *matrix); /* of 32 inputs */
+uint32_t rn_matrix_panels(const rn_matrix *matrix); /* of 64 rows, of both matrices if alternating */
 uint64_t rn_matrix_panel_bytes(const rn_matrix *matrix);
 /* Panels that one binding can hold, so that every piece but the last is aligned; at least 1. */
 uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *matrix);
@@ -43,22 +43,22 @@ typedef struct rn_linear_shape {
 typedef struct rn_linear {
     const rn_matrix *matrix;
     rn_binding input, output, params;
-    uint32_t columns;  /* tokens */
+    uint32_t columns;            /* tokens */
     uint32_t x_stride, y_stride; /* floats; x_stride a multiple of 32 with finite padding; RMS_NORM: zero */
     rn_linear_prologue prologue;
-    uint32_t scale_offset; /* ROW_SCALE, GROUP_NORM */
-    uint32_t norm_weight;  /* RMS_NORM: in params */
-    float eps;             /* RMS_NORM */
+    uint32_t scale_offset;            /* ROW_SCALE, GROUP_NORM */
+    uint32_t norm_weight;             /* RMS_NORM: in params */
+    float eps;                        /* RMS_NORM */
     uint32_t heads, head_size, tiles; /* GROUP_NORM */
     rn_linear_epilogue epilogue;
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool has_bias;
-    uint32_t bias; /* in params */
+    uint32_t bias;         /* in params */
     rn_linear_shape shape; /* on GPUs */
 } rn_linear;
 
-/* Whether this projection's prologue, RMS_NORM or GROUP_NORM, can be taken on this device for its columns. ROW_SCALE is for
- * GPUs. */
+/* Whether this projection's prologue, RMS_NORM or GROUP_NORM, can be taken on this device for its columns. ROW_SCALE is
+ * for GPUs. */
 bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear);
 
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear);

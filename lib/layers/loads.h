@@ -4,8 +4,8 @@
 
 #include "vulkan/device.h"
 
-/* Times texel and storage-buffer loads once and sets device->texel_loads. Does nothing on a GPU. Either way computes the
- * same numbers. */
+/* Times texel and storage-buffer loads once and sets device->texel_loads. Does nothing on a GPU. Either way computes
+ * the same numbers. */
 retnet_result rn_loads_measure(rn_device *device);
 
 #endif

@@ -60,11 +60,23 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
         return;
     }
     uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
-    rn_matmul_tile tile = matmul->tile.tokens ? matmul->tile : choose_tile(device, matmul->columns, panels * RN_PANEL_ROWS);
+    rn_matmul_tile tile =
+        matmul->tile.tokens ? matmul->tile : choose_tile(device, matmul->columns, panels * RN_PANEL_ROWS);
     uint32_t constants[] = {
-        invocations(unit, &tile), matrix->format, matmul->epilogue, matmul->activation, matmul->halves,
-        unit->subgroup,           unit->m,        unit->n,          unit->k,            tile.tokens,
-        tile.rows,                tile.sub_tokens, tile.sub_rows, device->caps.is_cpu ? 1 : 2,
+        invocations(unit, &tile),
+        matrix->format,
+        matmul->epilogue,
+        matmul->activation,
+        matmul->halves,
+        unit->subgroup,
+        unit->m,
+        unit->n,
+        unit->k,
+        tile.tokens,
+        tile.rows,
+        tile.sub_tokens,
+        tile.sub_rows,
+        device->caps.is_cpu ? 1 : 2,
     };
     const rn_kernel *kernel;
     retnet_result result =
@@ -92,7 +104,7 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
             .y_stride = matmul->y_stride,
         };
         rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             rn_divide_up(matmul->columns, tile.tokens),
-                             rn_divide_up(count * RN_PANEL_ROWS, tile.rows), 1, bytes);
+                             rn_divide_up(matmul->columns, tile.tokens), rn_divide_up(count * RN_PANEL_ROWS, tile.rows),
+                             1, bytes);
     }
 }

@@ -1,4 +1,5 @@
-/* matmul.h: projections of many columns on matrix units: f16 activations, weights of any format taken as f16, fp32 sums. */
+/* matmul.h: projections of many columns on matrix units: f16 activations, weights of any format taken as f16, fp32
+ * sums. */
 #ifndef RETNET_LAYERS_MATMUL_H
 #define RETNET_LAYERS_MATMUL_H
 

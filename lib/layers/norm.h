@@ -18,7 +18,7 @@ typedef struct rn_norm {
     rn_binding input, output, params;
     uint32_t first_row, rows, segments, size;
     uint32_t x_stride, y_stride; /* floats; y_stride halves if those are asked for, a multiple of 32 */
-    bool halves; /* the output is f16 and zero up to a multiple of 32; `size` even unless there is one segment; no DEFER */
+    bool halves; /* the output is f16, zero up to a multiple of 32; `size` even unless there is one segment; no DEFER */
     bool has_weight, has_bias;
     uint32_t weight, bias; /* in params; [size], shared by the segments */
     float eps;

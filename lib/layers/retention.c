@@ -28,7 +28,10 @@ typedef struct output_push {
     uint32_t scores, states_before;
 } output_push;
 
-uint32_t rn_retention_value_stride(uint32_t value_size) { return rn_divide_up(value_size, 4) * 4; }
+uint32_t rn_retention_value_stride(uint32_t value_size)
+{
+    return rn_divide_up(value_size, 4) * 4;
+}
 
 /* Fours of columns that a workgroup of the recurrent form owns. */
 static uint32_t step_vectors(const rn_device *device, uint32_t value_size)
@@ -57,7 +60,10 @@ static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint
     return kernel;
 }
 
-static float query_scale(const rn_retention *retention) { return (float)(1.0 / sqrt(retention->key_size)); }
+static float query_scale(const rn_retention *retention)
+{
+    return (float)(1.0 / sqrt(retention->key_size));
+}
 
 static const rn_kernel *step_kernel_for_gpu(rn_recorder *recorder, const rn_retention *retention,
                                             const rn_retention_step *step)
@@ -153,7 +159,7 @@ static void record_rotate(rn_recorder *recorder, const rn_retention *r, const rn
     uint32_t constants[] = {64};
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_ROTATE, constants, RN_COUNT(constants));
     if (!kernel) return;
-    rotate_push push = {r->x_stride,     r->q_offset, r->k_offset,      r->heads,
+    rotate_push push = {r->x_stride,        r->q_offset, r->k_offset,      r->heads,
                         r->key_value_heads, r->key_size, r->tables.angles, query_scale(r)};
     rn_binding bindings[] = {r->input, r->params, chunks->chunks};
     uint32_t pairs = (r->heads + r->key_value_heads) * (r->key_size / 2);
@@ -166,8 +172,8 @@ static void record_scores(rn_recorder *recorder, const rn_retention *r, const rn
 {
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_SCORES, NULL, 0);
     if (!kernel) return;
-    scores_push push = {r->x_stride, r->q_offset, r->k_offset,     r->heads,
-                        r->heads / r->key_value_heads, r->key_size, r->tables.powers};
+    scores_push push = {r->x_stride, r->q_offset,     r->k_offset, r->heads, r->heads / r->key_value_heads,
+                        r->key_size, r->tables.powers};
     rn_binding bindings[] = {r->input, scores, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
                          rn_divide_up(chunks->longest, 8), r->heads, chunks->chunk_count, 0);
@@ -178,9 +184,15 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
 {
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STATES, NULL, 0);
     if (!kernel) return;
-    states_push push = {r->x_stride,  r->k_offset,   r->v_offset,
-                        r->heads,     r->heads / r->key_value_heads, r->key_size,
-                        r->value_size, rn_retention_value_stride(r->value_size), r->tables.powers};
+    states_push push = {r->x_stride,
+                        r->k_offset,
+                        r->v_offset,
+                        r->heads,
+                        r->heads / r->key_value_heads,
+                        r->key_size,
+                        r->value_size,
+                        rn_retention_value_stride(r->value_size),
+                        r->tables.powers};
     rn_binding bindings[] = {r->input, before, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
                          rn_divide_up(push.value_stride, 64), rn_divide_up(r->key_size, 8),
@@ -211,8 +223,7 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
                          chunks->chunk_count * r->heads, 0);
 }
 
-void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
-                                const rn_retention_chunks *chunks)
+void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_chunks *chunks)
 {
     if (chunks->matrix && rn_retention_matrix_suits(recorder->device, retention->key_size)) {
         rn_retention_matrix_record(recorder, retention, chunks);

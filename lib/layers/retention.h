@@ -7,9 +7,15 @@
 enum { RN_CHUNK = 64, RN_MAX_RECORDS = 1024 };
 
 /* Records in device memory, 16 bytes each. */
-typedef struct rn_step_record { uint32_t row, state, position, unused; } rn_step_record;
-typedef struct rn_chunk_record { uint32_t row, length, position, unused; } rn_chunk_record;
-typedef struct rn_sequence_record { uint32_t first_chunk, chunks, state, unused; } rn_sequence_record;
+typedef struct rn_step_record {
+    uint32_t row, state, position, sampler;
+} rn_step_record; /* sampler: see sampling.h */
+typedef struct rn_chunk_record {
+    uint32_t row, length, position, unused;
+} rn_chunk_record;
+typedef struct rn_sequence_record {
+    uint32_t first_chunk, chunks, state, unused;
+} rn_sequence_record;
 
 /* Where the tables of one model lie in its parameters (shaders/positions.glsl), in floats, or pairs where said. */
 typedef struct rn_retention_tables {
@@ -48,8 +54,8 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
 
 /* The chunkwise form: rotates q and k in place and leaves raw retention. */
 typedef struct rn_retention_chunks {
-    rn_binding chunks;    /* rn_chunk_record[chunk_count] */
-    rn_binding sequences; /* rn_sequence_record[sequence_count] */
+    rn_binding chunks;                             /* rn_chunk_record[chunk_count] */
+    rn_binding sequences;                          /* rn_sequence_record[sequence_count] */
     uint32_t chunk_count, sequence_count, longest; /* tokens of the longest chunk */
     bool matrix; /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
     const rn_buffer *scratch; /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */

@@ -15,7 +15,10 @@ typedef struct matrix_push {
     float query_scale;
 } matrix_push;
 
-static uint32_t rounded_up(uint32_t value, uint32_t step) { return rn_divide_up(value, step) * step; }
+static uint32_t rounded_up(uint32_t value, uint32_t step)
+{
+    return rn_divide_up(value, step) * step;
+}
 
 /* Columns of V that one subgroup of the output kernel owns; a workgroup takes twice as many. */
 static uint32_t output_columns(const rn_device *device, uint32_t value_size)
@@ -36,8 +39,8 @@ static uint64_t place_arrays(uint32_t heads, uint32_t key_value_heads, uint32_t 
     uint64_t keys = (uint64_t)RN_CHUNK * rounded_up(key_size, KEY_STEP) / 8 * chunk_count;
     uint64_t values = (uint64_t)RN_CHUNK * padded_values(value_size) / 8 * chunk_count;
     uint64_t states = (uint64_t)rounded_up(key_size, KEY_STEP) * padded_values(value_size) / 8 * chunk_count;
-    const uint64_t sizes[6] = {keys * heads,           keys * heads,           keys * key_value_heads,
-                               keys * heads,           values * key_value_heads, states * heads};
+    const uint64_t sizes[6] = {
+        keys * heads, keys * heads, keys * key_value_heads, keys * heads, values * key_value_heads, states * heads};
     uint64_t end = 0;
     for (int i = 0; i < 6; i++) {
         offsets[i] = end;
@@ -123,7 +126,8 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
 {
     uint64_t offsets[6];
-    uint64_t units = place_arrays(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count, offsets);
+    uint64_t units =
+        place_arrays(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count, offsets);
     rn_binding scratch = {chunks->scratch, chunks->scratch_offset, 16 * units};
     matrix_push push = {
         .x_stride = r->x_stride,

@@ -192,12 +192,11 @@ static retnet_result rn_refuse_rest(const rn_checkpoint_reader *reader)
     return RETNET_OK;
 }
 
-static retnet_result rn_read_tensors(rn_host *host, const char *directory, bool headers_only,
-                                     rn_checkpoint *checkpoint)
+static retnet_result rn_read_tensors(rn_host *host, const char *directory, bool headers_only, rn_checkpoint *checkpoint)
 {
     size_t count = rn_tensor_set_count(checkpoint->tensors);
-    rn_checkpoint_reader reader = {.host = host, .directory = directory, .prefix = "", .headers_only = headers_only,
-                                   .checkpoint = checkpoint};
+    rn_checkpoint_reader reader = {
+        .host = host, .directory = directory, .prefix = "", .headers_only = headers_only, .checkpoint = checkpoint};
     reader.used = rn_alloc(host, count, sizeof(*reader.used));
     checkpoint->layers = rn_alloc(host, checkpoint->config.layers, sizeof(*checkpoint->layers));
     if (!reader.used || !checkpoint->layers) {

@@ -9,10 +9,10 @@
 /* Rows [first_row, first_row + rows) of a [*, columns] matrix in the file. */
 typedef struct rn_matrix_source {
     const rn_tensor *tensor; /* F32, F16, BF16, or I8 with scales; NULL: absent */
-    const rn_tensor *scales; /* F16 [all rows, ceil(columns / 32)] for I8: weight = value * scale of its block; else NULL */
+    const rn_tensor *scales; /* F16 [all rows, ceil(columns / 32)] for I8, weight = value * its block's; else NULL */
     uint64_t first_row;
     uint32_t rows, columns;
-    uint32_t rotation_head;  /* 0, or K: within each head of K rows, file row 2i becomes row i and 2i+1 becomes i+K/2 */
+    uint32_t rotation_head; /* 0, or K: within each head of K rows, file row 2i becomes row i and 2i+1 becomes i+K/2 */
 } rn_matrix_source;
 
 /* A vector in the file: norm weight, bias. F32, F16 or BF16; tensor NULL: absent. */
@@ -22,8 +22,13 @@ typedef struct rn_vector_source {
     uint32_t rotation_head; /* as above (biases of q and k) */
 } rn_vector_source;
 
-typedef struct rn_norm_source { rn_vector_source weight, bias; } rn_norm_source;
-typedef struct rn_linear_source { rn_matrix_source weight; rn_vector_source bias; } rn_linear_source;
+typedef struct rn_norm_source {
+    rn_vector_source weight, bias;
+} rn_norm_source;
+typedef struct rn_linear_source {
+    rn_matrix_source weight;
+    rn_vector_source bias;
+} rn_linear_source;
 
 typedef struct rn_layer_source {
     rn_norm_source retention_norm; /* before the retention layer */
@@ -44,8 +49,8 @@ typedef struct rn_checkpoint {
     rn_norm_source embedding_norm;
     rn_layer_source *layers; /* [config.layers] */
     rn_norm_source output_norm;
-    rn_matrix_source head;   /* equal to embedding if config.tied_head */
-    uint64_t content_hash;   /* of config and weights: names the model in saved states; equal for equal content */
+    rn_matrix_source head; /* equal to embedding if config.tied_head */
+    uint64_t content_hash; /* of config and weights: names the model in saved states; equal for equal content */
 } rn_checkpoint;
 
 /* Opens and checks a directory completely: every tensor that the config calls for is there with its shape and a

@@ -9,7 +9,7 @@ typedef struct rn_checkpoint_reader {
     rn_host *host;
     const char *directory; /* for messages */
     const char *prefix;    /* before every name below */
-    bool headers_only; /* leave the weights' content unread */
+    bool headers_only;     /* leave the weights' content unread */
     rn_checkpoint *checkpoint;
     bool *used; /* [tensors of the set] */
     retnet_result result;

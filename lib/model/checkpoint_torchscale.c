@@ -36,8 +36,8 @@ static void rn_torchscale_old_layout(rn_checkpoint_reader *reader)
 /* ---- Buffers ---------------------------------------------------------------------------------------------------- */
 
 /* A stored buffer [count] counts if it is fp32. One of a model that was saved in half precision has lost too much: then
- * the formula counts, here `formula`, if the buffer is the formula's to rounding. A buffer of its own cannot be had back
- * and is refused. Returns whether `values` are to be used. */
+ * the formula counts, here `formula`, if the buffer is the formula's to rounding. A buffer of its own cannot be had
+ * back and is refused. Returns whether `values` are to be used. */
 static bool rn_torchscale_buffer(rn_checkpoint_reader *reader, const char *name, float *values, const float *formula,
                                  uint32_t count)
 {

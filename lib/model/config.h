@@ -21,20 +21,20 @@ typedef struct rn_config {
     uint32_t ffn;        /* I */
     uint32_t vocabulary;
     float norm_eps;
-    float embedding_scale;      /* 1, or sqrt(D) */
-    bool embedding_norm;        /* a norm with weight after the embedding */
-    bool tied_head;             /* the head is the embedding matrix */
-    bool output_gate;           /* swish gate on the retention's output */
-    bool group_norm_weight;     /* a weight [V] on the group norm, shared by the heads */
-    bool score_normalised_eps;  /* torchscale: the group norm's eps is multiplied by s_n (retnet.md, NORM) */
-    bool ffn_gated;             /* GLU: down(act(gate x) * (up x)); else down(act(up x)) */
-    bool linear_bias;           /* old torchscale */
-    bool ffn_norm;              /* old torchscale: a layer norm inside the feed-forward layer */
-    rn_norm_kind norm;          /* of blocks, embedding and output; the group norm is RMS or, with RN_NORM_LAYER,
-                                   mean-subtracting */
-    rn_activation activation;   /* of the feed-forward layer; the gate of the retention is always silu */
-    bool interleaved_rotation;  /* rotation pairs are (2i, 2i+1), to be permuted to (i, i+K/2) by the loader */
-    int32_t bos_token, eos_token; /* -1: none */
+    float embedding_scale;             /* 1, or sqrt(D) */
+    bool embedding_norm;               /* a norm with weight after the embedding */
+    bool tied_head;                    /* the head is the embedding matrix */
+    bool output_gate;                  /* swish gate on the retention's output */
+    bool group_norm_weight;            /* a weight [V] on the group norm, shared by the heads */
+    bool score_normalised_eps;         /* torchscale: the group norm's eps is multiplied by s_n (retnet.md, NORM) */
+    bool ffn_gated;                    /* GLU: down(act(gate x) * (up x)); else down(act(up x)) */
+    bool linear_bias;                  /* old torchscale */
+    bool ffn_norm;                     /* old torchscale: a layer norm inside the feed-forward layer */
+    rn_norm_kind norm;                 /* of blocks, embedding and output; the group norm is RMS or, with RN_NORM_LAYER,
+                                          mean-subtracting */
+    rn_activation activation;          /* of the feed-forward layer; the gate of the retention is always silu */
+    bool interleaved_rotation;         /* rotation pairs are (2i, 2i+1), to be permuted to (i, i+K/2) by the loader */
+    int32_t bos_token, eos_token;      /* -1: none */
     double theta[RN_MAX_KEY_SIZE / 2]; /* rotation frequencies, radians per token */
     float decay[RN_MAX_HEADS];         /* gamma of each head, as fp32 */
 } rn_config;

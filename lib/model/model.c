@@ -56,10 +56,10 @@ static void place_matrix(builder *b, rn_matrix *matrix)
     rn_device *device = b->model->device;
     matrix->bytes = rn_matrix_panels(matrix) * rn_matrix_panel_bytes(matrix);
     if (matrix->bytes > device->caps.max_allocation) {
-        b->result = rn_fail(device->host, RETNET_ERROR_LIMIT,
-                            "a matrix of %u x %u takes %llu bytes, but the device allocates at most %llu at once",
-                            matrix->rows, matrix->inputs, (unsigned long long)matrix->bytes,
-                            (unsigned long long)device->caps.max_allocation);
+        b->result =
+            rn_fail(device->host, RETNET_ERROR_LIMIT,
+                    "a matrix of %u x %u takes %llu bytes, but the device allocates at most %llu at once", matrix->rows,
+                    matrix->inputs, (unsigned long long)matrix->bytes, (unsigned long long)device->caps.max_allocation);
         return;
     }
     uint64_t most = device->caps.max_allocation < (1ull << 30) ? device->caps.max_allocation : 1ull << 30;
@@ -100,7 +100,8 @@ static void add_matrix(builder *b, rn_matrix *matrix, const rn_matrix_source *co
         if (sources[i]->tensor)
             b->result = rn_upload_matrix(&b->upload, sources[i], matrix, row, second);
         else
-            b->result = rn_upload_random(&b->upload, matrix, row, sources[i]->rows, second, b->seed++ * 65537, amplitude);
+            b->result =
+                rn_upload_random(&b->upload, matrix, row, sources[i]->rows, second, b->seed++ * 65537, amplitude);
         row += alternating ? 0 : sources[i]->rows;
     }
 }
@@ -167,7 +168,10 @@ static rn_linear_source synthetic_linear(uint32_t rows, uint32_t columns)
     return (rn_linear_source){.weight = {.rows = rows, .columns = columns}};
 }
 
-static rn_norm_source synthetic_norm(uint32_t size) { return (rn_norm_source){.weight = {.size = size}}; }
+static rn_norm_source synthetic_norm(uint32_t size)
+{
+    return (rn_norm_source){.weight = {.size = size}};
+}
 
 static rn_layer_source synthetic_layer(const rn_config *c)
 {
@@ -272,8 +276,8 @@ static uint64_t planned_device_bytes(const builder *b)
 static retnet_result build(builder *b, retnet_progress_fn progress, void *progress_user)
 {
     retnet_model *model = b->model;
-    uint64_t need[RN_MEMORY_USES] = {[RN_MEMORY_DEVICE] = planned_device_bytes(b),
-                                     [RN_MEMORY_UPLOAD] = RN_STAGING_BYTES};
+    uint64_t need[RN_MEMORY_USES] = {
+        [RN_MEMORY_DEVICE] = planned_device_bytes(b), [RN_MEMORY_UPLOAD] = RN_STAGING_BYTES};
     b->result = rn_memory_check(model->device, need, "the model");
     if (b->result == RETNET_OK)
         b->result = rn_upload_begin(model->device, progress, progress_user, stored_bytes(b->checkpoint), &b->upload);
@@ -317,8 +321,8 @@ retnet_result retnet_model_load(retnet_context *context, const retnet_model_desc
     rn_checkpoint checkpoint = {0};
     retnet_result result = rn_checkpoint_open(&context->host, desc->path, &checkpoint);
     if (result == RETNET_OK)
-        result = create(context, &checkpoint.config, &checkpoint, desc->format, desc->progress, desc->progress_user,
-                        out);
+        result =
+            create(context, &checkpoint.config, &checkpoint, desc->format, desc->progress, desc->progress_user, out);
     rn_checkpoint_close(&context->host, &checkpoint);
     return result;
 }
@@ -386,4 +390,7 @@ void retnet_model_get_info(const retnet_model *model, retnet_model_info *info)
              c->linear_bias ? " (2023, with biases)" : "");
 }
 
-retnet_context *retnet_model_context(const retnet_model *model) { return model->context; }
+retnet_context *retnet_model_context(const retnet_model *model)
+{
+    return model->context;
+}

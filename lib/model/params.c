@@ -71,8 +71,7 @@ rn_retention_tables rn_params_add_tables(rn_params *params, const rn_config *con
     tables.angles = add_angles(params, config);
     tables.decay_sums = config->score_normalised_eps ? add_decay_sums(params, config) : 0;
     tables.decays = rn_params_reserve(params, config->heads);
-    if (params->values)
-        memcpy(params->values + tables.decays, config->decay, config->heads * sizeof *config->decay);
+    if (params->values) memcpy(params->values + tables.decays, config->decay, config->heads * sizeof *config->decay);
     tables.powers = add_powers(params, config);
     return tables;
 }

@@ -164,8 +164,7 @@ retnet_result rn_upload_random(rn_upload *upload, const rn_matrix *matrix, uint3
             .seed = seed,
             .amplitude = amplitude,
         };
-        retnet_result result =
-            record_pack(upload, SOURCE_RANDOM, (rn_binding){&upload->staging, 0, 256}, matrix, push);
+        retnet_result result = record_pack(upload, SOURCE_RANDOM, (rn_binding){&upload->staging, 0, 256}, matrix, push);
         if (result != RETNET_OK) return result;
     }
     return RETNET_OK;

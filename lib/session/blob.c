@@ -36,7 +36,10 @@ static bool is_little_endian(void)
     return first == 1;
 }
 
-static uint64_t layer_values(const rn_config *c) { return (uint64_t)c->heads * c->key_size * c->value_size; }
+static uint64_t layer_values(const rn_config *c)
+{
+    return (uint64_t)c->heads * c->key_size * c->value_size;
+}
 
 static uint64_t blob_size(const rn_config *config, const blob_header *header)
 {
@@ -224,7 +227,8 @@ static retnet_result write_file(retnet_session *session, const char *path, const
 #ifdef _WIN32
         if (result == RETNET_OK) remove(path);
 #endif
-        if (result == RETNET_OK && rename(temporary, path) != 0) result = file_fail(session, path, "cannot be replaced");
+        if (result == RETNET_OK && rename(temporary, path) != 0)
+            result = file_fail(session, path, "cannot be replaced");
         if (result != RETNET_OK) remove(temporary);
     }
     rn_free(host, temporary);

@@ -1,12 +1,18 @@
 #include "session/session.h"
 
-/* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer rows
- * cost at most as much, and more at most in proportion, so that every measurement bounds all others. */
+/* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer
+ * rows cost at most as much, and more at most in proportion, so that every measurement bounds all others. */
 
-static uint32_t rounded(uint32_t rows) { return rows <= RN_CHUNK ? rows : rn_divide_up(rows, RN_CHUNK) * RN_CHUNK; }
+static uint32_t rounded(uint32_t rows)
+{
+    return rows <= RN_CHUNK ? rows : rn_divide_up(rows, RN_CHUNK) * RN_CHUNK;
+}
 
-/* Long readings differ in their output only. */
-static rn_pass_class layer_class(rn_pass_class class) { return class == RN_PASS_SCORED ? RN_PASS_LONG : class; }
+/* Some differ in their output only. */
+static rn_pass_class layer_class(rn_pass_class class)
+{
+    return class == RN_PASS_SCORED ? RN_PASS_LONG : class == RN_PASS_TOKEN ? RN_PASS_STEPS : class;
+}
 
 static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, bool output, uint32_t rows)
 {
@@ -24,7 +30,8 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
 /* In bytes that are read, which goes for multiplications as well. */
 static uint64_t retention_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    uint64_t states = class == RN_PASS_STEPS ? 2ull * rows * rn_model_layer_state_bytes(session->model) : 0;
+    uint64_t states =
+        layer_class(class) == RN_PASS_STEPS ? 2ull * rows * rn_model_layer_state_bytes(session->model) : 0;
     return session->retention_weight + states;
 }
 
@@ -35,7 +42,7 @@ static uint64_t feed_forward_weight(const retnet_session *session)
 
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
-    if (stage >= rn_forward_layer_stages(session)) return 1;
+    if (rn_pass_is_output(session, pass, stage)) return 1;
     return stage % 2 ? feed_forward_weight(session) : retention_weight(session, pass->class, pass->rows);
 }
 
@@ -51,7 +58,7 @@ static uint64_t share(uint64_t ns, uint64_t part, uint64_t whole)
 
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
-    if (stage >= rn_forward_layer_stages(session))
+    if (rn_pass_is_output(session, pass, stage))
         return expected_ns(session, pass->class, true, rn_pass_next_outputs(session, pass));
     uint64_t layer = expected_ns(session, pass->class, false, pass->rows);
     return layer ? share(layer, rn_cost_stage_weight(session, pass, stage),

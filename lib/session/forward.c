@@ -6,8 +6,8 @@
  *
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
- * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a layer;
- * else each norm is a dispatch of its own, which computes the same numbers to the bit. */
+ * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
+ * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -28,7 +28,10 @@ static rn_binding records(const forward *f, uint64_t offset)
 }
 
 /* A region's rows seen as halves: as many bytes, so twice as many. */
-static uint32_t halves_stride(rn_region region) { return 2 * region.stride; }
+static uint32_t halves_stride(rn_region region)
+{
+    return 2 * region.stride;
+}
 
 /* A projection on matrix units, if its input is f16. Then its output may be. */
 static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
@@ -175,7 +178,7 @@ static void retain_steps(const forward *f, const rn_model_layer *layer, const rn
     /* A mean-subtracting group norm cannot be left to the reader as a factor. */
     bool raw = config->norm == RN_NORM_LAYER;
     rn_retention_step step = {
-        .records = records(f, l->steps_at),
+        .records = f->pass->step_records,
         .count = f->pass->steps,
         .raw = raw,
         .has_gate = config->output_gate,
@@ -305,8 +308,7 @@ static void embed(const forward *f)
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, l->x);
-    rn_binding tokens = {&session->input, f->pass->input_at + l->tokens_at, 4ull * l->rows};
-    rn_embedding_record(f->recorder, &model->embedding, tokens, f->rows, x, l->x.stride,
+    rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
     rn_norm n = {
@@ -328,18 +330,19 @@ static void embed(const forward *f)
     rn_norm_record(f->recorder, &n);
 }
 
-uint32_t rn_forward_layer_stages(const retnet_session *session) { return 2 * session->model->config.layers; }
+uint32_t rn_forward_layer_stages(const retnet_session *session)
+{
+    return 2 * session->model->config.layers;
+}
 
 /* A long reading is on matrix units to its end, however few rows a pass has of it. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
     switch (pass->class) {
     case RN_PASS_STEPS:
-        return rn_matmul_suits(session->device, pass->rows);
-    case RN_PASS_SHORT:
-        return false;
-    default:
-        return true;
+    case RN_PASS_TOKEN: return rn_matmul_suits(session->device, pass->rows);
+    case RN_PASS_SHORT: return false;
+    default: return true;
     }
 }
 
@@ -361,14 +364,15 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
     retention_layer(&f, layer);
 }
 
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix)
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
+                     rn_binding logits)
 {
     const retnet_model *model = session->model;
     uint32_t vocabulary = model->config.vocabulary;
     forward f = {session, recorder, NULL, rows, matrix};
     rn_linear head = {
         .matrix = &model->head,
-        .output = {&session->logits, 0, session->logits.size},
+        .output = logits,
         .y_stride = vocabulary,
     };
     rn_recorder_label(recorder, "output");

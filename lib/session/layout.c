@@ -1,8 +1,14 @@
 #include "session/session.h"
 
-enum { ALIGNMENT = 256 }; /* the most that Vulkan lets a device ask of a binding's offset */
+enum {
+    ALIGNMENT = 256, /* the most that Vulkan lets a device ask of a binding's offset */
+    MOST_SPARES = 4, /* more slots than this with a callback are answered after each token */
+};
 
-static uint32_t padded(uint32_t size) { return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS; }
+static uint32_t padded(uint32_t size)
+{
+    return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
+}
 
 static rn_region place(uint64_t *end, uint32_t rows, uint32_t stride)
 {
@@ -65,22 +71,24 @@ static uint32_t default_rows(const retnet_model *model)
 static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
 {
     const rn_config *c = &model->config;
-    uint64_t most = model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range
-                                                                         : 1ull << 30;
+    uint64_t most =
+        model->device->caps.max_storage_range < (1ull << 30) ? model->device->caps.max_storage_range : 1ull << 30;
     uint64_t one = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, 1);
     uint64_t chunks = most / one, wanted = rn_divide_up(rows, RN_CHUNK) + 8;
     if (wanted > RN_MAX_RECORDS) wanted = RN_MAX_RECORDS;
     return (uint32_t)(chunks < wanted ? chunks : wanted);
 }
 
-retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc,
-                                     rn_session_layout *l)
+retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc, rn_session_layout *l)
 {
     rn_host *host = model->device->host;
     const rn_capabilities *caps = &model->device->caps;
     *l = (rn_session_layout){.slots = desc && desc->slots ? desc->slots : 1};
     uint32_t rows = desc && desc->prompt_chunk ? desc->prompt_chunk : default_rows(model);
     uint32_t snapshots = desc ? desc->snapshots : 0;
+    if (desc && desc->tokens_per_submit > RN_RESULT_RING)
+        return rn_fail(host, RETNET_ERROR_LIMIT, "session: %u tokens_per_submit, at most %u", desc->tokens_per_submit,
+                       (unsigned)RN_RESULT_RING);
     if (l->slots > RN_MAX_SLOTS || rows > 65536 || snapshots > RN_MAX_SNAPSHOTS)
         return rn_fail(host, RETNET_ERROR_LIMIT,
                        "session: %u slots, prompt_chunk %u and %u snapshots, at most %u, 65536 and %u", l->slots, rows,
@@ -90,16 +98,27 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
     if (l->chunks == 0)
-        return rn_fail(host, RETNET_ERROR_LIMIT, "session: one chunk's states exceed what %s binds at once (%llu bytes)",
-                       model->device->name, (unsigned long long)caps->max_storage_range);
+        return rn_fail(host, RETNET_ERROR_LIMIT,
+                       "session: one chunk's states exceed what %s binds at once (%llu bytes)", model->device->name,
+                       (unsigned long long)caps->max_storage_range);
     place_activations(model, l);
     place_input(l);
     const rn_config *c = &model->config;
-    l->scratch_bytes = rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size,
-                                                  l->chunks);
-    l->logits_bytes = 4ull * l->logit_rows * c->vocabulary;
-    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes;
-    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * l->holders, ALIGNMENT);
+    l->scratch_bytes =
+        rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, l->chunks);
+    l->outputs_at = rn_round_up(4ull * l->slots * c->vocabulary, ALIGNMENT);
+    l->logits_bytes = l->outputs_at + 4ull * l->logit_rows * c->vocabulary;
+    l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes - l->outputs_at;
+    l->marks_at = 4ull * l->logit_rows;
+    l->scores_bytes = l->marks_at + 4ull * RN_MAX_SLICES;
+    l->control_bytes = sizeof(rn_control) + l->slots * sizeof(rn_sampler);
+    l->results_bytes = sizeof(rn_result) * RN_RESULT_RING * l->slots;
+    l->kept_bytes = 4ull * l->slots * c->vocabulary;
+    l->tokens_per_submit = desc ? desc->tokens_per_submit : 0;
+    /* Software drivers make one token a submit unless asked for more. */
+    if (l->tokens_per_submit == 0 && caps->is_cpu) l->tokens_per_submit = 1;
+    l->spares = l->tokens_per_submit == 1 ? 0 : rn_min_u32(l->slots, MOST_SPARES);
+    l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * (l->holders + l->spares), ALIGNMENT);
     if (l->layer_state_bytes > caps->max_storage_range || l->layer_state_bytes > caps->max_allocation)
         return rn_fail(host, RETNET_ERROR_LIMIT,
                        "session: one layer's states of %u slots and %u snapshots take %llu bytes, but %s binds at most "
@@ -124,7 +143,9 @@ retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_
     retnet_result result = rn_session_layout_make(model, desc, &l);
     if (result != RETNET_OK) return result;
     memory->state_bytes = l.layer_state_bytes * model->config.layers;
-    memory->device_bytes = memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes;
-    memory->host_bytes = l.input_bytes + l.readback_bytes + 4ull * l.logit_rows;
+    memory->device_bytes =
+        memory->state_bytes + l.activation_bytes + l.scratch_bytes + l.logits_bytes + l.control_bytes;
+    memory->host_bytes =
+        l.input_bytes + l.control_bytes + l.readback_bytes + l.scores_bytes + l.results_bytes + l.kept_bytes;
     return RETNET_OK;
 }

@@ -37,13 +37,6 @@ static void want_rows(rn_pass *pass, const rn_part *part, const rn_reading *read
     pass->all_logits |= span && span->all_logits;
 }
 
-static void remember_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) slot->recent[(slot->position + i) % RN_RECENT_TOKENS] = tokens[i];
-    slot->position += count;
-    slot->recent_count = rn_min_u32(slot->recent_count + count, RN_RECENT_TOKENS);
-}
-
 /* The reading's next `count` tokens; the slot's state is already its own. */
 static void add_rows(retnet_session *session, rn_pass *pass, rn_reading *reading, rn_part *part, uint32_t count)
 {
@@ -56,7 +49,7 @@ static void add_rows(retnet_session *session, rn_pass *pass, rn_reading *reading
     memcpy((int32_t *)input_at(session, pass, session->layout.tokens_at) + part->row, reading->tokens + part->first,
            count * sizeof *reading->tokens);
     want_rows(pass, part, reading);
-    remember_tokens(slot, reading->tokens + part->first, count);
+    rn_slot_read_tokens(slot, reading->tokens + part->first, count);
     slot->has_logits = false;
     reading->cursor += count;
     pass->rows += count;
@@ -107,6 +100,10 @@ static rn_pass *empty_pass(retnet_session *session, rn_pass_class class)
     *pass = (rn_pass){
         .class = class,
         .input_at = index * session->layout.input_stride,
+        .tokens = {&session->input, index * session->layout.input_stride + session->layout.tokens_at,
+                   4ull * session->layout.rows},
+        .step_records = {&session->input, index * session->layout.input_stride + session->layout.steps_at,
+                         16ull * RN_MAX_RECORDS},
         .parts = pass->parts,
         .wanted = pass->wanted,
         .targets = pass->targets,
@@ -137,6 +134,23 @@ rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading 
     return pass;
 }
 
+rn_pass *rn_pass_build_decoding(retnet_session *session, rn_pass_class class, const uint32_t *slots, uint32_t count)
+{
+    if (session->pass_count == RN_MAX_PASSES) return NULL;
+    rn_pass *pass = empty_pass(session, class);
+    pass->rows = pass->steps = pass->part_count = count;
+    for (uint32_t i = 0; i < count; i++) pass->parts[i] = (rn_part){.slot = slots[i], .row = i, .count = 1};
+    pass->stages = class == RN_PASS_TOKEN ? rn_forward_layer_stages(session) + 1 : 1;
+    if (class == RN_PASS_TOKEN) rn_decode_bind(session, pass);
+    session->pass_count++;
+    return pass;
+}
+
+bool rn_pass_is_output(const retnet_session *session, const rn_pass *pass, uint32_t stage)
+{
+    return pass->class == RN_PASS_START || pass->class == RN_PASS_LEAVE || stage >= rn_forward_layer_stages(session);
+}
+
 rn_pass *rn_pass_current(retnet_session *session)
 {
     if (session->pass_count == 0) return NULL;
@@ -148,6 +162,7 @@ rn_pass *rn_pass_current(retnet_session *session)
 
 uint32_t rn_pass_next_outputs(const retnet_session *session, const rn_pass *pass)
 {
+    if (pass->class >= RN_PASS_READINGS) return pass->rows;
     return rn_min_u32(pass->wanted_count - pass->outputs_taken, session->layout.logit_rows);
 }
 
@@ -178,7 +193,9 @@ static void take_row(retnet_session *session, const rn_pass *pass, uint32_t row,
 
 void rn_pass_take_output(retnet_session *session, rn_pass *pass, uint32_t count)
 {
-    const float *logits = session->logits.mapped ? session->logits.mapped : session->readback.mapped;
+    const uint8_t *mapped = session->logits.mapped;
+    const float *logits =
+        mapped ? (const float *)(const void *)(mapped + session->layout.outputs_at) : session->readback.mapped;
     const float *scores = session->log_probs.mapped;
     for (uint32_t i = 0; i < count; i++)
         take_row(session, pass, pass->wanted[pass->outputs_taken + i],
@@ -205,7 +222,7 @@ static void forget_spans_of(retnet_session *session, rn_pass *pass)
 void rn_pass_forget_spans(retnet_session *session)
 {
     rn_pass *pass = rn_pass_current(session);
-    if (!pass) return;
+    if (!pass || pass->class >= RN_PASS_READINGS) return;
     forget_spans_of(session, pass);
     if (pass->stage == pass->stages) session->pass_count = 0;
 }

@@ -55,14 +55,13 @@ static void score_first_tokens(const retnet_session *session, const retnet_span 
         const retnet_span *span = &spans[i];
         const rn_slot *slot = &session->slots[span->slot];
         if (!span->log_probs) continue;
-        span->log_probs[0] = slot->has_logits
-                                 ? log_prob_of(slot->logits, session->model->config.vocabulary, span->tokens[0])
-                                 : NAN;
+        span->log_probs[0] =
+            slot->has_logits ? log_prob_of(slot->logits, session->model->config.vocabulary, span->tokens[0]) : NAN;
     }
 }
 
-static retnet_result read_class(retnet_session *session, rn_pass_class class, rn_reading *const *readings,
-                                size_t count, bool cancellable)
+static retnet_result read_class(retnet_session *session, rn_pass_class class, rn_reading *const *readings, size_t count,
+                                bool cancellable)
 {
     for (;;) {
         if (cancellable && atomic_load(&session->cancel)) return RETNET_CANCELLED;
@@ -86,7 +85,7 @@ retnet_result rn_session_read(retnet_session *session, const retnet_span *spans,
         readings[i] = (rn_reading){spans[i].slot, spans[i].tokens, spans[i].count, 0, &spans[i]};
         list[i] = &readings[i];
     }
-    for (int class = 0; class < RN_PASS_CLASSES && result == RETNET_OK; class++)
+    for (int class = 0; class < RN_PASS_READINGS && result == RETNET_OK; class ++)
         result = read_class(session, (rn_pass_class) class, list, span_count, cancellable);
     if (result == RETNET_CANCELLED) rn_pass_forget_spans(session);
     rn_free(host, readings);

@@ -28,9 +28,9 @@ static retnet_result allocate_host(retnet_session *session)
     session->decode_recorded = rn_alloc(host, slots + 1, sizeof *session->decode_recorded);
     session->tasks = rn_alloc(host, slots, sizeof *session->tasks);
     session->readings = rn_alloc(host, slots, sizeof *session->readings);
-    session->sampling_scratch = rn_alloc(host, vocabulary, 2 * sizeof *session->sampling_scratch);
+    session->speakers = rn_alloc(host, slots, sizeof *session->speakers);
     if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded ||
-        !session->tasks || !session->readings || !session->sampling_scratch)
+        !session->tasks || !session->readings || !session->speakers)
         return rn_fail_memory(host, "slots", holders * sizeof *session->slots);
     for (uint32_t i = 0; i < holders; i++) {
         session->slots[i].state = i;
@@ -90,7 +90,7 @@ static retnet_result allocate_device(retnet_session *session)
         {&session->logits, l->logits_bytes, RN_MEMORY_DEVICE, "logits"},
         {&session->input, l->input_bytes, RN_MEMORY_UPLOAD, "tokens"},
         {&session->readback, l->readback_bytes, RN_MEMORY_READBACK, "logits read back"},
-        {&session->log_probs, 4ull * l->logit_rows, RN_MEMORY_READBACK, "log-probabilities"},
+        {&session->log_probs, l->scores_bytes, RN_MEMORY_READBACK, "log-probabilities"},
     };
     for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
         if (buffers[i].bytes)
@@ -99,14 +99,25 @@ static retnet_result allocate_device(retnet_session *session)
     return result;
 }
 
+static retnet_result create_timeline(retnet_session *session)
+{
+    rn_device *device = session->device;
+    if (!device->timeline) return RETNET_OK;
+    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    VkResult result = device->vk.vkCreateSemaphore(device->handle, &info, device->allocator, &session->timeline);
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreateSemaphore");
+}
+
 static retnet_result check_memory(const retnet_session *session)
 {
     const rn_session_layout *l = &session->layout;
     const uint64_t need[RN_MEMORY_USES] = {
         [RN_MEMORY_DEVICE] = l->layer_state_bytes * session->model->config.layers + l->activation_bytes +
-                             l->scratch_bytes + l->logits_bytes,
-        [RN_MEMORY_UPLOAD] = l->input_bytes,
-        [RN_MEMORY_READBACK] = l->readback_bytes + 4ull * l->logit_rows,
+                             l->scratch_bytes + l->logits_bytes + l->control_bytes,
+        [RN_MEMORY_UPLOAD] = l->input_bytes + l->control_bytes,
+        [RN_MEMORY_READBACK] = l->readback_bytes + l->scores_bytes + l->results_bytes + l->kept_bytes,
     };
     return rn_memory_check(session->device, need, "the session");
 }
@@ -135,6 +146,8 @@ retnet_result retnet_session_create(retnet_model *model, const retnet_session_de
     if (result == RETNET_OK) result = allocate_host(session);
     if (result == RETNET_OK) result = allocate_passes(session);
     if (result == RETNET_OK) result = allocate_device(session);
+    if (result == RETNET_OK) result = create_timeline(session);
+    if (result == RETNET_OK) result = rn_decoder_create(session);
     if (result == RETNET_OK) result = clear_activations(session);
     if (result == RETNET_OK) weigh_layers(session);
     if (result == RETNET_OK)
@@ -149,11 +162,13 @@ void retnet_session_destroy(retnet_session *session)
     if (!session) return;
     rn_device *device = session->device;
     rn_host *host = device->host;
+    for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
+    if (session->timeline) device->vk.vkDestroySemaphore(device->handle, session->timeline, device->allocator);
     rn_recorder_destroy(&session->recorder);
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++)
         rn_commands_destroy(session, &session->decode[i]);
-    for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
     if (session->tasks) rn_task_drop_all(session);
+    rn_decoder_destroy(session);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);
     rn_buffer *buffers[] = {&session->activations, &session->scratch,  &session->logits,
                             &session->input,       &session->readback, &session->log_probs};
@@ -166,7 +181,7 @@ void retnet_session_destroy(retnet_session *session)
     }
     rn_free(host, session->tasks);
     rn_free(host, session->readings);
-    rn_free(host, session->sampling_scratch);
+    rn_free(host, session->speakers);
     rn_free(host, session->slots);
     rn_free(host, session->references);
     rn_free(host, session->zero);
@@ -185,4 +200,7 @@ uint64_t retnet_session_position(const retnet_session *session, uint32_t slot)
     return session && slot < session->layout.slots ? session->slots[slot].position : 0;
 }
 
-retnet_model *retnet_session_model(const retnet_session *session) { return session->model; }
+retnet_model *retnet_session_model(const retnet_session *session)
+{
+    return session->model;
+}

@@ -5,18 +5,19 @@
 #include "context.h"
 #include "layers/norm.h"
 #include "model/model.h"
+#include "session/decode.h"
 
-enum { RN_RECENT_TOKENS = 256, RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
+enum { RN_MAX_SLOTS = RN_MAX_RECORDS, RN_MAX_SNAPSHOTS = 4096, RN_MAX_STATE_BUFFERS = 256 };
 
 #define RN_MAX_POSITION (1u << 30)
 
 /* A sequence, or a snapshot of one: a snapshot is a slot that no run ever names. */
 typedef struct rn_slot {
-    uint32_t state;   /* which of the device's states; shared after a fork until one of the sharers changes */
-    bool taken;       /* of a snapshot: it holds something */
+    uint32_t state; /* which of the device's states; shared after a fork until one of the sharers changes */
+    bool taken;     /* of a snapshot: it holds something */
     uint64_t position;
-    bool has_logits;  /* logits follow the last token read */
-    float *logits;    /* [vocabulary] */
+    bool has_logits; /* logits follow the last token read */
+    float *logits;   /* [vocabulary] */
     uint32_t recent_count;
     int32_t recent[RN_RECENT_TOKENS]; /* ring: token number i is at i % RN_RECENT_TOKENS */
 } rn_slot;
@@ -27,18 +28,25 @@ typedef struct rn_region {
     uint32_t rows, stride;
 } rn_region;
 
-/* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked for beforehand. */
+/* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked for beforehand.
+ */
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
-    uint32_t holders; /* of states: the slots, then the snapshots; there are as many states */
+    uint32_t holders;           /* of states: the slots, then the snapshots; there are as many states */
+    uint32_t spares;            /* further states, in which decoding keeps what it may have to go back to */
+    uint32_t tokens_per_submit; /* as asked for; 0: by time */
     rn_region x, normed, projected, retained, hidden, gathered; /* in the activations */
-    uint32_t normed_scale;  /* where in a row of normed the deferred factor is */
+    uint32_t normed_scale;                                      /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
+    uint64_t scores_bytes,
+        marks_at; /* log-probabilities, then a word for each slice: the newest one that was executed */
+    uint64_t control_bytes, results_bytes, kept_bytes; /* of the decoder */
+    uint64_t outputs_at; /* in the logits: before it are those of slots that make tokens, from it on all others */
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in a pass's region of the input */
-    uint64_t input_stride; /* from one such region to the next */
-    uint64_t layer_state_bytes;        /* of all holders */
+    uint64_t input_stride;                                             /* from one such region to the next */
+    uint64_t layer_state_bytes;                                        /* of all holders and spares */
     uint32_t layers_per_state_buffer;
     uint32_t state_buffers;
 } rn_session_layout;
@@ -46,9 +54,9 @@ typedef struct rn_session_layout {
 /* ---- Work in progress --------------------------------------------------------------------------------------------
 
    Tokens on their way into a slot are a reading. Readings are cut into passes: some rows of one class through the whole
-   model. A pass is a list of stages (two a layer, then the output), and stages are recorded into slices: what the device
-   is given at once, in a submit of the library's or in a command buffer of the host's. A slice holds as much as its
-   budget allows and ends between any two stages; the next one goes on from there. */
+   model. A pass is a list of stages (two a layer, then the output), and stages are recorded into slices: what the
+   device is given at once, in a submit of the library's or in a command buffer of the host's. A slice holds as much as
+   its budget allows and ends between any two stages; the next one goes on from there. */
 
 /* Tokens of one slot that are to be read, and how far they are in passes. */
 typedef struct rn_reading {
@@ -61,11 +69,14 @@ typedef struct rn_reading {
 /* What rows may share a pass. It goes by the reading that they are of and by nothing else, so that the numbers do not
  * depend on who else is in the batch. (Of steps there is one choice that does: how many there are.) */
 typedef enum rn_pass_class {
-    RN_PASS_STEPS,  /* readings of one token: the recurrent form */
-    RN_PASS_SHORT,  /* too short for matrix units */
-    RN_PASS_LONG,   /* on matrix units, where there are any */
-    RN_PASS_SCORED, /* the same; the output too, which is wanted of every row */
-    RN_PASS_CLASSES
+    RN_PASS_STEPS,    /* readings of one token: the recurrent form */
+    RN_PASS_SHORT,    /* too short for matrix units */
+    RN_PASS_LONG,     /* on matrix units, where there are any */
+    RN_PASS_SCORED,   /* the same; the output too, which is wanted of every row */
+    RN_PASS_READINGS, /* how many of these there are. The others are the decoder's, of slots that make tokens: */
+    RN_PASS_START = RN_PASS_READINGS, /* their first token, from logits that the host has */
+    RN_PASS_TOKEN,                    /* one token each */
+    RN_PASS_LEAVE                     /* their last logits, to the host */
 } rn_pass_class;
 
 /* Rows of a pass that hold tokens of one slot. */
@@ -74,27 +85,31 @@ typedef struct rn_part {
     size_t first; /* token of the reading in the first row */
     bool last;    /* the reading ends here */
     const retnet_span *span;
+    uint32_t task; /* number of the task that it is for; 0: of none */
     /* The slot's state was shared, or zero without the device knowing: each layer is put in order before it is used. */
     bool fill, copy;
     uint32_t copied_from;
 } rn_part;
 
-typedef struct rn_pass {
+struct rn_pass {
     rn_pass_class class;
     uint32_t rows, steps, chunks, sequences; /* steps or chunks: never both */
-    uint32_t longest;     /* tokens of the longest chunk */
-    uint64_t input_at;    /* its region of the input */
-    rn_part *parts;       /* [slots] */
+    uint32_t longest;                        /* tokens of the longest chunk */
+    uint64_t input_at;                       /* its region of the input */
+    rn_binding tokens, step_records;         /* that the device reads */
+    bool arranges;                           /* of tokens: who is in which row is new */
+    bool orphaned;                           /* of tokens: a generate that was cancelled has left it */
+    rn_part *parts;                          /* [slots] */
     uint32_t part_count;
-    uint32_t *wanted;     /* [rows] rows whose logits are needed */
-    int32_t *targets;     /* [rows] tokens that follow these rows; -1: none */
+    uint32_t *wanted;                     /* [rows] rows whose logits are needed */
+    int32_t *targets;                     /* [rows] tokens that follow these rows; -1: none */
     uint32_t wanted_count, outputs_taken; /* of which the host has so many */
-    bool scores, all_logits; /* some span wants log_probs, all_logits */
-    uint32_t stage, stages;  /* the next one to be recorded, and how many there are */
-    uint64_t last_slice;     /* that its last stage is in; 0: not recorded yet */
-} rn_pass;
+    bool scores, all_logits;              /* some span wants log_probs, all_logits */
+    uint32_t stage, stages;               /* the next one to be recorded, and how many there are */
+    uint64_t last_slice;                  /* that its last stage is in; 0: not recorded yet */
+};
 
-enum { RN_MAX_PASSES = 8, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
+enum { RN_MAX_PASSES = 16, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
 
 /* Stages of one kind in a row, between two timestamps. */
 typedef struct rn_segment {
@@ -113,11 +128,11 @@ typedef struct rn_commands {
 } rn_commands;
 
 typedef struct rn_slice {
-    uint64_t number;       /* 1 for a session's first, then counting up */
-    bool foreign;          /* in a command buffer of the host's */
-    uint32_t stages;       /* recorded */
+    uint64_t number; /* 1 for a session's first, then counting up */
+    bool foreign;    /* in a command buffer of the host's */
+    uint32_t stages; /* recorded */
     uint64_t expected_ns, begin_ns;
-    rn_pass *output_pass;  /* whose logits it leaves; NULL: no logits */
+    rn_pass *output_pass; /* whose logits it leaves; NULL: no logits */
     uint32_t output_count;
     rn_commands *commands; /* own, or recorded once and used often */
     rn_commands own;
@@ -142,10 +157,11 @@ struct retnet_session {
     bool *zero;           /* [holders]: the state is all zero, but the device's copy is not yet */
     rn_buffer states[RN_MAX_STATE_BUFFERS];
     rn_buffer activations, scratch, logits, input, readback, log_probs;
-    rn_recorder recorder; /* copies: whatever is no pass */
-    rn_commands *decode;  /* [slots + 1]: one token for each of n sequences, recorded once */
+    rn_recorder recorder;  /* copies: whatever is no pass */
+    rn_commands *decode;   /* [slots + 1]: one token for each of n sequences, recorded once */
     bool *decode_recorded; /* [slots + 1] */
     bool decode_profiled;
+    rn_decoder decoder;
     atomic_bool cancel;
 
     rn_pass passes[RN_MAX_PASSES]; /* ring; of the newest, stages may be left to record */
@@ -153,7 +169,11 @@ struct retnet_session {
     rn_slice slices[RN_MAX_SLICES]; /* ring; not taken in yet */
     uint32_t first_slice, slice_count;
     uint64_t newest_slice; /* its number */
-    bool output_busy;      /* logits lie on the device that the host has not taken */
+    VkSemaphore timeline;  /* signalled with the numbers of submitted slices; null where the device has none */
+    uint64_t newest_submitted;
+    VkSemaphore awaited; /* by the next slice that is submitted; null: nothing */
+    uint64_t awaited_value;
+    bool output_busy;                        /* logits lie on the device that the host has not taken */
     uint64_t layer_weight, retention_weight; /* bytes that a layer reads, and its first stage's part */
     rn_cost costs[RN_MAX_COSTS];
     uint32_t next_cost;
@@ -162,11 +182,12 @@ struct retnet_session {
 
     rn_task **tasks; /* [slots]; NULL: the slot has none */
     uint32_t task_count;
-    rn_reading **readings;      /* [slots] for building a pass */
-    float *sampling_scratch;    /* [2 * vocabulary] */
+    uint32_t newest_task;              /* its number */
+    rn_reading **readings;             /* [slots] for building a pass */
+    uint32_t *speakers;                /* [slots] the same */
+    bool rows_stale;                   /* the decoder's rows are not all slots that make tokens */
     uint32_t tokens_read, tokens_made; /* by tasks since they were last reported */
-    bool in_callback;
-    bool steps_next; /* fairness: whose turn it is, tokens' or prompts' */
+    bool tokens_next;                  /* fairness: whose turn it is, tokens' or prompts' */
     uint32_t next_prompt;
 };
 
@@ -183,6 +204,10 @@ void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)
 /* Records what rn_session_own_state left to do, for one layer. */
 void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part,
                               uint32_t layer);
+/* Records the copy of all layers' state number `from` to number `to`; spares come behind the holders. */
+void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to);
+/* The slot's state has read these tokens. */
+void rn_slot_read_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count);
 /* Whether the slot exists; with `changes`, whether it may be changed, that is, has no task. */
 retnet_result rn_session_check_slot(retnet_session *session, uint32_t slot, bool changes);
 /* The same, and no work in progress is at it any more. */
@@ -197,6 +222,10 @@ rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading 
                        uint32_t rows);
 /* The pass of which stages are left to record; NULL: none. */
 rn_pass *rn_pass_current(retnet_session *session);
+/* Starts a pass of the decoder's rows, or of some, which `slots` lists. NULL if there is no room. */
+rn_pass *rn_pass_build_decoding(retnet_session *session, rn_pass_class class, const uint32_t *slots, uint32_t count);
+/* Whether the stage is none of the layers'. */
+bool rn_pass_is_output(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* Hands what the first `count` rows of the logits hold to slots and spans. */
 void rn_pass_take_output(retnet_session *session, rn_pass *pass, uint32_t count);
 /* Lets go of the spans of a run that was cancelled, when all slices are taken in. */
@@ -227,7 +256,7 @@ retnet_result rn_slice_take(retnet_session *session, uint64_t number, bool wait)
 retnet_result rn_slice_run(retnet_session *session, bool cancellable);
 /* Ends all work in progress, so that slots are what they say they are. INVALID_ARGUMENT while the host has slices. */
 retnet_result rn_session_settle(retnet_session *session, bool cancellable);
-bool rn_session_has_foreign(const retnet_session *session); /* slices of the host's to be taken in */
+bool rn_session_has_foreign(const retnet_session *session);      /* slices of the host's to be taken in */
 retnet_result rn_session_check_foreign(retnet_session *session); /* INVALID_ARGUMENT if there are any */
 /* Forgets all work in progress, after an error. */
 void rn_session_abandon(retnet_session *session);
@@ -253,17 +282,13 @@ retnet_result rn_session_read(retnet_session *session, const retnet_span *spans,
 retnet_result rn_session_check_tokens(retnet_session *session, const char *what, uint32_t slot, const int32_t *tokens,
                                       size_t count);
 
-/* ---- generate.c ---- */
-
-retnet_result rn_session_check_sampling(retnet_session *session, const retnet_sampling *sampling);
-/* The token that follows in a slot whose logits are known. scratch: [2 * vocabulary]. */
-int32_t rn_session_next_token(const retnet_session *session, uint32_t slot, const retnet_sampling *sampling,
-                              float *scratch);
-
 /* ---- task.c ---- */
 
 /* A part of a pass came in. */
-void rn_task_on_part(retnet_session *session, const rn_part *part);
+void rn_task_on_part(retnet_session *session, const rn_pass *pass, const rn_part *part);
+/* Whether the slot is a row of the decoder's, and how many are. */
+bool rn_task_is_speaking(const retnet_session *session, uint32_t slot);
+uint32_t rn_task_count_speakers(const retnet_session *session);
 void rn_task_drop_all(retnet_session *session);
 
 /* ---- forward.c ---- */
@@ -274,19 +299,11 @@ uint32_t rn_forward_layer_stages(const retnet_session *session);
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
 /* Records one stage of the layers. */
 void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage);
-/* Records output norm and head for rows [0, rows) of `from`, into the logits. */
-void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix);
+/* Records output norm and head for rows [0, rows) of `from`. */
+void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
+                     rn_binding logits);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
 
-/* ---- sampling.c ---- */
-
-/* A token drawn from logits[vocabulary], which are changed. `recent` as in rn_slot; `draw` in [0, 1). */
-int32_t rn_sample(const retnet_sampling *sampling, float *logits, uint32_t vocabulary, const int32_t *recent,
-                  uint32_t recent_count, double draw, float *scratch);
-/* The counter-based generator: a number in [0, 1) that depends on seed and position only. */
-double rn_random_draw(uint64_t seed, uint64_t position);
-
-retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...)
-    RN_PRINTF(3, 4);
+retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);
 
 #endif

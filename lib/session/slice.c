@@ -4,12 +4,15 @@
 
 #include <string.h>
 
-/* Slices: stages of passes, recorded while they fit into a budget, submitted by the library or by the host, and taken in
- * when the device has done them. Slices and passes are taken in in the order in which they were recorded. */
+/* Slices: stages of passes, recorded while they fit into a budget, submitted by the library or by the host, and taken
+ * in when the device has done them. Slices and passes are taken in in the order in which they were recorded. */
 
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
-static bool has_timestamps(const retnet_session *session) { return session->device->caps.timestamp_period > 0; }
+static bool has_timestamps(const retnet_session *session)
+{
+    return session->device->caps.timestamp_period > 0;
+}
 
 static retnet_result create_commands(retnet_session *session, rn_commands *commands)
 {
@@ -102,6 +105,12 @@ static void gather(const retnet_session *session, rn_recorder *recorder, const r
     }
 }
 
+static rn_binding outputs_binding(const retnet_session *session)
+{
+    uint64_t at = session->layout.outputs_at;
+    return (rn_binding){&session->logits, at, session->logits.size - at};
+}
+
 static void record_scores(const retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t count)
 {
     const rn_session_layout *l = &session->layout;
@@ -112,7 +121,7 @@ static void record_scores(const retnet_session *session, rn_recorder *recorder, 
         targets[i] = token < 0 ? 0 : token;
     }
     rn_binding target_binding = {&session->input, pass->input_at + l->targets_at, 4ull * l->logit_rows};
-    rn_binding logits = {&session->logits, 0, session->logits.size};
+    rn_binding logits = outputs_binding(session);
     rn_binding out = {&session->log_probs, 0, session->log_probs.size};
     rn_score_record(recorder, logits, vocabulary, vocabulary, count, target_binding, 0, out, 0);
 }
@@ -123,23 +132,43 @@ static void record_output(retnet_session *session, rn_recorder *recorder, const 
     bool steps = pass->class == RN_PASS_STEPS; /* every row is wanted, in order */
     bool matrix = steps ? rn_forward_suits_matrices(session, pass) : pass->class == RN_PASS_SCORED;
     if (!steps) gather(session, recorder, pass, count);
-    rn_forward_head(session, recorder, steps ? l->x : l->gathered, count, matrix);
+    rn_forward_head(session, recorder, steps ? l->x : l->gathered, count, matrix, outputs_binding(session));
     if (pass->scores) record_scores(session, recorder, pass, count);
     if (rn_pass_wants_readback(pass, count) && !session->logits.mapped)
-        rn_recorder_copy(recorder, &session->logits, 0, &session->readback, 0,
+        rn_recorder_copy(recorder, &session->logits, l->outputs_at, &session->readback, 0,
                          4ull * count * session->model->config.vocabulary);
+}
+
+static void record_other(retnet_session *session, rn_recorder *recorder, const rn_pass *pass)
+{
+    switch (pass->class) {
+    case RN_PASS_START:
+        for (uint32_t i = 0; i < pass->part_count; i++)
+            for (uint32_t k = 0; k < session->model->config.layers; k++)
+                rn_session_prepare_state(session, recorder, &pass->parts[i], k);
+        rn_decode_record_start(session, recorder);
+        break;
+    case RN_PASS_TOKEN: rn_decode_record_output(session, recorder, pass); break;
+    case RN_PASS_LEAVE:
+        for (uint32_t i = 0; i < pass->part_count; i++) rn_decode_record_logits(session, recorder, pass->parts[i].row);
+        break;
+    default: record_output(session, recorder, pass, rn_pass_next_outputs(session, pass));
+    }
 }
 
 /* Records a stage; false if the commands cannot hold any more. */
 static bool record_stage(retnet_session *session, rn_commands *commands, const rn_pass *pass, uint32_t stage)
 {
-    bool output = stage >= rn_forward_layer_stages(session);
+    bool output = rn_pass_is_output(session, pass, stage);
     rn_segment *segment = open_segment(session, commands, pass, output);
     if (!segment) return false;
     segment->weight += rn_cost_stage_weight(session, pass, stage);
-    segment->pure &= output || is_pure(pass);
-    if (output)
-        record_output(session, &commands->recorder, pass, rn_pass_next_outputs(session, pass));
+    segment->pure &= (output && pass->class != RN_PASS_START) || is_pure(pass);
+    if (pass->arranges && stage == 0) rn_decode_record_rows(session, &commands->recorder);
+    if (pass->class == RN_PASS_TOKEN && stage > rn_forward_layer_stages(session))
+        rn_decode_record_all_logits(session, &commands->recorder, pass);
+    else if (output)
+        record_other(session, &commands->recorder, pass);
     else
         rn_forward_stage(session, &commands->recorder, pass, stage);
     return true;
@@ -167,7 +196,7 @@ static void note_stages(retnet_session *session, rn_slice *slice, rn_pass *pass,
 {
     slice->stages += end - pass->stage;
     pass->stage = end;
-    if (end > rn_forward_layer_stages(session)) {
+    if (pass->class < RN_PASS_READINGS && end > rn_forward_layer_stages(session)) {
         slice->output_pass = pass;
         slice->output_count = rn_pass_next_outputs(session, pass);
         session->output_busy = true;
@@ -175,12 +204,16 @@ static void note_stages(retnet_session *session, rn_slice *slice, rn_pass *pass,
     if (end == pass->stages) pass->last_slice = slice->number;
 }
 
-/* The output waits until the host has what an earlier one left. */
+/* An output waits until the host has what an earlier one left. */
+static bool must_wait(const retnet_session *session, const rn_pass *pass)
+{
+    return session->output_busy && pass->class < RN_PASS_READINGS && rn_pass_is_output(session, pass, pass->stage);
+}
+
 bool rn_slice_can_begin(retnet_session *session)
 {
     const rn_pass *pass = rn_pass_current(session);
-    return pass && session->slice_count < RN_MAX_SLICES &&
-           (pass->stage < rn_forward_layer_stages(session) || !session->output_busy);
+    return pass && session->slice_count < RN_MAX_SLICES && !must_wait(session, pass);
 }
 
 rn_slice *rn_slice_begin(retnet_session *session, VkCommandBuffer host)
@@ -196,7 +229,7 @@ rn_slice *rn_slice_begin(retnet_session *session, VkCommandBuffer host)
 bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns)
 {
     for (rn_pass *pass; (pass = rn_pass_current(session));) {
-        if (pass->stage >= rn_forward_layer_stages(session) && session->output_busy) return false;
+        if (must_wait(session, pass)) return false;
         uint64_t ns = rn_cost_stage_ns(session, pass, pass->stage);
         if (slice->stages && (ns == 0 || slice->expected_ns + ns > budget_ns)) return false;
         if (!record_stage(session, slice->commands, pass, pass->stage)) return false;
@@ -208,17 +241,37 @@ bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns)
     return true;
 }
 
-static retnet_result submit(rn_slice *slice)
+static retnet_result submit(retnet_session *session, rn_slice *slice)
 {
+    const rn_chain chain = {
+        .wait = session->awaited,
+        .wait_value = session->awaited_value,
+        .signal = session->timeline,
+        .signal_value = slice->number,
+    };
     slice->begin_ns = rn_clock_ns();
-    return rn_recorder_submit(&slice->commands->recorder);
+    retnet_result result = rn_recorder_submit_chained(&slice->commands->recorder, &chain);
+    if (result != RETNET_OK) return result;
+    session->awaited = VK_NULL_HANDLE;
+    session->newest_submitted = slice->number;
+    return RETNET_OK;
+}
+
+/* Where the host sees that a slice of its own was executed. */
+static uint64_t mark_at(const retnet_session *session, const rn_slice *slice)
+{
+    return session->layout.marks_at + 4ull * (uint64_t)(slice - session->slices);
 }
 
 retnet_result rn_slice_end(retnet_session *session, rn_slice *slice)
 {
-    if (slice->foreign) rn_recorder_release(&slice->commands->recorder);
+    if (slice->foreign) {
+        uint64_t at = mark_at(session, slice);
+        rn_recorder_write(&slice->commands->recorder, &session->log_probs, at, (uint32_t)slice->number);
+        rn_recorder_release(&slice->commands->recorder);
+    }
     retnet_result result = end_commands(session, slice->commands);
-    if (result == RETNET_OK && !slice->foreign) result = submit(slice);
+    if (result == RETNET_OK && !slice->foreign) result = submit(session, slice);
     if (result != RETNET_OK) rn_session_abandon(session);
     return result;
 }
@@ -264,7 +317,7 @@ bool rn_slice_replay(retnet_session *session, uint64_t budget_ns, uint64_t *expe
         slice->commands = &session->decode[pass->steps];
         slice->expected_ns = *expected_ns = ns;
         note_stages(session, slice, pass, pass->stages);
-        *result = submit(slice);
+        *result = submit(session, slice);
     }
     if (*result != RETNET_OK) rn_session_abandon(session);
     return true;
@@ -280,9 +333,6 @@ static retnet_result learn_from_timestamps(retnet_session *session, const rn_sli
     uint32_t count = commands->segment_count;
     VkResult result = device->vk.vkGetQueryPoolResults(device->handle, commands->queries, 0, count + 1, sizeof ticks,
                                                        ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
-    if (result == VK_NOT_READY)
-        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slice %llu has not been executed yet",
-                               (unsigned long long)slice->number);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "reading timestamps");
     for (uint32_t i = 0; i < count; i++) {
         uint64_t ns = (uint64_t)((double)(ticks[i + 1] - ticks[i]) * device->caps.timestamp_period);
@@ -307,14 +357,26 @@ static void finish_passes(retnet_session *session, uint64_t slice)
         rn_pass *pass = &session->passes[session->first_pass];
         session->first_pass = (session->first_pass + 1) % RN_MAX_PASSES;
         session->pass_count--;
-        for (uint32_t i = 0; i < pass->part_count; i++) rn_task_on_part(session, &pass->parts[i]);
+        if (pass->orphaned) rn_decode_take_orphan(session, pass);
+        for (uint32_t i = 0; i < pass->part_count; i++) rn_task_on_part(session, pass, &pass->parts[i]);
     }
+}
+
+static retnet_result check_executed(retnet_session *session, const rn_slice *slice)
+{
+    const uint8_t *mark = (const uint8_t *)session->log_probs.mapped + mark_at(session, slice);
+    uint32_t number;
+    memcpy(&number, mark, sizeof number);
+    if (!slice->foreign || number == (uint32_t)slice->number) return RETNET_OK;
+    return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slice %llu has not been executed yet",
+                           (unsigned long long)slice->number);
 }
 
 /* The oldest slice, which the device has done. */
 static retnet_result take_slice(retnet_session *session, rn_slice *slice, bool waited)
 {
-    retnet_result result = RETNET_OK;
+    retnet_result result = check_executed(session, slice);
+    if (result != RETNET_OK) return result;
     if (slice->commands->queries)
         result = learn_from_timestamps(session, slice);
     else
@@ -393,4 +455,5 @@ void rn_session_abandon(retnet_session *session)
     session->slice_count = session->pass_count = 0;
     session->output_busy = false;
     rn_task_drop_all(session);
+    for (uint32_t i = 0; i < session->layout.slots; i++) rn_decode_drop(session, i);
 }

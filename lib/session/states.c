@@ -36,6 +36,15 @@ static void take_any_state(retnet_session *session, uint32_t slot)
     s->state = own;
 }
 
+void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to)
+{
+    uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
+    for (uint32_t i = 0; i < session->model->config.layers; i++) {
+        const rn_buffer *buffer = layer_buffer(session, i, &offset);
+        rn_recorder_copy(recorder, buffer, offset + from * bytes, buffer, offset + to * bytes, bytes);
+    }
+}
+
 void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)
 {
     uint32_t old = session->slots[slot].state;
@@ -49,8 +58,14 @@ void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)
     session->zero[own] = false;
 }
 
-void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part,
-                              uint32_t layer)
+void rn_slot_read_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) slot->recent[(slot->position + i) % RN_RECENT_TOKENS] = tokens[i];
+    slot->position += count;
+    slot->recent_count = rn_min_u32(slot->recent_count + count, RN_RECENT_TOKENS);
+}
+
+void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part, uint32_t layer)
 {
     if (!part->fill && !part->copy) return;
     uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
@@ -86,7 +101,10 @@ static bool is_in_progress(const retnet_session *session, uint32_t slot)
 retnet_result rn_session_ready_slot(retnet_session *session, uint32_t slot, bool changes)
 {
     retnet_result result = rn_session_check_slot(session, slot, changes);
-    if (result != RETNET_OK || !is_in_progress(session, slot)) return result;
+    if (result != RETNET_OK) return result;
+    if (rn_task_is_speaking(session, slot))
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u is making tokens", slot);
+    if (!is_in_progress(session, slot)) return RETNET_OK;
     return rn_session_settle(session, false);
 }
 
@@ -173,8 +191,8 @@ retnet_result retnet_session_set_position(retnet_session *session, uint32_t slot
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     retnet_result result = rn_session_ready_slot(session, slot, true);
     if (result == RETNET_OK && position > RN_MAX_POSITION)
-        return rn_session_fail(session, RETNET_ERROR_LIMIT, "position %llu, at most %u",
-                               (unsigned long long)position, RN_MAX_POSITION);
+        return rn_session_fail(session, RETNET_ERROR_LIMIT, "position %llu, at most %u", (unsigned long long)position,
+                               RN_MAX_POSITION);
     if (result != RETNET_OK) return result;
     session->slots[slot].position = position;
     session->slots[slot].has_logits = false;
@@ -220,9 +238,8 @@ static retnet_result move_state(retnet_session *session, uint32_t slot, uint32_t
     const rn_config *c = &session->model->config;
     uint32_t rows = c->heads * c->key_size, stride = rn_retention_value_stride(c->value_size);
     rn_buffer staging;
-    retnet_result result =
-        rn_buffer_create(session->device, rn_model_layer_state_bytes(session->model),
-                         out ? RN_MEMORY_READBACK : RN_MEMORY_UPLOAD, "state", &staging);
+    retnet_result result = rn_buffer_create(session->device, rn_model_layer_state_bytes(session->model),
+                                            out ? RN_MEMORY_READBACK : RN_MEMORY_UPLOAD, "state", &staging);
     if (result != RETNET_OK) return result;
     if (in) copy_rows(staging.mapped, stride, in, c->value_size, rows, c->value_size);
     result = transfer(session, slot, layer, &staging, in != NULL);

@@ -59,7 +59,8 @@ retnet_result retnet_session_get_state_torchscale(retnet_session *session, uint3
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     if (!key_value || !scale)
-        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "torchscale's state: key_value or scale is NULL");
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT,
+                               "torchscale's state: key_value or scale is NULL");
     size_t values;
     float *state = allocate_state(session, &values);
     if (!state) return RETNET_ERROR_OUT_OF_HOST_MEMORY;
@@ -81,7 +82,8 @@ retnet_result retnet_session_set_state_torchscale(retnet_session *session, uint3
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     const rn_config *c = &session->model->config;
     if (!key_value || !scale)
-        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "torchscale's state: key_value or scale is NULL");
+        return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT,
+                               "torchscale's state: key_value or scale is NULL");
     for (uint32_t h = 0; h < c->heads; h++)
         if (!(scale[h] >= 0) || isinf(scale[h]))
             return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT,

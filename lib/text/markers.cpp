@@ -56,14 +56,9 @@ std::optional<Field> read_field(const std::string &bytes, size_t at, size_t end)
         size = *length;
         break;
     }
-    case WIRE_64:
-        size = 8;
-        break;
-    case WIRE_32:
-        size = 4;
-        break;
-    default:
-        return std::nullopt;
+    case WIRE_64: size = 8; break;
+    case WIRE_32: size = 4; break;
+    default: return std::nullopt;
     }
     if (size > end - at) return std::nullopt;
     field.end = at + static_cast<size_t>(size);

@@ -19,11 +19,12 @@ static uint32_t find_memory_type(const rn_device *device, uint32_t allowed, VkMe
 static uint32_t choose_memory_type(const rn_device *device, uint32_t allowed, rn_memory_use use)
 {
     const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
-    const VkMemoryPropertyFlags host =
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     const VkMemoryPropertyFlags cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
     const VkMemoryPropertyFlags odd = VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT;
-    struct { VkMemoryPropertyFlags wanted, unwanted; } choices[3] = {{0, 0}};
+    struct {
+        VkMemoryPropertyFlags wanted, unwanted;
+    } choices[3] = {{0, 0}};
     switch (use) {
     case RN_MEMORY_DEVICE:
         choices[0].wanted = device->caps.unified_memory ? local | host : local;
@@ -82,8 +83,7 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
     }
     result = device->vk.vkBindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
-    const VkMemoryPropertyFlags host =
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     bool visible = (device->memory.memoryTypes[type].propertyFlags & host) == host;
     if (use == RN_MEMORY_DEVICE && !device->caps.unified_memory) visible = false;
     if (!visible) return RETNET_OK;
@@ -96,14 +96,15 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
 {
     *buffer = (rn_buffer){.size = size};
     if (size > device->caps.max_allocation)
-        return rn_fail(device->host, RETNET_ERROR_LIMIT, "%s: %llu bytes, but the device allocates at most %llu at once",
-                       what, (unsigned long long)size, (unsigned long long)device->caps.max_allocation);
+        return rn_fail(device->host, RETNET_ERROR_LIMIT,
+                       "%s: %llu bytes, but the device allocates at most %llu at once", what, (unsigned long long)size,
+                       (unsigned long long)device->caps.max_allocation);
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT |
-                 VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
     VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);

@@ -65,8 +65,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageS
 
 static bool has_layer(const rn_device *device, const char *name)
 {
-    PFN_vkEnumerateInstanceLayerProperties enumerate = (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(
-        VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
+    PFN_vkEnumerateInstanceLayerProperties enumerate =
+        (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t count = RN_COUNT(layers);
     VkResult result = enumerate ? enumerate(&count, layers) : VK_ERROR_INITIALIZATION_FAILED;
@@ -81,8 +81,7 @@ static retnet_result open_instance(rn_device *device, const retnet_context_desc 
     uint32_t version = VK_API_VERSION_1_0;
     PFN_vkEnumerateInstanceVersion get_version =
         (PFN_vkEnumerateInstanceVersion)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceVersion");
-    PFN_vkCreateInstance create_instance =
-        (PFN_vkCreateInstance)device->get_proc(VK_NULL_HANDLE, "vkCreateInstance");
+    PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)device->get_proc(VK_NULL_HANDLE, "vkCreateInstance");
     if (get_version) get_version(&version);
     if (version < VK_API_VERSION_1_1 || !create_instance)
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader is older than 1.1");
@@ -129,8 +128,8 @@ static retnet_result open_instance(rn_device *device, const retnet_context_desc 
     if (!rn_instance_table_load(device->get_proc, device->instance, &device->fn))
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader lacks functions of Vulkan 1.1");
     if (validate) {
-        PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)device->get_proc(
-            device->instance, "vkCreateDebugUtilsMessengerEXT");
+        PFN_vkCreateDebugUtilsMessengerEXT create =
+            (PFN_vkCreateDebugUtilsMessengerEXT)device->get_proc(device->instance, "vkCreateDebugUtilsMessengerEXT");
         if (create) create(device->instance, &messenger, device->allocator, &device->messenger);
     }
     return RETNET_OK;
@@ -140,8 +139,8 @@ static void destroy_instance(rn_device *device)
 {
     if (!device->instance) return;
     if (device->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_proc(
-            device->instance, "vkDestroyDebugUtilsMessengerEXT");
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_proc(device->instance, "vkDestroyDebugUtilsMessengerEXT");
         if (destroy) destroy(device->instance, device->messenger, device->allocator);
     }
     if (device->fn.DestroyInstance) device->fn.DestroyInstance(device->instance, device->allocator);
@@ -190,8 +189,9 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
         const VkPhysicalDeviceProperties *p = &properties.properties;
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%u: %s", used ? ", " : "", i + 1, p->deviceName);
-        bool wanted = desc->device_number ? i + 1 == desc->device_number
-                                          : !desc->device_name || contains_ignoring_case(p->deviceName, desc->device_name);
+        bool wanted = desc->device_number
+                          ? i + 1 == desc->device_number
+                          : !desc->device_name || contains_ignoring_case(p->deviceName, desc->device_name);
         if (!wanted || p->apiVersion < VK_API_VERSION_1_1 || type_rank(p->deviceType) >= best_rank) continue;
         best_rank = type_rank(p->deviceType);
         device->physical = devices[i];
@@ -202,7 +202,8 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
     if (desc->device_number)
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan 1.1 device number %u; there are: %s",
                        desc->device_number, names);
-    return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "no Vulkan 1.1 device whose name contains \"%s\"; there are: %s",
+    return rn_fail(device->host, RETNET_ERROR_NO_DEVICE,
+                   "no Vulkan 1.1 device whose name contains \"%s\"; there are: %s",
                    desc->device_name ? desc->device_name : "", names);
 }
 
@@ -265,8 +266,8 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
     else
         snprintf(device->driver, sizeof device->driver, "driver version %u", p->driverVersion);
 
-    const VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
-                                          VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    const VkSubgroupFeatureFlags needed =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     rn_capabilities *caps = &device->caps;
     *caps = (rn_capabilities){
         .is_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
@@ -348,8 +349,14 @@ static retnet_result create_own(rn_device *device, const retnet_context_desc *de
 
 /* ---- Opening and closing ---------------------------------------------------------------------------------------- */
 
-static void lock_own_queue(void *lock) { rn_mutex_lock(lock); }
-static void unlock_own_queue(void *lock) { rn_mutex_unlock(lock); }
+static void lock_own_queue(void *lock)
+{
+    rn_mutex_lock(lock);
+}
+static void unlock_own_queue(void *lock)
+{
+    rn_mutex_unlock(lock);
+}
 
 static void set_defaults(rn_device *device, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan)
 {

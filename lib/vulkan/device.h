@@ -10,9 +10,9 @@
 
 /* f16 matrices of m x k by k x n, summed in fp32 by the invocations of one subgroup. */
 typedef struct rn_matrix_unit {
-    uint32_t m, n, k;        /* 0: there is none */
-    uint32_t subgroup;       /* invocations */
-    bool must_ask_subgroup;  /* subgroups come in other sizes too, if not asked for this one */
+    uint32_t m, n, k;       /* 0: there is none */
+    uint32_t subgroup;      /* invocations */
+    bool must_ask_subgroup; /* subgroups come in other sizes too, if not asked for this one */
 } rn_matrix_unit;
 
 /* What kernels may rely on: what the device has, less what the context was told to pretend away. */
@@ -21,8 +21,8 @@ typedef struct rn_capabilities {
     bool unified_memory;
     bool subgroup_arithmetic; /* basic, arithmetic and shuffle in compute */
     uint32_t subgroup_size;
-    uint32_t max_invocations;  /* of a workgroup */
-    uint32_t shared_memory;    /* bytes */
+    uint32_t max_invocations; /* of a workgroup */
+    uint32_t shared_memory;   /* bytes */
     uint32_t max_groups[3];
     uint64_t max_storage_range; /* bytes of one binding */
     uint64_t max_allocation;
@@ -74,7 +74,7 @@ typedef struct rn_device {
     bool owns_pipeline_cache;
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
-    bool memory_budget, memory_priority;
+    bool memory_budget, memory_priority, timeline;
     float priority; /* of device-local memory, where there is memory_priority */
     retnet_vulkan_additions used;
     uint32_t used_extension_count;

@@ -11,6 +11,7 @@ typedef struct own_structs {
     VkPhysicalDeviceShaderFloat16Int8Features float16;
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
     VkPhysicalDeviceMemoryPriorityFeaturesEXT priority;
+    VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
 } own_structs;
 
 _Static_assert(sizeof(own_structs) <= sizeof((retnet_vulkan_additions *)0)->structs, "the additions have room");
@@ -19,6 +20,7 @@ _Static_assert(sizeof(own_structs) <= sizeof((retnet_vulkan_additions *)0)->stru
 typedef struct feature_set {
     bool matrix; /* with all that its kernels need beside it */
     bool memory_budget, memory_priority;
+    bool timeline;
 } feature_set;
 
 #define BUDGET_EXTENSION VK_EXT_MEMORY_BUDGET_EXTENSION_NAME
@@ -28,7 +30,7 @@ typedef struct feature_set {
 
 /* Where in a chain each feature is switched; NULL: nowhere. */
 typedef struct feature_bits {
-    VkBool32 *matrix, *memory_model, *device_scope, *float16, *size_control, *full_subgroups, *priority;
+    VkBool32 *matrix, *memory_model, *device_scope, *float16, *size_control, *full_subgroups, *priority, *timeline;
 } feature_bits;
 
 /* A struct that covers a whole version wins, since Vulkan forbids the single ones beside it. */
@@ -51,7 +53,11 @@ static feature_bits find_bits(const void *chain)
             bits.size_control = &((VkPhysicalDeviceSubgroupSizeControlFeatures *)s)->subgroupSizeControl;
             bits.full_subgroups = &((VkPhysicalDeviceSubgroupSizeControlFeatures *)s)->computeFullSubgroups;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES:
+            bits.timeline = &((VkPhysicalDeviceTimelineSemaphoreFeatures *)s)->timelineSemaphore;
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES:
+            bits.timeline = &((VkPhysicalDeviceVulkan12Features *)s)->timelineSemaphore;
             bits.memory_model = &((VkPhysicalDeviceVulkan12Features *)s)->vulkanMemoryModel;
             bits.device_scope = &((VkPhysicalDeviceVulkan12Features *)s)->vulkanMemoryModelDeviceScope;
             bits.float16 = &((VkPhysicalDeviceVulkan12Features *)s)->shaderFloat16;
@@ -69,7 +75,10 @@ static feature_bits find_bits(const void *chain)
     return bits;
 }
 
-static bool is_on(const VkBool32 *bit) { return bit && *bit; }
+static bool is_on(const VkBool32 *bit)
+{
+    return bit && *bit;
+}
 
 static bool has_matrix_features(const feature_bits *bits)
 {
@@ -101,11 +110,14 @@ static void add_structs(VkDeviceCreateInfo *info, own_structs *own, const featur
     }
     if (set->memory_priority && !there.priority)
         prepend(info, &own->priority, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PRIORITY_FEATURES_EXT);
+    if (set->timeline && !there.timeline)
+        prepend(info, &own->timeline, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES);
     feature_bits bits = find_bits(info->pNext);
     if (set->matrix)
         *bits.matrix = *bits.memory_model = *bits.device_scope = *bits.float16 = *bits.size_control =
             *bits.full_subgroups = VK_TRUE;
     if (set->memory_priority) *bits.priority = VK_TRUE;
+    if (set->timeline) *bits.timeline = VK_TRUE;
 }
 
 /* ---- Lists of extensions ---------------------------------------------------------------------------------------- */
@@ -172,6 +184,7 @@ static void check_features(const rn_instance_table *fn, VkPhysicalDevice physica
     feature_bits bits = find_bits(chain.pNext);
     set->matrix = set->matrix && has_matrix_features(&bits);
     set->memory_priority = set->memory_priority && is_on(bits.priority);
+    set->timeline = set->timeline && is_on(bits.timeline);
 }
 
 retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
@@ -185,6 +198,7 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
     retnet_result result = find_extensions(host, fn, physical, &set);
     if (result != RETNET_OK) return result;
     set.matrix = set.matrix && matrices && version >= RETNET_VULKAN_RECOMMENDED_VERSION;
+    set.timeline = version >= VK_API_VERSION_1_2;
     check_features(fn, physical, &set);
     add_structs(info, (own_structs *)(void *)additions->structs, &set);
     add_names(info, additions, &set);
@@ -196,8 +210,8 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
 /* Validation layers from before the extension take kernels that use it for malformed. */
 static bool validation_knows_matrices(const rn_device *device)
 {
-    PFN_vkEnumerateInstanceLayerProperties enumerate = (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(
-        VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
+    PFN_vkEnumerateInstanceLayerProperties enumerate =
+        (PFN_vkEnumerateInstanceLayerProperties)device->get_proc(VK_NULL_HANDLE, "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t count = RN_COUNT(layers);
     VkResult result = enumerate ? enumerate(&count, layers) : VK_ERROR_INITIALIZATION_FAILED;
@@ -248,8 +262,7 @@ retnet_result retnet_vulkan_recommend(retnet_vulkan_device *device, VkDeviceCrea
     fn.GetPhysicalDeviceProperties2(device->physical_device, &properties);
     uint32_t version = rn_min_u32(properties.properties.apiVersion,
                                   device->api_version ? device->api_version : RETNET_VULKAN_REQUIRED_VERSION);
-    retnet_result result =
-        rn_features_recommend(&host, &fn, device->physical_device, version, true, info, additions);
+    retnet_result result = rn_features_recommend(&host, &fn, device->physical_device, version, true, info, additions);
     if (result != RETNET_OK) return result;
     device->extensions = info->ppEnabledExtensionNames;
     device->extension_count = info->enabledExtensionCount;
@@ -265,8 +278,8 @@ static bool usable(const VkCooperativeMatrixPropertiesKHR *p)
     bool types = p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
                  p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR;
     /* A subgroup works on pairs of pieces, 16 x 32 at least, in blocks of 32 inputs, staged eight halves at a time. */
-    bool fits = 16 % p->MSize == 0 && 16 % p->NSize == 0 && p->NSize % 4 == 0 && 32 % p->KSize == 0 &&
-                p->KSize % 8 == 0;
+    bool fits =
+        16 % p->MSize == 0 && 16 % p->NSize == 0 && p->NSize % 4 == 0 && 32 % p->KSize == 0 && p->KSize % 8 == 0;
     return types && fits && p->scope == VK_SCOPE_SUBGROUP_KHR && !p->saturatingAccumulation;
 }
 
@@ -327,10 +340,12 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
                   !pretends_no_matrices(desc) && find_matrix_unit(device, &unit),
         .memory_budget = contains(extensions, extension_count, BUDGET_EXTENSION),
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
+        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline),
     };
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};
     device->memory_budget = set.memory_budget;
     device->memory_priority = set.memory_priority;
+    device->timeline = set.timeline;
     VkDeviceCreateInfo used = {0};
     add_structs(&used, (own_structs *)(void *)device->used.structs, &set);
     add_names(&used, &device->used, &set);

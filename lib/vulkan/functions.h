@@ -48,6 +48,7 @@
     X(CreatePipelineCache)                                                                                             \
     X(CreatePipelineLayout)                                                                                            \
     X(CreateQueryPool)                                                                                                 \
+    X(CreateSemaphore)                                                                                                 \
     X(CreateShaderModule)                                                                                              \
     X(DestroyBuffer)                                                                                                   \
     X(DestroyBufferView)                                                                                               \
@@ -60,6 +61,7 @@
     X(DestroyPipelineCache)                                                                                            \
     X(DestroyPipelineLayout)                                                                                           \
     X(DestroyQueryPool)                                                                                                \
+    X(DestroySemaphore)                                                                                                \
     X(DestroyShaderModule)                                                                                             \
     X(EndCommandBuffer)                                                                                                \
     X(FreeMemory)                                                                                                      \

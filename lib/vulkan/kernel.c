@@ -32,7 +32,8 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
         .bindingCount = shader->binding_count,
         .pBindings = bindings,
     };
-    VkResult result = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, device->allocator, &kernel->set_layout);
+    VkResult result =
+        device->vk.vkCreateDescriptorSetLayout(device->handle, &set, device->allocator, &kernel->set_layout);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
     VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = shader->push_bytes};
     VkPipelineLayoutCreateInfo layout = {
@@ -97,8 +98,8 @@ static void destroy_entry(rn_device *device, rn_kernel_entry *entry)
     rn_free(device->host, entry);
 }
 
-static retnet_result create_entry(rn_device *device, const rn_shader *shader, const uint32_t *constants,
-                                  uint32_t count, rn_kernel_entry **out)
+static retnet_result create_entry(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
+                                  rn_kernel_entry **out)
 {
     if (!shader->words)
         return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "kernel %s was left out of this build", shader->name);

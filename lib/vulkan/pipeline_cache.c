@@ -65,8 +65,7 @@ static retnet_result refuse_hosts(const rn_device *device)
 static retnet_result save_locked(rn_device *device, uint8_t *blob, size_t capacity, size_t *size)
 {
     size_t data_size = 0;
-    VkResult result =
-        device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &data_size, NULL);
+    VkResult result = device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &data_size, NULL);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkGetPipelineCacheData");
     *size = sizeof(blob_header) + data_size;
     if (!blob) return RETNET_OK;

@@ -9,8 +9,7 @@ enum { SETS_PER_POOL = 256 };
 static const VkAccessFlags all_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                                           VK_ACCESS_UNIFORM_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
                                           VK_ACCESS_TRANSFER_WRITE_BIT;
-static const VkPipelineStageFlags all_stages =
-    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+static const VkPipelineStageFlags all_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 
 static void destroy_views(rn_recorder *recorder)
 {
@@ -166,7 +165,8 @@ static void prepare_queries(rn_recorder *recorder)
             .queryType = VK_QUERY_TYPE_TIMESTAMP,
             .queryCount = 2 * RN_MAX_TIMED,
         };
-        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries), "query pool");
+        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries),
+              "query pool");
         recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
         if (!recorder->timed) rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED));
     }
@@ -243,7 +243,8 @@ static void add_descriptor_pool(rn_recorder *recorder)
         .poolSizeCount = RN_COUNT(sizes),
         .pPoolSizes = sizes,
     };
-    check(recorder, device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
+    check(recorder,
+          device->vk.vkCreateDescriptorPool(device->handle, &info, device->allocator, &pools[recorder->pool_count]),
           "descriptor pool");
     if (recorder->result == RETNET_OK) recorder->pool_count++;
 }
@@ -323,8 +324,9 @@ static void bind(rn_recorder *recorder, const rn_kernel *kernel, const rn_bindin
             .pTexelBufferView = &views[i],
         };
         if (shader->texel_bindings >> i & 1)
-            views[i] = add_view(recorder, &bindings[i], shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT
-                                                                                        : VK_FORMAT_R32G32B32A32_UINT);
+            views[i] =
+                add_view(recorder, &bindings[i],
+                         shader->float_bindings >> i & 1 ? VK_FORMAT_R32G32B32A32_SFLOAT : VK_FORMAT_R32G32B32A32_UINT);
     }
     if (recorder->result != RETNET_OK) return;
     vk->vkUpdateDescriptorSets(recorder->device->handle, shader->binding_count, writes, 0, NULL);
@@ -341,10 +343,10 @@ static bool check_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const
     rn_device *device = recorder->device;
     const rn_shader *shader = kernel->shader;
     if (binding_count != shader->binding_count || push_bytes != shader->push_bytes)
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL,
-                                           "kernel %s has %u bindings and %u push bytes, the host gives %u and %u",
-                                           shader->name, shader->binding_count, shader->push_bytes, binding_count,
-                                           push_bytes));
+        rn_recorder_fail(recorder,
+                         rn_fail(device->host, RETNET_ERROR_INTERNAL,
+                                 "kernel %s has %u bindings and %u push bytes, the host gives %u and %u", shader->name,
+                                 shader->binding_count, shader->push_bytes, binding_count, push_bytes));
     for (uint32_t i = 0; i < binding_count && recorder->result == RETNET_OK; i++) {
         const rn_binding *b = &bindings[i];
         if (b->offset % device->caps.storage_alignment || b->size > device->caps.max_storage_range || b->size == 0 ||
@@ -377,8 +379,8 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
     const rn_shader *shader = kernel->shader;
     rn_access accesses[RN_MAX_BINDINGS];
     for (uint32_t i = 0; i < binding_count; i++)
-        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset,
-                                  bindings[i].offset + bindings[i].size, shader->written_bindings >> i & 1};
+        accesses[i] = (rn_access){bindings[i].buffer->handle, bindings[i].offset, bindings[i].offset + bindings[i].size,
+                                  shader->written_bindings >> i & 1};
     bind(recorder, kernel, bindings);
     if (recorder->result != RETNET_OK) return;
     const rn_device_table *vk = &recorder->device->vk;
@@ -411,12 +413,22 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
     recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
 }
 
-void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+static void fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size, uint32_t word)
 {
     if (recorder->result != RETNET_OK || size == 0) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
     order(recorder, &access, 1, true);
-    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, 0);
+    recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, word);
+}
+
+void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
+{
+    fill(recorder, buffer, offset, size, 0);
+}
+
+void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word)
+{
+    fill(recorder, buffer, offset, sizeof word, word);
 }
 
 void rn_recorder_release(rn_recorder *recorder)
@@ -447,14 +459,34 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 
 retnet_result rn_recorder_submit(rn_recorder *recorder)
 {
+    static const rn_chain none;
+    return rn_recorder_submit_chained(recorder, &none);
+}
+
+retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *chain)
+{
     rn_device *device = recorder->device;
     if (recorder->result != RETNET_OK) return recorder->result;
     if (recorder->commands != recorder->own)
         return rn_fail(device->host, RETNET_ERROR_INTERNAL, "submitting somebody else's command buffer");
+    uint32_t waits = chain->wait != VK_NULL_HANDLE, signals = chain->signal != VK_NULL_HANDLE;
+    VkTimelineSemaphoreSubmitInfo values = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .waitSemaphoreValueCount = waits,
+        .pWaitSemaphoreValues = &chain->wait_value,
+        .signalSemaphoreValueCount = signals,
+        .pSignalSemaphoreValues = &chain->signal_value,
+    };
     VkSubmitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = device->timeline ? &values : NULL,
+        .waitSemaphoreCount = waits,
+        .pWaitSemaphores = &chain->wait,
+        .pWaitDstStageMask = &all_stages,
         .commandBufferCount = 1,
         .pCommandBuffers = &recorder->own,
+        .signalSemaphoreCount = signals,
+        .pSignalSemaphores = &chain->signal,
     };
     VkResult result = rn_device_submit(device, &info, recorder->fence);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");

@@ -48,7 +48,7 @@ typedef struct rn_recorder {
     bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
     uint32_t sets; /* descriptor sets in use */
-    bool pending; /* submitted, not yet waited for */
+    bool pending;  /* submitted, not yet waited for */
     bool profiled;
     bool labelled; /* a label of rn_recorder_label is open */
     retnet_result result;
@@ -61,10 +61,10 @@ void rn_recorder_destroy(rn_recorder *recorder); /* waits; accepts a zeroed reco
  * submit. */
 void rn_recorder_begin(rn_recorder *recorder);
 
-/* Starts a recording in a command buffer of somebody else's, which is in the recording state, outside a render pass, and
- * of a queue family that computes. Until rn_recorder_end only the recorder records into it. Its owner ends and submits
- * it, and keeps the recorder until the device is done with it; then rn_recorder_reset makes room for more. Several
- * recordings may be made before that, and are done in the order of the queue.
+/* Starts a recording in a command buffer of somebody else's, which is in the recording state, outside a render pass,
+ * and of a queue family that computes. Until rn_recorder_end only the recorder records into it. Its owner ends and
+ * submits it, and keeps the recorder until the device is done with it; then rn_recorder_reset makes room for more.
+ * Several recordings may be made before that, and are done in the order of the queue.
  *
  * The recording begins with a barrier from and to compute and copies, so that it comes after whatever of them, and of
  * what was ordered before them, the queue ran before. It ends with none: who reads its results waits for writes of
@@ -74,8 +74,8 @@ void rn_recorder_begin_in(rn_recorder *recorder, VkCommandBuffer commands);
 /* Lets go of what recordings hold, which the device must have finished; waits for a pending submit of the own one. */
 retnet_result rn_recorder_reset(rn_recorder *recorder);
 
-/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end of
- * the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
+/* What is recorded from here on belongs to, for debuggers: "layer 7 retention". Lasts until the next label or the end
+ * of the recording; within it each dispatch has its kernel's name. Nothing without VK_EXT_debug_utils. */
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...) RN_PRINTF(2, 3);
 
 /* Dispatches groups[3] workgroups. bindings and push must have the counts and sizes that the kernel's module has.
@@ -86,6 +86,8 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
                       VkDeviceSize to_offset, VkDeviceSize size);
 void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size);
+/* Writes one word. */
+void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word);
 /* Makes an earlier error of the caller's the recording's. */
 void rn_recorder_fail(rn_recorder *recorder, retnet_result result);
 
@@ -96,6 +98,12 @@ retnet_result rn_recorder_end(rn_recorder *recorder);
 /* Submits the recorder's own command buffer; may be called again after rn_recorder_wait. Host writes to mapped buffers
  * before it are seen by the device, and after rn_recorder_wait the device's writes are seen by the host. */
 retnet_result rn_recorder_submit(rn_recorder *recorder);
+/* Semaphores of a submit; null handles: none. Values are of timeline semaphores. */
+typedef struct rn_chain {
+    VkSemaphore wait, signal;
+    uint64_t wait_value, signal_value;
+} rn_chain;
+retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *chain);
 retnet_result rn_recorder_wait(rn_recorder *recorder);
 /* Whether rn_recorder_wait would not wait. */
 bool rn_recorder_is_done(const rn_recorder *recorder);

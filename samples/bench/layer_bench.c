@@ -109,7 +109,7 @@ static void sweep_tiles(bench *b)
     }
 }
 
-/* ---- Retention ---------------------------------------------------------------------------------------------------- */
+/* ---- Retention --------------------------------------------------------------------------------------------------- */
 
 static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
 {
@@ -168,12 +168,12 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
-    printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens, heads,
-           keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
+    printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens,
+           heads, keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
     fflush(stdout);
 }
 
-/* ---- All ---------------------------------------------------------------------------------------------------------- */
+/* ---- All --------------------------------------------------------------------------------------------------------- */
 
 static void on_log(void *user, retnet_log_level level, const char *message)
 {

@@ -43,18 +43,20 @@ static void summarize_runs(measurement *m)
     free(sorted);
 }
 
-/* Seconds between one token and the next, [count]. Several tokens of one submit are reported together: the wait before
+/* Seconds between one token and the next, [count]; gives how many waits there were. Several tokens of one submit are reported together: the wait before
  * them belongs to all of them, so that the median is not the time between two reports of one submit. */
-static void spread_bursts(double *gaps, size_t count)
+static size_t spread_bursts(double *gaps, size_t count)
 {
+    size_t bursts = 0;
     double total = 0;
     for (size_t i = 0; i < count; i++) total += gaps[i];
     double same_burst = 0.05 * total / (double)count;
-    for (size_t first = 0, next; first < count; first = next) {
+    for (size_t first = 0, next; first < count; first = next, bursts++) {
         double sum = gaps[first];
         for (next = first + 1; next < count && gaps[next] < same_burst; next++) sum += gaps[next];
         for (size_t i = first; i < next; i++) gaps[i] = sum / (double)(next - first);
     }
+    return bursts;
 }
 
 static void summarize_gaps(measurement *m, double *gaps, size_t count)
@@ -65,7 +67,7 @@ static void summarize_gaps(measurement *m, double *gaps, size_t count)
     qsort(sorted, count, sizeof *sorted, compare_doubles);
     m->gap_ms_p99 = 1e3 * quantile(sorted, count, 0.99);
     free(sorted);
-    spread_bursts(gaps, count);
+    m->tokens_per_submit = (double)count / (double)spread_bursts(gaps, count);
     qsort(gaps, count, sizeof *gaps, compare_doubles);
     m->token_ms_median = 1e3 * quantile(gaps, count, 0.5);
     m->token_ms_p99 = 1e3 * quantile(gaps, count, 0.99);
@@ -77,6 +79,7 @@ static void summarize_gaps(measurement *m, double *gaps, size_t count)
 typedef struct rig {
     retnet_context *context;
     retnet_session *session;
+    retnet_sampling sampling;
     retnet_model_info info;
     int32_t *tokens; /* [token_count] */
     float *logits;   /* [vocabulary_size] */
@@ -91,10 +94,12 @@ static void rig_destroy(rig *r)
     free(r->slots);
 }
 
-static retnet_result rig_create(retnet_model *model, uint32_t token_count, measurement *m, rig *r)
+static retnet_result rig_create(retnet_model *model, const bench_options *options, uint32_t token_count, measurement *m,
+                                rig *r)
 {
-    const retnet_session_desc desc = {.slots = m->batch};
+    const retnet_session_desc desc = {.slots = m->batch, .tokens_per_submit = options->tokens_per_submit};
     *r = (rig){.context = retnet_model_context(model)};
+    if (options->sample) r->sampling = (retnet_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f};
     retnet_model_get_info(model, &r->info);
     retnet_result result = retnet_session_memory_for(model, &desc, &m->memory);
     if (result == RETNET_OK) result = retnet_session_create(model, &desc, &r->session);
@@ -141,6 +146,7 @@ static retnet_result decode(rig *r, uint32_t batch, uint32_t count, double *time
     const retnet_generation generation = {
         .slots = r->slots,
         .slot_count = batch,
+        .sampling = r->sampling,
         .max_tokens = count + 1,
         .token = stamp,
         .token_user = &s,
@@ -195,7 +201,7 @@ retnet_result bench_measure_prompt(retnet_model *model, const bench_options *opt
     *m = (measurement){.is_prompt = true, .batch = 1, .tokens = length};
     m->runs = malloc(options->repeat * sizeof *m->runs);
     if (!m->runs) return RETNET_ERROR_OUT_OF_HOST_MEMORY;
-    retnet_result result = rig_create(model, length, m, &r);
+    retnet_result result = rig_create(model, options, length, m, &r);
     if (result == RETNET_OK) result = time_prompts(&r, options, m);
     if (result == RETNET_OK && options->profile) result = profile(&r, m);
     rig_destroy(&r);
@@ -237,7 +243,7 @@ retnet_result bench_measure_decode(retnet_model *model, const bench_options *opt
     double *times = malloc(((size_t)options->decode + 1) * sizeof *times);
     double *gaps = malloc((size_t)options->repeat * options->decode * sizeof *gaps);
     m->runs = malloc(options->repeat * sizeof *m->runs);
-    if (times && gaps && m->runs) result = rig_create(model, SHORT_PROMPT, m, &r);
+    if (times && gaps && m->runs) result = rig_create(model, options, SHORT_PROMPT, m, &r);
     if (result == RETNET_OK) result = prepare_decode(&r, options, position, m);
     if (result == RETNET_OK) {
         m->position = retnet_session_position(r.session, 0);

@@ -20,6 +20,8 @@ static const char help_text[] =
     "      --decode N        tokens that each slot decodes in a timed call; 0: none; default 256\n"
     "      --repeat N        timed calls a case; default 3\n"
     "      --warmup N        tokens decoded before the timed ones; 0: also no untimed prompt; default 32\n"
+    "      --tokens-per-submit N  most tokens of a slot in one submit; default 0: the library's choice\n"
+    "      --sample          draw tokens (temperature 0.8, top-k 40, top-p 0.95) instead of taking the likeliest\n"
     "      --device NAME|N   part of a Vulkan device's name, or its number from 1\n"
     "      --profile         afterwards, time per kernel, measured in a call of its own\n"
     "      --json FILE       write what was measured as JSON; -: to stdout, and the table to stderr\n"
@@ -39,6 +41,8 @@ enum {
     OPTION_DECODE,
     OPTION_REPEAT,
     OPTION_WARMUP,
+    OPTION_TOKENS_PER_SUBMIT,
+    OPTION_SAMPLE,
     OPTION_DEVICE,
     OPTION_PROFILE,
     OPTION_JSON,
@@ -55,6 +59,8 @@ static const struct option long_options[] = {
     {"decode", required_argument, NULL, OPTION_DECODE},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
     {"warmup", required_argument, NULL, OPTION_WARMUP},
+    {"tokens-per-submit", required_argument, NULL, OPTION_TOKENS_PER_SUBMIT},
+    {"sample", no_argument, NULL, OPTION_SAMPLE},
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"profile", no_argument, NULL, OPTION_PROFILE},
     {"json", required_argument, NULL, OPTION_JSON},
@@ -137,36 +143,21 @@ static bool parse_formats(char *text, bench_options *options)
 static bool parse_option(int option, bench_options *options)
 {
     switch (option) {
-    case OPTION_MODEL:
-        options->model = optarg;
-        return true;
-    case OPTION_SHAPE:
-        return parse_shapes(optarg, options);
-    case OPTION_FORMAT:
-        return parse_formats(optarg, options);
-    case OPTION_PROMPT:
-        return parse_numbers("prompt", optarg, 0, 1u << 24, &options->prompts);
-    case OPTION_BATCH:
-        return parse_numbers("batch", optarg, 1, 1u << 16, &options->batches);
-    case OPTION_POSITION:
-        return parse_numbers("position", optarg, 0, 1u << 29, &options->positions);
-    case OPTION_DECODE:
-        return parse_number("decode", optarg, 0, 1u << 24, &options->decode);
-    case OPTION_REPEAT:
-        return parse_number("repeat", optarg, 1, 10000, &options->repeat);
-    case OPTION_WARMUP:
-        return parse_number("warmup", optarg, 0, 1u << 24, &options->warmup);
-    case OPTION_DEVICE:
-        options->device = optarg;
-        return true;
-    case OPTION_PROFILE:
-        options->profile = true;
-        return true;
-    case OPTION_JSON:
-        options->json = optarg;
-        return true;
-    default:
-        return false; /* getopt_long has said why */
+    case OPTION_MODEL: options->model = optarg; return true;
+    case OPTION_SHAPE: return parse_shapes(optarg, options);
+    case OPTION_FORMAT: return parse_formats(optarg, options);
+    case OPTION_PROMPT: return parse_numbers("prompt", optarg, 0, 1u << 24, &options->prompts);
+    case OPTION_BATCH: return parse_numbers("batch", optarg, 1, 1u << 16, &options->batches);
+    case OPTION_POSITION: return parse_numbers("position", optarg, 0, 1u << 29, &options->positions);
+    case OPTION_DECODE: return parse_number("decode", optarg, 0, 1u << 24, &options->decode);
+    case OPTION_REPEAT: return parse_number("repeat", optarg, 1, 10000, &options->repeat);
+    case OPTION_WARMUP: return parse_number("warmup", optarg, 0, 1u << 24, &options->warmup);
+    case OPTION_TOKENS_PER_SUBMIT: return parse_number("tokens-per-submit", optarg, 0, 64, &options->tokens_per_submit);
+    case OPTION_SAMPLE: options->sample = true; return true;
+    case OPTION_DEVICE: options->device = optarg; return true;
+    case OPTION_PROFILE: options->profile = true; return true;
+    case OPTION_JSON: options->json = optarg; return true;
+    default: return false; /* getopt_long has said why */
     }
 }
 

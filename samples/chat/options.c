@@ -120,21 +120,11 @@ static bool parse_value(options *options, int option, const char *text)
     uint64_t whole = 0;
     bool good = true;
     switch (option) {
-    case 'p':
-        options->prompt = text;
-        break;
-    case OPTION_MODEL:
-        options->model = text;
-        break;
-    case OPTION_SYSTEM:
-        options->system = text;
-        break;
-    case OPTION_DEVICE:
-        good = parse_device(text, options);
-        break;
-    case OPTION_FORMAT:
-        good = parse_format(text, &options->format);
-        break;
+    case 'p': options->prompt = text; break;
+    case OPTION_MODEL: options->model = text; break;
+    case OPTION_SYSTEM: options->system = text; break;
+    case OPTION_DEVICE: good = parse_device(text, options); break;
+    case OPTION_FORMAT: good = parse_format(text, &options->format); break;
     case OPTION_TEMPERATURE:
         good = parse_number(text, 0, 100, &number);
         sampling->temperature = (float)number;
@@ -155,9 +145,7 @@ static bool parse_value(options *options, int option, const char *text)
         good = parse_number(text, 0.01, 100, &number);
         sampling->repetition_penalty = (float)number;
         break;
-    case OPTION_SEED:
-        good = parse_whole(text, UINT64_MAX, &sampling->seed);
-        break;
+    case OPTION_SEED: good = parse_whole(text, UINT64_MAX, &sampling->seed); break;
     case OPTION_MAX_TOKENS:
         good = parse_whole(text, UINT32_MAX, &whole) && whole > 0;
         options->max_tokens = (uint32_t)whole;
@@ -201,22 +189,14 @@ options_result options_parse(options *options, int count, char **arguments)
     opterr = 0;
     while ((option = getopt_long(count, arguments, ":p:qh", long_options, NULL)) != -1) {
         switch (option) {
-        case 'h':
-            fputs(help_text, stdout);
-            return OPTIONS_DONE;
+        case 'h': fputs(help_text, stdout); return OPTIONS_DONE;
         case OPTION_VERSION:
             printf("chat (retnet) %d.%d.%d\n", RETNET_VERSION_MAJOR, RETNET_VERSION_MINOR, RETNET_VERSION_PATCH);
             return OPTIONS_DONE;
-        case OPTION_VALIDATE:
-            options->validate = true;
-            break;
-        case 'q':
-            options->quiet = true;
-            break;
-        case ':':
-            return complain("a value is missing after", arguments[optind - 1]);
-        case '?':
-            return complain_option(arguments[optind - 1]);
+        case OPTION_VALIDATE: options->validate = true; break;
+        case 'q': options->quiet = true; break;
+        case ':': return complain("a value is missing after", arguments[optind - 1]);
+        case '?': return complain_option(arguments[optind - 1]);
         default:
             if (parse_value(options, option, optarg)) break;
             fprintf(stderr, "chat: \"%s\" is no value for --%s; see chat --help\n", optarg, option_name(option));

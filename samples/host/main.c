@@ -3,7 +3,8 @@
  *   - make its device with what the library recommends, and give it to the library: renderer.c, create_model
  *   - say what slots are to do: start_tasks
  *   - once a frame let the library submit some work of its own: work_by_step
- *   - or put some into the frame's own command buffer, and collect it when the frame is done: work_by_record, draw_frame
+ *   - or put some into the frame's own command buffer, and collect it when the frame is done: work_by_record,
+ * draw_frame
  *
  * and measures what that costs. */
 #include "options.h"
@@ -66,7 +67,8 @@ static retnet_result create_model(host *h)
     retnet_session_desc session = {.slots = o->slots};
     retnet_result result = retnet_context_create_from_device(&h->renderer.for_retnet, &desc, &h->context);
     if (!result && o->model) result = retnet_model_load(h->context, &(retnet_model_desc){.path = o->model}, &h->model);
-    if (!result && !o->model) result = retnet_model_synthesize(h->context, o->shape, RETNET_WEIGHTS_AS_STORED, &h->model);
+    if (!result && !o->model)
+        result = retnet_model_synthesize(h->context, o->shape, RETNET_WEIGHTS_AS_STORED, &h->model);
     if (!result) result = retnet_session_create(h->model, &session, &h->session);
     return result;
 }
@@ -179,7 +181,8 @@ static bool draw_frame(host *h, phase *p, uint32_t number)
 {
     frame *f = &h->renderer.frames[number % FRAMES_AHEAD];
     frame_times times;
-    if (renderer_wait(&h->renderer, f, &times) && !note_frame(p, &times, number >= WARM_UP + FRAMES_AHEAD)) return false;
+    if (renderer_wait(&h->renderer, f, &times) && !note_frame(p, &times, number >= WARM_UP + FRAMES_AHEAD))
+        return false;
     if (!collect(h, p, f)) return false;
     if (!renderer_draw(&h->renderer, f, number, h->options.load)) return false;
     if (p->kind == PHASE_RECORD && !work_by_record(h, f)) return false;
@@ -214,19 +217,19 @@ static void print_phase(const host *h, phase *p)
     double slice50 = works ? samples_percentile(&p->slices, 0.5) : 0;
     double slice99 = works ? samples_percentile(&p->slices, 0.99) : 0;
     if (o->json) {
-        printf("{\"phase\": \"%s\", \"device\": \"%s\", \"rate\": %u, \"load\": %u, \"budget_us\": %u, \"slots\": %u, "
-               "\"second_queue\": %s, \"frame_ms\": {\"p50\": %.3f, \"p99\": %.3f}, \"draw_ms\": {\"p50\": %.3f, "
-               "\"p99\": %.3f}, \"slice_ms\": {\"p50\": %.3f, \"p99\": %.3f, \"count\": %zu}, \"tokens_read_per_second\": "
-               "%.1f, \"tokens_made_per_second\": %.1f, \"device_share\": %.4f}\n",
-               host_phase_name(p->kind), h->renderer.name, o->rate, o->load, o->budget_us, o->slots,
-               h->renderer.second_queue ? "true" : "false", interval50, interval99, drawing50, drawing99, slice50,
-               slice99, p->slices.count, read, made, (double)p->device_ns * 1e-9 / seconds);
+        printf(
+            "{\"phase\": \"%s\", \"device\": \"%s\", \"rate\": %u, \"load\": %u, \"budget_us\": %u, \"slots\": %u, "
+            "\"second_queue\": %s, \"frame_ms\": {\"p50\": %.3f, \"p99\": %.3f}, \"draw_ms\": {\"p50\": %.3f, "
+            "\"p99\": %.3f}, \"slice_ms\": {\"p50\": %.3f, \"p99\": %.3f, \"count\": %zu}, \"tokens_read_per_second\": "
+            "%.1f, \"tokens_made_per_second\": %.1f, \"device_share\": %.4f}\n",
+            host_phase_name(p->kind), h->renderer.name, o->rate, o->load, o->budget_us, o->slots,
+            h->renderer.second_queue ? "true" : "false", interval50, interval99, drawing50, drawing99, slice50, slice99,
+            p->slices.count, read, made, (double)p->device_ns * 1e-9 / seconds);
         return;
     }
     printf("%-7s frame %7.3f ms, p99 %7.3f   drawing %7.3f ms, p99 %7.3f", host_phase_name(p->kind), interval50,
            interval99, drawing50, drawing99);
-    if (works)
-        printf("   slice %6.3f ms, p99 %6.3f   %.1f tokens/s read, %.1f made", slice50, slice99, read, made);
+    if (works) printf("   slice %6.3f ms, p99 %6.3f   %.1f tokens/s read, %.1f made", slice50, slice99, read, made);
     putchar('\n');
 }
 

@@ -9,7 +9,8 @@
 
 static const char help_text[] =
     "Usage: host [OPTION]...\n"
-    "Draws an animated picture at a fixed rate on a Vulkan device of its own, and lets a language model work beside it:\n"
+    "Draws an animated picture at a fixed rate on a Vulkan device of its own, and lets a language model work beside "
+    "it:\n"
     "first not at all, then in submits of the library's, then in command buffers of its own. Prints what that does to\n"
     "the frames, and how many tokens come of it.\n"
     "\n"

@@ -9,7 +9,7 @@
 typedef enum host_phase { PHASE_NONE, PHASE_STEP, PHASE_RECORD, PHASES } host_phase;
 
 typedef struct host_options {
-    const char *model;   /* checkpoint's directory; NULL: a synthetic model of `shape` */
+    const char *model; /* checkpoint's directory; NULL: a synthetic model of `shape` */
     const char *shape;
     const char *device;  /* part of a name; NULL: the first */
     const char *picture; /* PPM file for the last picture; NULL: none */
@@ -20,7 +20,7 @@ typedef struct host_options {
     uint32_t prompt;     /* tokens read before the first is made */
     uint32_t slots;      /* that work at once */
     bool phases[PHASES];
-    bool second_queue;   /* the library submits to a queue of its own */
+    bool second_queue; /* the library submits to a queue of its own */
     bool json;
 } host_options;
 

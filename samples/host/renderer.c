@@ -47,7 +47,8 @@ static bool choose_device(renderer *r, const char *wanted)
         r->timestamp_period = properties.limits.timestampPeriod;
         snprintf(r->name, sizeof r->name, "%s", properties.deviceName);
     }
-    if (!r->physical_device) fprintf(stderr, "host: no Vulkan device%s%s\n", wanted ? " named " : "", wanted ? wanted : "");
+    if (!r->physical_device)
+        fprintf(stderr, "host: no Vulkan device%s%s\n", wanted ? " named " : "", wanted ? wanted : "");
     return r->physical_device;
 }
 
@@ -80,8 +81,14 @@ static bool choose_queues(renderer *r, bool second, bool *has_second)
     return true;
 }
 
-static void lock_queue(void *user) { pthread_mutex_lock(&((renderer *)user)->queue_lock); }
-static void unlock_queue(void *user) { pthread_mutex_unlock(&((renderer *)user)->queue_lock); }
+static void lock_queue(void *user)
+{
+    pthread_mutex_lock(&((renderer *)user)->queue_lock);
+}
+static void unlock_queue(void *user)
+{
+    pthread_mutex_unlock(&((renderer *)user)->queue_lock);
+}
 
 /* The device that the program would make anyway, with what retnet_vulkan_recommend adds to it. */
 static bool create_device(renderer *r, bool second)
@@ -178,11 +185,11 @@ static bool create_pass(renderer *r)
         .finalLayout = VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL,
     };
     VkAttachmentReference reference = {0, VK_IMAGE_LAYOUT_COLOR_ATTACHMENT_OPTIMAL};
-    VkSubpassDescription subpass = {
-        .pipelineBindPoint = VK_PIPELINE_BIND_POINT_GRAPHICS, .colorAttachmentCount = 1, .pColorAttachments = &reference};
+    VkSubpassDescription subpass = {.pipelineBindPoint = VK_PIPELINE_BIND_POINT_GRAPHICS,
+                                    .colorAttachmentCount = 1,
+                                    .pColorAttachments = &reference};
     /* After the last frame's drawing and reading, before what reads this one. */
-    const VkPipelineStageFlags stages =
-        VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     VkSubpassDependency dependencies[] = {
         {VK_SUBPASS_EXTERNAL, 0, stages, VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT,
          VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT, VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT, 0},
@@ -297,9 +304,8 @@ static bool create_frame(renderer *r, frame *f)
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .queueFamilyIndex = r->queue_family};
     if (!ok(vkCreateCommandPool(r->device, &pool, NULL, &f->pool), "vkCreateCommandPool")) return false;
-    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                            .commandPool = f->pool,
-                                            .commandBufferCount = 2};
+    VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = f->pool, .commandBufferCount = 2};
     VkCommandBuffer buffers[2];
     if (!ok(vkAllocateCommandBuffers(r->device, &allocate, buffers), "vkAllocateCommandBuffers")) return false;
     f->drawing = buffers[0];
@@ -360,8 +366,8 @@ bool renderer_wait(renderer *r, frame *f, frame_times *times)
     if (!ok(vkResetFences(r->device, 1, &f->fence), "vkResetFences")) return false;
     f->submitted = false;
     uint64_t ticks[2];
-    VkResult result = vkGetQueryPoolResults(r->device, r->queries, 2 * (uint32_t)(f - r->frames), 2, sizeof ticks, ticks,
-                                            sizeof *ticks, VK_QUERY_RESULT_64_BIT);
+    VkResult result = vkGetQueryPoolResults(r->device, r->queries, 2 * (uint32_t)(f - r->frames), 2, sizeof ticks,
+                                            ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
     if (!ok(result, "vkGetQueryPoolResults")) return false;
     if (times)
         *times = (frame_times){(uint64_t)((double)ticks[0] * r->timestamp_period),
@@ -428,8 +434,8 @@ static bool copy_picture(renderer *r, VkBuffer buffer)
     VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
                                .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    vkCmdPipelineBarrier(f->others, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0,
-                         NULL);
+    vkCmdPipelineBarrier(f->others, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL,
+                         0, NULL);
     if (!ok(vkEndCommandBuffer(f->others), "vkEndCommandBuffer")) return false;
     VkSubmitInfo submit = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &f->others};

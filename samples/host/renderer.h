@@ -50,7 +50,8 @@ typedef struct renderer {
     retnet_vulkan_additions additions;
 } renderer;
 
-/* `device` is a part of a name, or NULL; `second_queue` asks for a queue beside the one for drawing. Prints what fails. */
+/* `device` is a part of a name, or NULL; `second_queue` asks for a queue beside the one for drawing. Prints what fails.
+ */
 bool renderer_create(renderer *r, const char *device, bool second_queue);
 void renderer_destroy(renderer *r); /* waits for the device; accepts what renderer_create failed with */
 

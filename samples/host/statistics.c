@@ -31,4 +31,7 @@ double samples_percentile(samples *s, double share)
     return s->values[rank ? rank - 1 : 0];
 }
 
-void samples_free(samples *s) { free(s->values); }
+void samples_free(samples *s)
+{
+    free(s->values);
+}

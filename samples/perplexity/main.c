@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Documents side by side. Tokens of one call, between two looks at the progress: the first call's, doubled up to the most
- * while calls are short. Documents are cut at multiples of the library's chunk. */
+/* Documents side by side. Tokens of one call, between two looks at the progress: the first call's, doubled up to the
+ * most while calls are short. Documents are cut at multiples of the library's chunk. */
 enum { BATCH = 8, FIRST_PIECE = 512, MOST_PIECE = 8192, CHUNK = 64, BAR_WIDTH = 30 };
 
 static const char help_text[] =
@@ -35,7 +35,15 @@ static const char help_text[] =
     "failure,\n"
     "2 bad usage.\n";
 
-enum { OPTION_MODEL = 256, OPTION_FORMAT, OPTION_MAX_TOKENS, OPTION_SEPARATOR, OPTION_JSON, OPTION_DEVICE, OPTION_VERSION };
+enum {
+    OPTION_MODEL = 256,
+    OPTION_FORMAT,
+    OPTION_MAX_TOKENS,
+    OPTION_SEPARATOR,
+    OPTION_JSON,
+    OPTION_DEVICE,
+    OPTION_VERSION
+};
 
 static const struct option long_options[] = {
     {"model", required_argument, NULL, OPTION_MODEL},
@@ -110,12 +118,8 @@ static bool parse_value(program *program, int option, const char *text)
     uint64_t whole = 0;
     bool good = true;
     switch (option) {
-    case OPTION_MODEL:
-        program->model_path = text;
-        break;
-    case OPTION_FORMAT:
-        good = parse_format(text, &program->format);
-        break;
+    case OPTION_MODEL: program->model_path = text; break;
+    case OPTION_FORMAT: good = parse_format(text, &program->format); break;
     case OPTION_MAX_TOKENS:
         good = parse_whole(text, SIZE_MAX, &whole) && whole != 1; /* of one token none is scored */
         program->max_tokens = (size_t)whole;
@@ -124,12 +128,8 @@ static bool parse_value(program *program, int option, const char *text)
         good = *text && !strchr(text, '\n');
         program->separator = text;
         break;
-    case OPTION_JSON:
-        program->json = true;
-        break;
-    case OPTION_DEVICE:
-        good = parse_device(text, program);
-        break;
+    case OPTION_JSON: program->json = true; break;
+    case OPTION_DEVICE: good = parse_device(text, program); break;
     }
     return good;
 }
@@ -147,16 +147,12 @@ static int parse_options(program *program, int count, char **arguments)
     opterr = 0;
     while ((option = getopt_long(count, arguments, ":h", long_options, NULL)) != -1) {
         switch (option) {
-        case 'h':
-            fputs(help_text, stdout);
-            return 0;
+        case 'h': fputs(help_text, stdout); return 0;
         case OPTION_VERSION:
             printf("perplexity (retnet) %d.%d.%d\n", RETNET_VERSION_MAJOR, RETNET_VERSION_MINOR, RETNET_VERSION_PATCH);
             return 0;
-        case ':':
-            return complain("a value is missing after", arguments[optind - 1]);
-        case '?':
-            return complain("bad option", arguments[optind - 1]);
+        case ':': return complain("a value is missing after", arguments[optind - 1]);
+        case '?': return complain("bad option", arguments[optind - 1]);
         default:
             if (parse_value(program, option, optarg)) break;
             fprintf(stderr, "perplexity: \"%s\" is no value for %s; see perplexity --help\n", optarg,

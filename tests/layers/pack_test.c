@@ -53,9 +53,7 @@ static double put_element(source *s, size_t row, uint32_t input, uint32_t blocks
     float value = (row + input / 32) % 7 == 6 ? 0 : random_value();
     uint16_t half = s->tensor.dtype == RN_DTYPE_F16 ? rn_f32_to_f16(value) : rn_f32_to_bf16(value);
     switch (s->tensor.dtype) {
-    case RN_DTYPE_F32:
-        memcpy(s->data + 4 * i, &value, 4);
-        return value;
+    case RN_DTYPE_F32: memcpy(s->data + 4 * i, &value, 4); return value;
     case RN_DTYPE_I8:
         s->data[i] = (uint8_t)(int)(value * 125.7f);
         return (int8_t)s->data[i] * (double)rn_f16_to_f32(s->scale_data[row * blocks + input / 32]);

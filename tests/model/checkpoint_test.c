@@ -237,7 +237,8 @@ static void test_fla_refusals(void)
     check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_UNSUPPORTED, "tensor model.layers.0.attn.q_proj.bias is not one");
     tiny_fla(&tensors, "F32", 2);
     test_add(&tensors, "F32", 16, 4, "model.layers.1.attn.k_conv1d.weight");
-    check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_UNSUPPORTED, "k_conv1d.weight: a short convolution is not supported");
+    check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_UNSUPPORTED,
+                  "k_conv1d.weight: a short convolution is not supported");
     tiny_fla(&tensors, "F32", 2);
     check_refused(TINY_FLA_CONFIG(",\"use_output_gate\":false"), RETNET_ERROR_UNSUPPORTED, "g_proj.weight is not one");
     tiny_fla(&tensors, "F32", 2);
@@ -368,7 +369,7 @@ static void test_torchscale_buffers(void)
     check_refused(config, RETNET_ERROR_FORMAT, "retnet_rel_pos.angle: shape [4] found, [8] expected");
 }
 
-/* Halved buffers are too coarse. Where they are the formulas' to rounding, the formulas count; else they are refused. */
+/* Halved buffers are too coarse. Where they are the formulas' to rounding, those count, else they are refused. */
 static void test_torchscale_half_buffers(void)
 {
     static const char *const dtypes[] = {"F16", "BF16"};

@@ -94,12 +94,9 @@ void ref_group_norm(double *o, size_t rows, size_t heads, size_t value_size, dou
 double ref_activate(rn_activation activation, double x)
 {
     switch (activation) {
-    case RN_ACTIVATION_SILU:
-        return x / (1 + exp(-x));
-    case RN_ACTIVATION_GELU:
-        return 0.5 * x * (1 + erf(x * sqrt(0.5)));
-    case RN_ACTIVATION_RELU:
-        return x > 0 ? x : 0;
+    case RN_ACTIVATION_SILU: return x / (1 + exp(-x));
+    case RN_ACTIVATION_GELU: return 0.5 * x * (1 + erf(x * sqrt(0.5)));
+    case RN_ACTIVATION_RELU: return x > 0 ? x : 0;
     }
     return NAN;
 }

@@ -1,7 +1,7 @@
-/* golden_test.c: numbers recorded from flash-linear-attention and torchscale. Every directory of ../shared/golden that has
- * golden.safetensors beside config.json and model.safetensors is run, whatever its shape, or those named as arguments:
- * the whole prompts of all rows in one call, prompts in pieces, and token by token. Sets of further shapes are recorded
- * from the double-precision reference first.
+/* golden_test.c: numbers recorded from flash-linear-attention and torchscale. Every directory of ../shared/golden that
+ * has golden.safetensors beside config.json and model.safetensors is run, whatever its shape, or those named as
+ * arguments: the whole prompts of all rows in one call, prompts in pieces, and token by token. Sets of further shapes
+ * are recorded from the double-precision reference first.
  *
  *     tokens                      [rows, T], or [T]: 32 or 64 bits
  *     logits, logits_NAME         [rows, T, vocabulary]: 32 or 64 bits
@@ -366,7 +366,8 @@ static void put_states(test_tensors *tensors, const ref_model *model, const doub
 }
 
 /* Logits and states of all rows by the reference, with the eps that it has. */
-static void record(test_tensors *tensors, const ref_model *model, const int32_t *ids, const char *name, bool with_states)
+static void record(test_tensors *tensors, const ref_model *model, const int32_t *ids, const char *name,
+                   bool with_states)
 {
     size_t vocabulary = model->config.vocabulary, states = model->config.layers * ref_state_size(model);
     double *output = session_test_alloc((size_t)OWN_TOKENS * model->config.hidden, sizeof *output);
@@ -428,7 +429,8 @@ int main(int argc, char **argv)
     if (argc == 1) {
         check_own(fixture_named("gqa-odd"), context);
         check_own(&gelu_tied, context);
-        if (check_shared(context) == 0) fprintf(stderr, "nothing recorded under " SHARED "/golden: those not checked\n");
+        if (check_shared(context) == 0)
+            fprintf(stderr, "nothing recorded under " SHARED "/golden: those not checked\n");
     }
     retnet_context_destroy(context);
     return session_test_finish(test_failures);

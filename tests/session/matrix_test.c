@@ -1,5 +1,5 @@
-/* matrix_test.c: the bundled model on matrix units against the same model in fp32: documents that it writes itself score
- * the same. Skipped where the device has no matrix units. */
+/* matrix_test.c: the bundled model on matrix units against the same model in fp32: documents that it writes itself
+ * score the same. Skipped where the device has no matrix units. */
 #include "context.h"
 #include "layers/matmul.h"
 #include "session/session_test.h"

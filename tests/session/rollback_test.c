@@ -21,7 +21,10 @@ static void generate(rollback *r, uint32_t slot, int32_t tokens[MORE])
     CHECK_OK(retnet_session_generate(r->test.session, &generation));
 }
 
-static size_t logits_size(const rollback *r) { return MORE * r->test.info.vocabulary_size * sizeof *r->logits; }
+static size_t logits_size(const rollback *r)
+{
+    return MORE * r->test.info.vocabulary_size * sizeof *r->logits;
+}
 
 /* Rolls the slot back to a snapshot of the prompt, twice, and sees it go on as recorded, to the bit. */
 static void check_rollback(rollback *r, uint32_t slot, uint32_t snapshot, const char *what)
@@ -48,8 +51,8 @@ static rollback begin(const char *name)
 {
     rollback r = {.test = session_test_create(fixture_named(name), 1, 0)};
     retnet_session_destroy(r.test.session);
-    r.test.session = session_test_session_of(r.test.model,
-                                             &(retnet_session_desc){.slots = SLOTS, .snapshots = SNAPSHOTS});
+    r.test.session =
+        session_test_session_of(r.test.model, &(retnet_session_desc){.slots = SLOTS, .snapshots = SNAPSHOTS});
     r.tokens = session_test_tokens(PROMPT + MORE, r.test.info.vocabulary_size, 77);
     r.logits = session_test_alloc(1, logits_size(&r));
     /* What is recorded comes from a session without snapshots. */
@@ -164,8 +167,8 @@ static void test_memory(rollback *r)
     CHECK_INT(some.device_bytes - some.state_bytes, none.device_bytes - none.state_bytes);
     CHECK_INT(some.host_bytes, none.host_bytes);
     CHECK_INT(r->test.session->layout.layer_state_bytes * r->test.info.layers,
-              (retnet_session_memory_for(r->test.model,
-                                         &(retnet_session_desc){.slots = SLOTS, .snapshots = SNAPSHOTS}, &some),
+              (retnet_session_memory_for(r->test.model, &(retnet_session_desc){.slots = SLOTS, .snapshots = SNAPSHOTS},
+                                         &some),
                some.state_bytes));
     desc.snapshots = 4097;
     CHECK_REFUSED(retnet_session_memory_for(r->test.model, &desc, &some), RETNET_ERROR_LIMIT);

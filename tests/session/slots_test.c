@@ -1,6 +1,6 @@
-/* slots_test.c: many slots in one session. Random prompts of random lengths in random company, forks, resets, snapshots,
- * rollbacks and generation: each slot ends up, to the bit, where the same conversation leaves a session of its own. Without arguments
- * 400 operations; the first argument is another number. */
+/* slots_test.c: many slots in one session. Random prompts of random lengths in random company, forks, resets,
+ * snapshots, rollbacks and generation: each slot ends up, to the bit, where the same conversation leaves a session of
+ * its own. Without arguments 400 operations; the first argument is another number. */
 #include "session/session_test.h"
 
 enum { SLOTS = 64, SNAPSHOTS = 6, MAX_BATCH = 12, MAX_PIECES = 256, MAX_PIECE = 70, GENERATED = 5 };

@@ -9,7 +9,7 @@ typedef struct job {
     size_t count;      /* of the prompt */
     uint32_t made_max; /* 0: only read */
     float temperature;
-    uint32_t begin;    /* the step before which it is started */
+    uint32_t begin; /* the step before which it is started */
 } job;
 
 static const job jobs[SLOTS] = {
@@ -30,7 +30,10 @@ static bool on_token(void *user, uint32_t slot, int32_t token)
     return !(slot == 2 && h->stop_at && h->counts[slot] == h->stop_at);
 }
 
-static int32_t *prompt_of(uint32_t slot) { return session_test_tokens(jobs[slot].count, VOCABULARY, 40 + slot); }
+static int32_t *prompt_of(uint32_t slot)
+{
+    return session_test_tokens(jobs[slot].count, VOCABULARY, 40 + slot);
+}
 
 static void start(retnet_session *session, uint32_t slot, heard *h)
 {
@@ -124,6 +127,17 @@ static void test_small_slices(session_test *test)
     if (most < least_stages) TEST_FAIL("%u steps of 1 us, at least %u expected", most, least_stages);
 }
 
+/* The slot's logits are known, and what it makes next is what it would have made. */
+static void check_goes_on(session_test *test, retnet_session *alone, uint32_t slot, const heard *h)
+{
+    int32_t next[2], made[MOST_MADE + 2];
+    retnet_generation generation = {.slots = &slot, .slot_count = 1, .max_tokens = 2, .tokens = next};
+    CHECK_OK(retnet_session_generate(test->session, &generation));
+    do_alone(alone, slot, made);
+    CHECK_INT(next[0], h->tokens[slot][h->counts[slot] - 1]);
+    CHECK_INT(next[1], made[h->counts[slot]]);
+}
+
 static void test_stopping(session_test *test, retnet_session *alone)
 {
     heard h = {.stop_at = 4};
@@ -133,8 +147,10 @@ static void test_stopping(session_test *test, retnet_session *alone)
         CHECK_OK(retnet_session_step(test->session, 500, NULL));
         CHECK_OK(retnet_session_wait(test->session));
     }
-    CHECK_INT(h.counts[2], 4);
-    CHECK_INT(retnet_session_position(test->session, 2), jobs[2].count + 3);
+    /* The device may have been ahead: whatever it made was reported, and the slot stands before the last of it. */
+    CHECK(h.counts[2] >= 4 && h.counts[2] < MOST_MADE);
+    CHECK_INT(retnet_session_position(test->session, 2), jobs[2].count + h.counts[2] - 1);
+    check_goes_on(test, alone, 2, &h);
 
     /* In the middle of a prompt: what is in progress is finished, and the slot says how far it got. */
     CHECK_OK(retnet_session_reset(test->session, 4));
@@ -211,7 +227,6 @@ static void test_refusals(session_test *test)
     CHECK_INT(retnet_session_position(s, 0), 0);
     CHECK_OK(retnet_session_stop(s, 0));
 }
-
 
 int main(void)
 {

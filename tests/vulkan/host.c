@@ -25,7 +25,10 @@ static void on_log(void *user, retnet_log_level level, const char *message)
     if (level == RETNET_LOG_INFO) snprintf(last_info, sizeof last_info, "%s", message);
 }
 
-const char *host_last_info(void) { return last_info; }
+const char *host_last_info(void)
+{
+    return last_info;
+}
 
 /* ---- Allocation callbacks ---------------------------------------------------------------------------------------- */
 
@@ -249,9 +252,8 @@ static void renderer_create(renderer *r, host *h)
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .queueFamilyIndex = h->queue_family};
     REQUIRE(vkCreateCommandPool(h->device, &pool, NULL, &r->pool) == VK_SUCCESS);
-    VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                            .commandPool = r->pool,
-                                            .commandBufferCount = 1};
+    VkCommandBufferAllocateInfo commands = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = r->pool, .commandBufferCount = 1};
     REQUIRE(vkAllocateCommandBuffers(h->device, &commands, &r->commands) == VK_SUCCESS);
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     REQUIRE(vkCreateFence(h->device, &fence, NULL, &r->fence) == VK_SUCCESS);
@@ -321,7 +323,10 @@ void host_stop_rendering(host *h)
 
 /* ---- Contexts ---------------------------------------------------------------------------------------------------- */
 
-retnet_context_desc host_context_desc(void) { return (retnet_context_desc){.log = on_log}; }
+retnet_context_desc host_context_desc(void)
+{
+    return (retnet_context_desc){.log = on_log};
+}
 
 retnet_context *host_context(host *h)
 {

@@ -20,8 +20,8 @@ typedef struct host {
     VkDevice device;
     VkQueue queue;
     uint32_t queue_family, api_version;
-    bool debug_utils; /* the instance has it */
-    atomic_int messages; /* of the validation layers */
+    bool debug_utils;             /* the instance has it */
+    atomic_int messages;          /* of the validation layers */
     retnet_vulkan_device adopted; /* what the library gets */
     retnet_vulkan_additions additions;
     VkAllocationCallbacks callbacks;
@@ -55,16 +55,16 @@ const char *host_last_info(void); /* the newest line at RETNET_LOG_INFO */
 /* ---- The spy ---------------------------------------------------------------------------------------------------- */
 
 typedef struct spy_record {
-    atomic_long live;      /* Vulkan objects that the library made and has not destroyed */
+    atomic_long live; /* Vulkan objects that the library made and has not destroyed */
     atomic_int submits;
-    atomic_ullong allocated; /* bytes by vkAllocateMemory since it was set to 0 */
+    atomic_ullong allocated;    /* bytes by vkAllocateMemory since it was set to 0 */
     const void *callbacks_user; /* what pAllocator->pUserData must be; NULL: pAllocator must be NULL */
     atomic_int pipelines;
     /* Software drivers have empty caches: this many bytes, counting up, follow what the driver gives, and must come
      * back the same. */
     size_t cache_bytes;
     atomic_int caches_filled, caches_merged;
-    float priority;        /* of the last allocation that had one */
+    float priority;         /* of the last allocation that had one */
     uint64_t budget, usage; /* what VK_EXT_memory_budget is made to say of every heap; 0: the driver's words */
     /* Labels and names, the newest ones. */
     char labels[4096][64];

@@ -26,9 +26,14 @@ static void run_model(host *h, const char *directory)
 /* Outer labels name the layer, inner ones the kernel. */
 static void check_labels(void)
 {
-    static const char *const expected[] = {"0 embedding",         "0 layer 0 retention", "0 layer 0 feed-forward",
-                                           "0 layer 1 retention", "0 layer 1 feed-forward", "0 output",
-                                           "1 linear",            "1 retention_step"};
+    static const char *const expected[] = {"0 embedding",
+                                           "0 layer 0 retention",
+                                           "0 layer 0 feed-forward",
+                                           "0 layer 1 retention",
+                                           "0 layer 1 feed-forward",
+                                           "0 output",
+                                           "1 linear",
+                                           "1 retention_step"};
     uint32_t count = spy.label_count;
     REQUIRE(count < 4096);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)

@@ -137,8 +137,7 @@ static void test_estimate(host *h)
     CHECK_OK(retnet_model_memory_for(context, &desc, &narrow));
     CHECK(narrow.device_bytes < wide.device_bytes);
     spy.allocated = 0;
-    CHECK_INT(retnet_model_memory_for(context, &(retnet_model_desc){.path = "no/such"}, &unchanged),
-              RETNET_ERROR_FILE);
+    CHECK_INT(retnet_model_memory_for(context, &(retnet_model_desc){.path = "no/such"}, &unchanged), RETNET_ERROR_FILE);
     CHECK_INT(retnet_model_memory_for(context, &(retnet_model_desc){0}, &unchanged), RETNET_ERROR_INVALID_ARGUMENT);
     CHECK_INT(retnet_model_memory_for(context, NULL, &unchanged), RETNET_ERROR_INVALID_ARGUMENT);
     CHECK_INT(retnet_model_memory_for(context, &desc, NULL), RETNET_ERROR_INVALID_ARGUMENT);

@@ -53,9 +53,9 @@ static void test_reasons(retnet_context *context, const uint8_t *blob, size_t si
     static const struct {
         size_t at;
         const char *reason;
-    } fields[] = {{0, "it is none"},      {8, "version"},  {12, "another device"}, {16, "another device"},
-                  {20, "another driver"}, {24, "another driver"}, {40, "other kernels"},  {48, "cut short"},
-                  {56, "damaged"}};
+    } fields[] = {{0, "it is none"},      {8, "version"},         {12, "another device"},
+                  {16, "another device"}, {20, "another driver"}, {24, "another driver"},
+                  {40, "other kernels"},  {48, "cut short"},      {56, "damaged"}};
     uint8_t *copy = session_test_alloc(size, 1);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         memcpy(copy, blob, size);

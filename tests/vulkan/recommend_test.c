@@ -12,7 +12,7 @@ static struct {
     uint32_t version;
     const char *extensions[8];
     uint32_t extension_count;
-    bool lacks_size_control, lacks_priority, fails;
+    bool lacks_size_control, lacks_priority, lacks_timeline, fails;
 } gpu;
 
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer, uint32_t *count,
@@ -59,6 +59,11 @@ static VKAPI_ATTR void VKAPI_CALL get_features(VkPhysicalDevice physical, VkPhys
             f->memoryPriority = !gpu.lacks_priority;
             break;
         }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES: {
+            VkPhysicalDeviceTimelineSemaphoreFeatures *f = (void *)s;
+            f->timelineSemaphore = !gpu.lacks_timeline;
+            break;
+        }
         default: TEST_FAIL("the device was asked for struct %d", (int)s->sType);
         }
     }
@@ -70,7 +75,10 @@ static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical, VkPh
     properties->properties.apiVersion = gpu.version;
 }
 
-static VKAPI_ATTR void VKAPI_CALL unused(void) { TEST_FAIL("a function was called that recommending has no use for"); }
+static VKAPI_ATTR void VKAPI_CALL unused(void)
+{
+    TEST_FAIL("a function was called that recommending has no use for");
+}
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_proc(VkInstance instance, const char *name)
 {
@@ -134,10 +142,12 @@ static void check_single_structs(const VkDeviceCreateInfo *info)
         find(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
     const VkPhysicalDeviceMemoryPriorityFeaturesEXT *priority =
         find(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PRIORITY_FEATURES_EXT);
-    REQUIRE(matrix && memory_model && float16 && subgroup && priority);
+    const VkPhysicalDeviceTimelineSemaphoreFeatures *timeline =
+        find(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES);
+    REQUIRE(matrix && memory_model && float16 && subgroup && priority && timeline);
     CHECK(matrix->cooperativeMatrix && memory_model->vulkanMemoryModel && memory_model->vulkanMemoryModelDeviceScope &&
           float16->shaderFloat16 && subgroup->subgroupSizeControl && subgroup->computeFullSubgroups &&
-          priority->memoryPriority);
+          priority->memoryPriority && timeline->timelineSemaphore);
     /* What the library has no use for stays off. */
     CHECK(!matrix->cooperativeMatrixRobustBufferAccess && !float16->shaderInt8 &&
           !memory_model->vulkanMemoryModelAvailabilityVisibilityChains);
@@ -165,21 +175,22 @@ static void test_whole_versions(void)
     retnet_vulkan_additions additions;
     VkPhysicalDeviceVulkan13Features v13 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES,
                                             .dynamicRendering = VK_TRUE};
-    VkPhysicalDeviceVulkan12Features v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                            .pNext = &v13,
-                                            .shaderInt8 = VK_TRUE};
+    VkPhysicalDeviceVulkan12Features v12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .pNext = &v13, .shaderInt8 = VK_TRUE};
     const char *const names[] = {"VK_KHR_swapchain", "VK_EXT_memory_budget"};
     VkDeviceCreateInfo info = {.pNext = &v12, .enabledExtensionCount = 2, .ppEnabledExtensionNames = names};
     CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
     CHECK_INT(info.enabledExtensionCount, 4);
     CHECK_STRING(info.ppEnabledExtensionNames[0], "VK_KHR_swapchain");
     check_extensions(&info, 1, 1, 1);
-    CHECK(v12.vulkanMemoryModel && v12.vulkanMemoryModelDeviceScope && v12.shaderFloat16 && v12.shaderInt8);
+    CHECK(v12.vulkanMemoryModel && v12.vulkanMemoryModelDeviceScope && v12.shaderFloat16 && v12.shaderInt8 &&
+          v12.timelineSemaphore);
     CHECK(v13.subgroupSizeControl && v13.computeFullSubgroups && v13.dynamicRendering);
     /* Vulkan forbids these beside the structs of whole versions. */
     CHECK(!find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES));
     CHECK(!find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES));
     CHECK(!find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES));
+    CHECK(!find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES));
     CHECK(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES) == &v12);
 }
 
@@ -219,12 +230,14 @@ static void test_lesser_devices(void)
         gpu.lacks_priority = cases[i].lacks_priority;
         CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
         check_extensions(&info, cases[i].matrix, 1, cases[i].priority);
-        CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) != NULL,
-                  cases[i].matrix);
+        CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) != NULL, cases[i].matrix);
+        bool timeline = cases[i].api_version >= VK_API_VERSION_1_2; /* as all these devices do */
+        CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES) != NULL, timeline);
     }
     retnet_vulkan_device device = reset();
     VkDeviceCreateInfo info = {0};
     gpu.extension_count = 0;
+    gpu.lacks_timeline = true;
     CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
     CHECK_INT(info.enabledExtensionCount, 0);
     CHECK(!info.pNext);

@@ -9,8 +9,14 @@ typedef struct renderer {
     int locks;
 } renderer;
 
-static void lock_queue(void *user) { ++((renderer *)user)->locks; }
-static void unlock_queue(void *user) { --((renderer *)user)->locks; }
+static void lock_queue(void *user)
+{
+    ++((renderer *)user)->locks;
+}
+static void unlock_queue(void *user)
+{
+    --((renderer *)user)->locks;
+}
 
 /* README begins */
 static retnet_result create_device(renderer *r, VkDeviceCreateInfo *info, retnet_context **context)

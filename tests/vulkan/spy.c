@@ -10,7 +10,10 @@ void spy_install(host *h)
     spied = h;
 }
 
-int spy_failures(void) { return test_failures; }
+int spy_failures(void)
+{
+    return test_failures;
+}
 
 static void check_allocator(const char *name, const VkAllocationCallbacks *allocator)
 {
@@ -48,6 +51,7 @@ static void check_allocator(const char *name, const VkAllocationCallbacks *alloc
     X(Fence)                                                                                                           \
     X(PipelineLayout)                                                                                                  \
     X(QueryPool)                                                                                                       \
+    X(Semaphore)                                                                                                       \
     X(ShaderModule)
 
 #define SPY_OBJECT(type)                                                                                               \
