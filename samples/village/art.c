@@ -144,10 +144,10 @@ static void paint_lamp(art *art)
 /* ---- Everything ------------------------------------------------------------------------------------------------- */
 
 static const uint8_t thing_sizes[THING_KINDS][2] = {
-    [THING_OAK] = {34, 44},       [THING_BIRCH] = {28, 44},     [THING_PINE] = {28, 48},      [THING_BUSH] = {18, 15},
-    [THING_BERRIES] = {18, 15},   [THING_ROCK] = {12, 9},       [THING_WELL] = {36, 46},      [THING_STALL_RED] = {52, 44},
-    [THING_STALL_BLUE] = {52, 44}, [THING_BARREL] = {14, 18},   [THING_CRATE] = {16, 17},     [THING_HAY] = {18, 17},
-    [THING_BOAT] = {40, 20},      [THING_SIGN] = {18, 20},
+    [THING_OAK] = {34, 44},        [THING_BIRCH] = {28, 44},  [THING_PINE] = {28, 48},  [THING_BUSH] = {18, 15},
+    [THING_BERRIES] = {18, 15},    [THING_ROCK] = {12, 9},    [THING_WELL] = {36, 46},  [THING_STALL_RED] = {52, 44},
+    [THING_STALL_BLUE] = {52, 44}, [THING_BARREL] = {14, 18}, [THING_CRATE] = {16, 17}, [THING_HAY] = {18, 17},
+    [THING_BOAT] = {40, 20},       [THING_SIGN] = {18, 20},
 };
 
 bool art_create(art *art)

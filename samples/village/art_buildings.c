@@ -31,7 +31,7 @@ static void paint_wall(const brush *b, const building *building, int top)
     brush_rectangle(b, EAVES, top + h - 3, w, 3, 0x7d766c);
     if (stone || boards) return;
     const uint32_t beam = 0x6b4a32;
-    for (int x = 0; x < w; x += (w - 3) / 3 > 0 ? (w - 3) / 3 : w) brush_rectangle(b, EAVES + x, top, 3, h - 3, beam);
+    for (int x = 0; x<w; x += (w - 3) / 3> 0 ? (w - 3) / 3 : w) brush_rectangle(b, EAVES + x, top, 3, h - 3, beam);
     brush_rectangle(b, EAVES, top + 3, w, 2, beam);
 }
 
@@ -44,9 +44,12 @@ static void paint_roof(const brush *b, const building *building, int bottom)
             const int shift = row % 2 * 3;
             const float tone = map_random((x + shift) / 6, row, 110);
             uint32_t rgb = brush_shade(building->roof, 0.9f + 0.2f * tone);
-            if ((y - 2) % 4 == 3) rgb = brush_shade(building->roof, 0.68f);
-            else if ((x + shift) % 6 == 0) rgb = brush_shade(building->roof, 0.8f);
-            else if ((y - 2) % 4 == 0) rgb = brush_shade(rgb, 1.12f);
+            if ((y - 2) % 4 == 3)
+                rgb = brush_shade(building->roof, 0.68f);
+            else if ((x + shift) % 6 == 0)
+                rgb = brush_shade(building->roof, 0.8f);
+            else if ((y - 2) % 4 == 0)
+                rgb = brush_shade(rgb, 1.12f);
             if (y < 4) rgb = brush_shade(building->roof, 1.2f); /* the ridge */
             if (x > w - inset - 6) rgb = brush_shade(rgb, 0.86f);
             brush_dot(b, x, y, rgb);
@@ -158,7 +161,8 @@ void paint_building(const brush *b, const brush *lit, const building *building)
 static void paint_leaves(const brush *b, const float (*balls)[4], int count, uint32_t light, uint32_t dark)
 {
     for (int i = 0; i < count; i++)
-        brush_ball(b, balls[i][0], balls[i][1], balls[i][2], balls[i][3], light, draw_mix(light, dark, 0.55f + 0.15f * (float)(i == 0)));
+        brush_ball(b, balls[i][0], balls[i][1], balls[i][2], balls[i][3], light,
+                   draw_mix(light, dark, 0.55f + 0.15f * (float)(i == 0)));
 }
 
 static void paint_oak(const brush *b)
@@ -213,7 +217,8 @@ static void paint_well(const brush *b)
     brush_rectangle(b, 17, 20, 1, 7, 0xd8c8a0);
     brush_rectangle(b, 15, 26, 5, 4, 0x7a573a);
     for (int y = 0; y < 10; y++)
-        brush_rectangle(b, 9 - y, 3 + y, 18 + 2 * y, 1, y % 3 == 2 ? 0x7a3a30 : brush_shade(0xa8523f, 1.1f - 0.03f * (float)y));
+        brush_rectangle(b, 9 - y, 3 + y, 18 + 2 * y, 1,
+                        y % 3 == 2 ? 0x7a3a30 : brush_shade(0xa8523f, 1.1f - 0.03f * (float)y));
     brush_rectangle(b, 9, 2, 18, 1, 0xc87860);
 }
 
@@ -227,7 +232,8 @@ static void paint_stall(const brush *b, uint32_t cloth)
     static const uint32_t goods[6] = {0xd8483c, 0xe8a038, 0x7ab648, 0xd8c060, 0xb05a8a, 0xe07040};
     for (int i = 0; i < 6; i++) {
         brush_rectangle(b, 5 + 7 * i, 23, 6, 6, 0x6b4a32);
-        for (int j = 0; j < 3; j++) brush_rectangle(b, 5 + 7 * i + 2 * j, 22 + j % 2, 2, 3, brush_shade(goods[i], 0.9f + 0.12f * (float)j));
+        for (int j = 0; j < 3; j++)
+            brush_rectangle(b, 5 + 7 * i + 2 * j, 22 + j % 2, 2, 3, brush_shade(goods[i], 0.9f + 0.12f * (float)j));
     }
     for (int x = 0; x < 52; x++) {
         const bool stripe = x / 6 % 2 == 0;
@@ -259,7 +265,8 @@ static void paint_crate(const brush *b)
 static void paint_hay(const brush *b)
 {
     brush_ball(b, 9, 9, 8, 7, 0xf0d070, 0xb08830);
-    for (int i = 0; i < 14; i++) brush_rectangle(b, 3 + (i * 7) % 12, 4 + (i * 5) % 10, 3, 1, i % 2 ? 0xd8b048 : 0xf8e090);
+    for (int i = 0; i < 14; i++)
+        brush_rectangle(b, 3 + (i * 7) % 12, 4 + (i * 5) % 10, 3, 1, i % 2 ? 0xd8b048 : 0xf8e090);
 }
 
 static void paint_boat(const brush *b)
@@ -285,21 +292,50 @@ static void paint_signpost(const brush *b)
 void paint_thing(const brush *b, thing_kind kind)
 {
     switch (kind) {
-    case THING_OAK: paint_oak(b); break;
-    case THING_BIRCH: paint_birch(b); break;
-    case THING_PINE: paint_pine(b); break;
-    case THING_BUSH: paint_bush(b, false); break;
-    case THING_BERRIES: paint_bush(b, true); break;
-    case THING_ROCK: brush_ball(b, 6, 5, 5, 3.6f, 0xb4b0aa, 0x6a6668); break;
-    case THING_WELL: paint_well(b); break;
-    case THING_STALL_RED: paint_stall(b, 0xc0483c); break;
-    case THING_STALL_BLUE: paint_stall(b, 0x3f6fa8); break;
-    case THING_BARREL: paint_barrel(b); break;
-    case THING_CRATE: paint_crate(b); break;
-    case THING_HAY: paint_hay(b); break;
-    case THING_BOAT: paint_boat(b); break;
-    case THING_SIGN: paint_signpost(b); break;
-    case THING_KINDS: break;
+    case THING_OAK:
+        paint_oak(b);
+        break;
+    case THING_BIRCH:
+        paint_birch(b);
+        break;
+    case THING_PINE:
+        paint_pine(b);
+        break;
+    case THING_BUSH:
+        paint_bush(b, false);
+        break;
+    case THING_BERRIES:
+        paint_bush(b, true);
+        break;
+    case THING_ROCK:
+        brush_ball(b, 6, 5, 5, 3.6f, 0xb4b0aa, 0x6a6668);
+        break;
+    case THING_WELL:
+        paint_well(b);
+        break;
+    case THING_STALL_RED:
+        paint_stall(b, 0xc0483c);
+        break;
+    case THING_STALL_BLUE:
+        paint_stall(b, 0x3f6fa8);
+        break;
+    case THING_BARREL:
+        paint_barrel(b);
+        break;
+    case THING_CRATE:
+        paint_crate(b);
+        break;
+    case THING_HAY:
+        paint_hay(b);
+        break;
+    case THING_BOAT:
+        paint_boat(b);
+        break;
+    case THING_SIGN:
+        paint_signpost(b);
+        break;
+    case THING_KINDS:
+        break;
     }
     brush_outline(b, 0x24201f);
 }

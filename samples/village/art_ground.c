@@ -6,7 +6,8 @@
 static uint32_t grass(int x, int y)
 {
     static const uint32_t tones[4] = {0x4f8f3c, 0x5a9c42, 0x66a84a, 0x74b354};
-    const float broad = brush_noise((float)x / 60, (float)y / 60, 10), fine = brush_noise((float)x / 14, (float)y / 14, 11);
+    const float broad = brush_noise((float)x / 60, (float)y / 60, 10),
+                fine = brush_noise((float)x / 14, (float)y / 14, 11);
     const float tone = broad * 2.2f + fine * 1.3f + map_random(x, y, 12) * 0.8f - 0.3f;
     uint32_t rgb = tones[tone < 0 ? 0 : tone > 3 ? 3 : (int)tone];
     const float blade = map_random(x / 2, y, 13); /* short strokes */

@@ -131,8 +131,10 @@ static void paint_hair(const brush *b, const look *l, direction facing)
         brush_rectangle(b, 5, 5, 3, 1, c);
     }
     if (l->hair == HAIR_BUN) {
-        if (facing == EAST) brush_rectangle(b, 2, 4, 3, 3, dark);
-        else brush_rectangle(b, 6, 0, 4, 3, facing == NORTH ? dark : c);
+        if (facing == EAST)
+            brush_rectangle(b, 2, 4, 3, 3, dark);
+        else
+            brush_rectangle(b, 6, 0, 4, 3, facing == NORTH ? dark : c);
     }
     if (l->hair == HAIR_BEARD && facing == SOUTH) {
         brush_rectangle(b, 4, 9, 8, 2, c);
@@ -192,10 +194,14 @@ static void mirror(const brush *b)
         for (int x = 0; x < b->area.w / 2; x++) {
             const int other = b->area.w - 1 - x;
             const uint32_t left = brush_get(b, x, y), right = brush_get(b, other, y);
-            if (right == BRUSH_NOTHING) brush_clear(b, x, y);
-            else brush_dot(b, x, y, right);
-            if (left == BRUSH_NOTHING) brush_clear(b, other, y);
-            else brush_dot(b, other, y, left);
+            if (right == BRUSH_NOTHING)
+                brush_clear(b, x, y);
+            else
+                brush_dot(b, x, y, right);
+            if (left == BRUSH_NOTHING)
+                brush_clear(b, other, y);
+            else
+                brush_dot(b, other, y, left);
         }
 }
 

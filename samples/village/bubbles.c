@@ -28,8 +28,10 @@ static void draw_label(view *view, point at, const char *string, rgba colour)
 static void draw_name(view *view, const villager *villager, bool nearest)
 {
     char label[64];
-    if (nearest) snprintf(label, sizeof label, "%s, %s", villager->name, villager->job);
-    else snprintf(label, sizeof label, "%s", villager->name);
+    if (nearest)
+        snprintf(label, sizeof label, "%s, %s", villager->name, villager->job);
+    else
+        snprintf(label, sizeof label, "%s", villager->name);
     draw_label(view, head_of(view, &villager->body), label, draw_colour(nearest ? 0xffe9a8 : 0xe8e4dc, 1));
 }
 
@@ -40,7 +42,8 @@ static void draw_thinking(view *view, point head)
     draw_round(view->list, x, y, w, h, 10 * ui, draw_colour(paper, 0.95f));
     for (int i = 0; i < 3; i++) {
         const float lift = fmaxf(0, sinf((float)view->seconds * 6 - (float)i * 0.8f)) * 4 * ui;
-        draw_round(view->list, x + (10 + 9 * (float)i) * ui, y + 9 * ui - lift, 6 * ui, 6 * ui, 3 * ui, draw_colour(0x6a6470, 1));
+        draw_round(view->list, x + (10 + 9 * (float)i) * ui, y + 9 * ui - lift, 6 * ui, 6 * ui, 3 * ui,
+                   draw_colour(0x6a6470, 1));
     }
 }
 
@@ -100,10 +103,11 @@ static void draw_bubble(view *view, const person *person, const bubble *bubble)
     const float w = lines.widest + 2 * pad, h = (float)lines.count * line + 2 * pad * 0.75f, tail = 7 * ui;
     float x = floorf(head.x - w / 2), y = floorf(head.y - h - tail - 21 * ui);
     x = fminf(fmaxf(x, 6 * ui), view->width - w - 6 * ui);
-    y = fmaxf(y, 6 * ui);
+    y = fmaxf(y, 48 * ui); /* below the clock */
     const float fade = bubble->rest > 4 ? fmaxf(0, 5 - bubble->rest) : 1;
     draw_round(view->list, x + 2 * ui, y + 3 * ui, w, h, 9 * ui, draw_colour(0x140f18, 0.28f * fade));
-    draw_round(view->list, x, y, w, h, 9 * ui, draw_colour(bubble->private ? paper : whisper, (bubble->private ? 1 : 0.92f) * fade));
+    draw_round(view->list, x, y, w, h, 9 * ui,
+               draw_colour(bubble->private ? paper : whisper, (bubble->private ? 1 : 0.92f) * fade));
     draw_tail(view, fminf(fmaxf(head.x, x + 12 * ui), x + w - 12 * ui), y + h, tail,
               draw_colour(bubble->private ? paper : whisper, (bubble->private ? 1 : 0.92f) * fade));
     for (int i = 0; i < lines.count; i++)
@@ -130,7 +134,8 @@ static int nearest_bubbles(const view *view, const world *world, const talk *tal
             memmove(out, out + 1, (MAX_BUBBLES - 1) * sizeof out[0]);
             at = MAX_BUBBLES - 1;
         }
-        for (; at > 0 && world_distance(world->villagers[out[at - 1]].body.at, world->player.at) < away; at--) out[at] = out[at - 1];
+        for (; at > 0 && world_distance(world->villagers[out[at - 1]].body.at, world->player.at) < away; at--)
+            out[at] = out[at - 1];
         out[at] = i;
     }
     return count;

@@ -13,9 +13,10 @@ static const double frame_seconds = 1.0 / 60;
 
 /* What players without a keyboard can say, and those who want to see what works. */
 static const char *const suggestions[] = {
-    "Hello! My name is Robin.", "How are you?",         "What do you do?",         "What do you sell?",
-    "Any news?",                "Do you need help?",    "My favorite color is green.", "What is my name?",
-    "What is my favorite color?", "Do you know a joke?", "Tell me a story.",       "Goodbye!",
+    "Hello! My name is Robin.",    "How are you?",     "What do you do?",
+    "What do you sell?",           "Any news?",        "Do you need help?",
+    "My favorite color is green.", "What is my name?", "What is my favorite color?",
+    "Do you know a joke?",         "Tell me a story.", "Goodbye!",
 };
 
 static double now(void)
@@ -89,7 +90,6 @@ static bool open_minds(game *game)
                        .count = game->world.count,
                        .temperature = (float)game->options.temperature,
                        .seed = game->options.seed,
-                       .validate = game->options.validate,
                        .piece = on_piece,
                        .done = on_done,
                        .user = game};
@@ -117,7 +117,8 @@ bool game_open(game *game, const options *options)
     game->panel.open = options->panel;
     game->panel.budget_us = options->budget_us;
     if (options->script && !script_open(options->script, &game->script)) return false;
-    if (!open_file(options->transcript, &game->transcript) || !open_file(options->frame_log, &game->frame_log)) return false;
+    if (!open_file(options->transcript, &game->transcript) || !open_file(options->frame_log, &game->frame_log))
+        return false;
     if (!world_create(&game->world, options->villagers, options->seed)) return false;
     if (!open_gpu(game) || !open_renderer(game) || !open_minds(game)) return false;
     game->frame_start = now();
@@ -138,11 +139,6 @@ void game_close(game *game)
     script_close(game->script);
     if (game->transcript) fclose(game->transcript);
     if (game->frame_log) fclose(game->frame_log);
-}
-
-unsigned game_messages(const game *game)
-{
-    return game->gpu.messages + (game->minds ? minds_messages(game->minds) : 0);
 }
 
 /* ---- What the player does --------------------------------------------------------------------------------------- */
@@ -175,8 +171,10 @@ static bool save_village(game *game)
 {
     if (answer_is_due(game)) return true;
     if (!talk_quiet(&game->talk)) return false;
-    if (save_write(game->options.save, &game->world, game->minds)) panel_notify(&game->panel, "Saved: %s", game->options.save);
-    else panel_notify(&game->panel, "Not saved: %s", game->options.save);
+    if (save_write(game->options.save, &game->world, game->minds))
+        panel_notify(&game->panel, "Saved: %s", game->options.save);
+    else
+        panel_notify(&game->panel, "Not saved: %s", game->options.save);
     return true;
 }
 
@@ -186,8 +184,10 @@ static bool load_village(game *game)
     if (answer_is_due(game)) return true;
     if (!talk_quiet(&game->talk)) return false;
     talk_clear(&game->talk);
-    if (save_read(game->options.save, &game->world, game->minds, &undamaged)) panel_notify(&game->panel, "Loaded: %s", game->options.save);
-    else panel_notify(&game->panel, "Not loaded: %s", game->options.save);
+    if (save_read(game->options.save, &game->world, game->minds, &undamaged))
+        panel_notify(&game->panel, "Loaded: %s", game->options.save);
+    else
+        panel_notify(&game->panel, "Not loaded: %s", game->options.save);
     return undamaged;
 }
 
@@ -196,8 +196,10 @@ static bool rewind_talk(game *game)
     int villager;
     if (answer_is_due(game)) return true;
     if (!talk_rewind(&game->talk, &villager)) return false;
-    if (villager < 0) panel_notify(&game->panel, "There is nothing to take back");
-    else panel_notify(&game->panel, "%s never heard that", game->world.villagers[villager].name);
+    if (villager < 0)
+        panel_notify(&game->panel, "There is nothing to take back");
+    else
+        panel_notify(&game->panel, "%s never heard that", game->world.villagers[villager].name);
     return true;
 }
 
@@ -261,8 +263,8 @@ static bool draw(game *game)
     return renderer_end(game->renderer);
 }
 
-/* The picture first, then the model's part: it works while the picture before this one is on the screen. Without a window
- * both are waited for, which measures them. */
+/* The picture first, then the model's part: it works while the picture before this one is on the screen. Without a
+ * window both are waited for, which measures them. */
 static bool work(game *game, frame_times *times)
 {
     minds_frame frame = {0};
@@ -280,8 +282,9 @@ static bool work(game *game, frame_times *times)
 static void log_frame(game *game, const frame_times *times)
 {
     if (game->frame_log)
-        fprintf(game->frame_log, "%llu %.0f %.0f %.0f %.0f %u %u\n", (unsigned long long)game->stats.frames, times->frame_us,
-                times->picture_us, times->work_us, times->model_us, times->tokens_read, times->tokens_made);
+        fprintf(game->frame_log, "%llu %.0f %.0f %.0f %.0f %u %u\n", (unsigned long long)game->stats.frames,
+                times->frame_us, times->picture_us, times->work_us, times->model_us, times->tokens_read,
+                times->tokens_made);
 }
 
 /* Ends the frame: without a window 60 of them make a second, unless they need not. */

@@ -37,7 +37,5 @@ bool game_frame(game *game);
 void game_close(game *game);
 
 bool game_resize(game *game, uint32_t width, uint32_t height);
-/* Validation messages so far. */
-unsigned game_messages(const game *game);
 
 #endif

@@ -88,8 +88,8 @@ bool gpu_create_instance(gpu *gpu, const char *const *extensions, uint32_t count
 static bool can_present(VkPhysicalDevice physical, uint32_t family, VkSurfaceKHR surface)
 {
     VkBool32 supported = VK_TRUE;
-    return !surface || (vkGetPhysicalDeviceSurfaceSupportKHR(physical, family, surface, &supported) == VK_SUCCESS &&
-                        supported);
+    return !surface ||
+           (vkGetPhysicalDeviceSurfaceSupportKHR(physical, family, surface, &supported) == VK_SUCCESS && supported);
 }
 
 /* A family that draws, computes and presents. */
@@ -104,7 +104,8 @@ static bool find_family(VkPhysicalDevice physical, VkSurfaceKHR surface, uint32_
     return false;
 }
 
-/* For the model: a family without graphics, which leaves rendering alone best; else a second queue of ours, else ours. */
+/* For the model: a family without graphics, which leaves rendering alone best; else a second queue of ours, else ours.
+ */
 static void choose_model_queue(gpu *gpu)
 {
     VkQueueFamilyProperties families[MAX_FAMILIES];
@@ -151,8 +152,8 @@ static bool choose_physical(gpu *gpu, VkSurfaceKHR surface, const char *name)
         gpu->family = family;
     }
     if (best) return true;
-    return report("no Vulkan 1.1 device can draw%s%s%s", surface ? " to this window" : "", name ? " and is called " : "",
-                  name ? name : "");
+    return report("no Vulkan 1.1 device can draw%s%s%s", surface ? " to this window" : "",
+                  name ? " and is called " : "", name ? name : "");
 }
 
 bool gpu_create_device(gpu *gpu, VkSurfaceKHR surface, const char *name)
@@ -306,6 +307,5 @@ void gpu_barrier(VkCommandBuffer commands, VkImage image, VkImageLayout from, Vk
         .image = image,
         .subresourceRange = {VK_IMAGE_ASPECT_COLOR_BIT, 0, 1, 0, 1},
     };
-    vkCmdPipelineBarrier(commands, before, after, 0, 0, NULL, 0,
-                         NULL, 1, &barrier);
+    vkCmdPipelineBarrier(commands, before, after, 0, 0, NULL, 0, NULL, 1, &barrier);
 }

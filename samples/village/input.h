@@ -5,14 +5,14 @@
 #include <stdbool.h>
 
 typedef struct input {
-    float dx, dy;      /* to walk, at most 1 long */
-    bool talk;         /* start talking, or send the line */
+    float dx, dy; /* to walk, at most 1 long */
+    bool talk;    /* start talking, or send the line */
     bool leave, erase, suggest;
     bool panel, save, load, rewind;
-    bool close;        /* the window */
+    bool close; /* the window */
     bool resized;
-    int budget_steps;  /* of 0.5 ms */
-    char text[256];    /* typed */
+    int budget_steps; /* of 0.5 ms */
+    char text[256];   /* typed */
     bool pointer_down;
     float pointer_x, pointer_y; /* pixels */
 } input;

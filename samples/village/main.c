@@ -19,8 +19,10 @@ static bool write_stats(const game *game)
     const minds_memory memory = minds_get_memory(game->minds);
     FILE *file = strcmp(game->options.stats, "-") == 0 ? stdout : fopen(game->options.stats, "w");
     if (!file) return report("%s: %s", game->options.stats, strerror(errno));
-    fprintf(file, "{\n  \"device\": \"%s\",\n  \"villagers\": %d,\n  \"talkers\": %d,\n  \"budget_us\": %u,\n", game->gpu.properties.deviceName,
-            game->world.count, game->options.talkers < game->world.count ? game->options.talkers : game->world.count, (unsigned)game->panel.budget_us);
+    fprintf(file, "{\n  \"device\": \"%s\",\n  \"villagers\": %d,\n  \"talkers\": %d,\n  \"budget_us\": %u,\n",
+            game->gpu.properties.deviceName, game->world.count,
+            game->options.talkers < game->world.count ? game->options.talkers : game->world.count,
+            (unsigned)game->panel.budget_us);
     fprintf(file, "  \"frames\": %llu,\n  \"seconds\": %.3f,\n", (unsigned long long)s->frames, s->seconds);
     print_times(file, "frame", &s->frame);
     print_times(file, "picture", &s->picture);
@@ -29,7 +31,8 @@ static bool write_stats(const game *game)
     fprintf(file, "  \"tokens_read\": %llu,\n  \"tokens_made\": %llu,\n  \"tokens_made_per_second\": %.1f,\n",
             (unsigned long long)s->tokens_read, (unsigned long long)s->tokens_made,
             s->seconds > 0 ? (double)s->tokens_made / s->seconds : 0);
-    fprintf(file, "  \"weight_bytes\": %llu,\n  \"state_bytes\": %llu,\n  \"states\": %llu,\n  \"session_bytes\": %llu,\n",
+    fprintf(file,
+            "  \"weight_bytes\": %llu,\n  \"state_bytes\": %llu,\n  \"states\": %llu,\n  \"session_bytes\": %llu,\n",
             (unsigned long long)memory.weight_bytes, (unsigned long long)memory.state_bytes,
             (unsigned long long)memory.states, (unsigned long long)memory.session_bytes);
     fprintf(file, "  \"resident_bytes\": {\"early\": %llu, \"late\": %llu},\n", (unsigned long long)s->first_resident,
@@ -74,5 +77,5 @@ int main(int count, char **arguments)
     if (parsed != OPTIONS_RUN) return parsed == OPTIONS_DONE ? 0 : 2;
     bool good = game_open(&game, &options) && play(&game);
     game_close(&game);
-    return good && game_messages(&game) == 0 ? 0 : 1;
+    return good && game.gpu.messages == 0 ? 0 : 1;
 }

@@ -24,12 +24,12 @@ typedef struct stretch {
 } stretch;
 
 static const stretch paths[] = {
-    {-1, 16.5f, 49, 16.5f, 1.0f},      {22, -1, 22, 35, 0.95f},           {9, 11.3f, 37, 11.3f, 0.7f},
-    {6, 24.3f, 36, 24.3f, 0.7f},       {9, 10, 9, 11.3f, 0.5f},           {16.5f, 10, 16.5f, 11.3f, 0.5f},
-    {29, 10, 29, 11.3f, 0.5f},         {36.5f, 10, 36.5f, 11.3f, 0.5f},   {8.5f, 23, 8.5f, 24.3f, 0.5f},
-    {15.5f, 23, 15.5f, 24.3f, 0.5f},   {28.5f, 23, 28.5f, 24.3f, 0.5f},   {35.5f, 23, 35.5f, 24.3f, 0.5f},
-    {36, 30.6f, 36, 24.3f, 0.5f},      {6.5f, 30.5f, 6.5f, 31.3f, 0.6f},  {6.5f, 31.3f, 22, 31.5f, 0.55f},
-    {22, 31.5f, 28.5f, 31, 0.55f},     {26, 5.5f, 22, 5.8f, 0.55f},       {36, 30.8f, 38.5f, 30.8f, 0.5f},
+    {-1, 16.5f, 49, 16.5f, 1.0f},    {22, -1, 22, 35, 0.95f},          {9, 11.3f, 37, 11.3f, 0.7f},
+    {6, 24.3f, 36, 24.3f, 0.7f},     {9, 10, 9, 11.3f, 0.5f},          {16.5f, 10, 16.5f, 11.3f, 0.5f},
+    {29, 10, 29, 11.3f, 0.5f},       {36.5f, 10, 36.5f, 11.3f, 0.5f},  {8.5f, 23, 8.5f, 24.3f, 0.5f},
+    {15.5f, 23, 15.5f, 24.3f, 0.5f}, {28.5f, 23, 28.5f, 24.3f, 0.5f},  {35.5f, 23, 35.5f, 24.3f, 0.5f},
+    {36, 30.6f, 36, 24.3f, 0.5f},    {6.5f, 30.5f, 6.5f, 31.3f, 0.6f}, {6.5f, 31.3f, 22, 31.5f, 0.55f},
+    {22, 31.5f, 28.5f, 31, 0.55f},   {26, 5.5f, 22, 5.8f, 0.55f},      {36, 30.8f, 38.5f, 30.8f, 0.5f},
 };
 
 static const point square = {22, 16.5f};
@@ -54,7 +54,8 @@ static float stretch_distance(const stretch *s, float x, float y)
 float map_path_distance(float x, float y)
 {
     float nearest = 1e9f;
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) nearest = fminf(nearest, stretch_distance(&paths[i], x, y));
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        nearest = fminf(nearest, stretch_distance(&paths[i], x, y));
     return nearest;
 }
 
@@ -116,11 +117,15 @@ static void put_solid(map *map, thing_kind kind, int x, int y, int w, int h)
 static bool is_meadow(const map *map, int x, int y)
 {
     const float cx = (float)x + 0.5f, cy = (float)y + 0.5f;
-    if (map_path_distance(cx, cy) < 0.9f || map_square_distance(cx, cy) < 1 || map_river_distance(cx, cy) < 0.9f) return false;
+    if (map_path_distance(cx, cy) < 0.9f || map_square_distance(cx, cy) < 1 || map_river_distance(cx, cy) < 0.9f)
+        return false;
     if (map_is_field(cx, cy) || map_is_field(cx - 0.8f, cy) || map_is_field(cx + 0.8f, cy)) return false;
     for (int row = y - 1; row <= y + 3; row++)
         for (int column = x - 1; column <= x + 1; column++)
-            if (row < MAP_HEIGHT && map_is_solid(map, column < 0 ? 0 : column >= MAP_WIDTH ? MAP_WIDTH - 1 : column,
+            if (row < MAP_HEIGHT && map_is_solid(map,
+                                                 column < 0            ? 0
+                                                 : column >= MAP_WIDTH ? MAP_WIDTH - 1
+                                                                       : column,
                                                  row < 0 ? 0 : row))
                 return false;
     return true;
@@ -131,7 +136,8 @@ static void plant(map *map)
 {
     for (int y = 0; y < MAP_HEIGHT; y++)
         for (int x = 0; x < MAP_WIDTH; x++) {
-            const int edge = (int)fminf(fminf((float)x, (float)(MAP_WIDTH - 1 - x)), fminf((float)y, (float)(MAP_HEIGHT - 1 - y)));
+            const int edge =
+                (int)fminf(fminf((float)x, (float)(MAP_WIDTH - 1 - x)), fminf((float)y, (float)(MAP_HEIGHT - 1 - y)));
             const float woods = edge < 1 ? 0.85f : edge < 3 ? 0.5f : edge < 5 ? 0.22f : 0.1f;
             const float luck = map_random(x, y, 1), which = map_random(x, y, 2);
             if (luck > woods + 0.09f || !is_meadow(map, x, y)) continue;
@@ -143,9 +149,14 @@ static void plant(map *map)
                 continue;
             }
             /* Nor where it would hide people on a path behind it. */
-            if (map_path_distance((float)x + 0.5f, (float)y - 0.9f) < 0.6f || map_square_distance((float)x + 0.5f, (float)y - 1) < 0.5f) continue;
-            put(map, which < 0.45f ? THING_OAK : which < 0.65f ? THING_BIRCH : THING_PINE, (float)x + 0.5f + jitter,
-                (float)y + 0.8f);
+            if (map_path_distance((float)x + 0.5f, (float)y - 0.9f) < 0.6f ||
+                map_square_distance((float)x + 0.5f, (float)y - 1) < 0.5f)
+                continue;
+            put(map,
+                which < 0.45f   ? THING_OAK
+                : which < 0.65f ? THING_BIRCH
+                                : THING_PINE,
+                (float)x + 0.5f + jitter, (float)y + 0.8f);
             map->solid[y][x] = true;
         }
 }

@@ -24,7 +24,6 @@ typedef struct mind {
 
 struct minds {
     minds_desc desc;
-    unsigned messages;
     char message[512]; /* the library's newest error */
     retnet_context *context;
     retnet_model *model;
@@ -54,13 +53,12 @@ static bool check(minds *minds, const char *what, retnet_result result)
     return result == RETNET_OK || fail(minds, what, result);
 }
 
+/* Errors are reported by whoever made the call. */
 static void on_log(void *user, retnet_log_level level, const char *message)
 {
     minds *minds = user;
     if (level == RETNET_LOG_ERROR) snprintf(minds->message, sizeof minds->message, "%s", message);
-    if (level == RETNET_LOG_INFO || !minds->desc.validate) return;
-    minds->messages++;
-    report("%s", message);
+    if (level == RETNET_LOG_WARNING) report("%s", message);
 }
 
 /* ---- Hearing and answering -------------------------------------------------------------------------------------- */
@@ -111,7 +109,9 @@ static bool start(minds *minds, int index, const sentence *sentence, bool answer
         .tokens = sentence->tokens,
         .count = sentence->count,
         .max_tokens = answer ? ANSWER_TOKENS : 0,
-        .sampling = {.temperature = minds->desc.temperature, .top_p = 0.9f, .seed = minds->desc.seed + minds->answers++},
+        .sampling = {.temperature = minds->desc.temperature,
+                     .top_p = 0.9f,
+                     .seed = minds->desc.seed + minds->answers++},
         .end_tokens = minds->end_tokens,
         .end_token_count = minds->end_token_count,
         .token = on_token,
@@ -187,7 +187,8 @@ static void add_info(minds_frame *frame, const retnet_step_info *info)
 bool minds_step(minds *minds, uint32_t budget_us, minds_frame *frame)
 {
     retnet_step_info info = {0};
-    if (!check(minds, "the villagers cannot think", retnet_session_step(minds->session, budget_us, &info))) return false;
+    if (!check(minds, "the villagers cannot think", retnet_session_step(minds->session, budget_us, &info)))
+        return false;
     add_info(frame, &info);
     return finish_all(minds);
 }
@@ -267,8 +268,8 @@ bool minds_save(minds *minds, int index, void *bytes, size_t capacity, size_t *s
     uint8_t *out = bytes;
     size_t needed = 0;
     if (out && capacity < 4) return false;
-    retnet_result result = retnet_session_save(minds->session, (uint32_t)index, out ? out + 4 : NULL,
-                                               out ? capacity - 4 : 0, &needed);
+    retnet_result result =
+        retnet_session_save(minds->session, (uint32_t)index, out ? out + 4 : NULL, out ? capacity - 4 : 0, &needed);
     if (!out && result == RETNET_ERROR_LIMIT) result = RETNET_OK;
     *size = needed + 4;
     for (int i = 0; out && i < 4; i++) out[i] = (uint8_t)((uint32_t)unread >> 8 * i);
@@ -314,11 +315,6 @@ void minds_describe(const minds *minds, char *line, size_t size)
              retnet_weight_format_name(minds->info.format));
 }
 
-unsigned minds_messages(const minds *minds)
-{
-    return minds->messages;
-}
-
 /* ---- Life ------------------------------------------------------------------------------------------------------- */
 
 /* Where the bundled model is: beside the program's build folder, or where it was at build time. */
@@ -347,8 +343,7 @@ static bool load_tokenizer(minds *minds, const char *model)
 {
     char path[PATH_LENGTH + 32];
     snprintf(path, sizeof path, "%s/tokenizer.model", model);
-    retnet_result result =
-        retnet_tokenizer_load(path, minds->message, sizeof minds->message, &minds->tokenizer);
+    retnet_result result = retnet_tokenizer_load(path, minds->message, sizeof minds->message, &minds->tokenizer);
     if (result != RETNET_OK) return fail(minds, path, result);
     const retnet_tokenizer *tokenizer = minds->tokenizer;
     minds->bos = minds->info.bos_token >= 0 ? minds->info.bos_token : retnet_tokenizer_bos(tokenizer);
@@ -368,8 +363,10 @@ static bool load_tokenizer(minds *minds, const char *model)
 static bool open_model(minds *minds)
 {
     char path[PATH_LENGTH];
-    if (minds->desc.model) snprintf(path, sizeof path, "%s", minds->desc.model);
-    else find_model(path);
+    if (minds->desc.model)
+        snprintf(path, sizeof path, "%s", minds->desc.model);
+    else
+        find_model(path);
     retnet_context_desc context = {.log = on_log, .log_user = minds};
     retnet_result result = retnet_context_create_from_device(minds->desc.device, &context, &minds->context);
     if (result != RETNET_OK) return fail(minds, "the model cannot use this device", result);
@@ -400,8 +397,10 @@ bool minds_create(const minds_desc *desc, minds **out)
     minds->desc = *desc;
     minds->marked = -1;
     minds->minds = calloc(desc->count ? (size_t)desc->count : 1, sizeof *minds->minds);
-    if (!minds->minds) report("out of memory");
-    else if (open_model(minds) && open_session(minds)) *out = minds;
+    if (!minds->minds)
+        report("out of memory");
+    else if (open_model(minds) && open_session(minds))
+        *out = minds;
     if (!*out) minds_destroy(minds);
     return *out != NULL;
 }

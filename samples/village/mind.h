@@ -19,7 +19,6 @@ typedef struct minds_desc {
     int count;
     float temperature;
     uint64_t seed;
-    bool validate; /* anything but information that the library logs is a message */
     void (*piece)(void *user, int mind, const char *text, size_t size); /* of an answer */
     void (*done)(void *user, int mind);                                 /* an answer is complete */
     void *user;
@@ -34,15 +33,14 @@ typedef struct minds_frame {
 
 typedef struct minds_memory {
     uint64_t weight_bytes;
-    uint64_t state_bytes;    /* one state */
-    uint64_t states;         /* of which there are so many: one a villager, another to come back to, one to rewind to */
-    uint64_t session_bytes;  /* all of them and what the session works with */
+    uint64_t state_bytes;   /* one state */
+    uint64_t states;        /* of which there are so many: one a villager, another to come back to, one to rewind to */
+    uint64_t session_bytes; /* all of them and what the session works with */
 } minds_memory;
 
 /* Reports what fails; so do all functions that return bool. */
 bool minds_create(const minds_desc *desc, minds **out);
-void minds_destroy(minds *minds); /* accepts NULL */
-unsigned minds_messages(const minds *minds); /* logged while validating */
+void minds_destroy(minds *minds);            /* accepts NULL */
 
 /* Has nothing to read or to say. */
 bool minds_ready(const minds *minds, int mind);

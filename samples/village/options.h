@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 typedef struct options {
-    const char *model, *font, *device; /* NULL: the usual ones */
+    const char *model, *font, *device;                                /* NULL: the usual ones */
     const char *script, *screenshot, *transcript, *stats, *frame_log; /* files; NULL: none */
     const char *save;
     uint32_t width, height;

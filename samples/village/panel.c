@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const uint32_t glass = 0x1b1a24, bright = 0xf4f1ea, dim = 0xb4b0bc, green = 0x7fd08a, orange = 0xf2b05a, red = 0xe8736a;
+static const uint32_t glass = 0x1b1a24, bright = 0xf4f1ea, dim = 0xb4b0bc, green = 0x7fd08a, orange = 0xf2b05a,
+                      red = 0xe8736a;
 
 void panel_notify(panel *panel, const char *format, ...)
 {
@@ -50,10 +51,12 @@ static void draw_clock(view *view, const world *world)
     const float ui = view->ui, h = 30 * ui, x = 12 * ui, y = 12 * ui;
     const int minutes = (int)world->minutes;
     const bool is_day = minutes >= 6 * 60 + 30 && minutes < 20 * 60;
-    snprintf(line, sizeof line, "Day %llu   %02d:%02d", (unsigned long long)world->days + 1, minutes / 60, minutes % 60);
+    snprintf(line, sizeof line, "Day %llu   %02d:%02d", (unsigned long long)world->days + 1, minutes / 60,
+             minutes % 60);
     const float w = text_width(view->text, TEXT_BODY, line, strlen(line)) + 46 * ui;
     draw_round(view->list, x, y, w, h, 9 * ui, draw_colour(glass, 0.78f));
-    draw_round(view->list, x + 9 * ui, y + 7 * ui, 16 * ui, 16 * ui, 8 * ui, draw_colour(is_day ? 0xffd35a : 0xdfe6ff, 1));
+    draw_round(view->list, x + 9 * ui, y + 7 * ui, 16 * ui, 16 * ui, 8 * ui,
+               draw_colour(is_day ? 0xffd35a : 0xdfe6ff, 1));
     if (!is_day) draw_round(view->list, x + 14 * ui, y + 6 * ui, 13 * ui, 13 * ui, 6.5f * ui, draw_colour(glass, 1));
     print(view, TEXT_BODY, x + 34 * ui, y + (h - text_line_height(view->text, TEXT_BODY)) / 2, bright, line);
 }
@@ -86,9 +89,13 @@ static void draw_line(view *view, const world *world, const talk *talk)
     const char *line = talk->line;
     while (*line && text_width(view->text, TEXT_BODY, line, strlen(line)) > x + w - 20 * ui - start)
         for (line++; ((unsigned char)*line & 0xc0) == 0x80; line++) {}
-    const float end = start + text_draw(view->text, view->list, TEXT_BODY, start, line_y, draw_colour(bright, 1), line, strlen(line));
-    if (fmod(view->seconds, 1) < 0.6) draw_rectangle(view->list, floorf(end + 1 * ui), y + 10 * ui, fmaxf(1, floorf(1.5f * ui)), h - 20 * ui, draw_colour(bright, 1));
-    if (!*talk->line) print(view, TEXT_BODY, start + 8 * ui, line_y, 0x77727f, "say something and press Enter (Esc: leave)");
+    const float end =
+        start + text_draw(view->text, view->list, TEXT_BODY, start, line_y, draw_colour(bright, 1), line, strlen(line));
+    if (fmod(view->seconds, 1) < 0.6)
+        draw_rectangle(view->list, floorf(end + 1 * ui), y + 10 * ui, fmaxf(1, floorf(1.5f * ui)), h - 20 * ui,
+                       draw_colour(bright, 1));
+    if (!*talk->line)
+        print(view, TEXT_BODY, start + 8 * ui, line_y, 0x77727f, "say something and press Enter (Esc: leave)");
 }
 
 static void draw_notice(panel *panel, view *view)
@@ -114,14 +121,21 @@ static float draw_graph(view *view, const stats *stats, const panel *panel, floa
         const float frame = (float)t->frame_us / 1000, model = (float)t->model_us / 1000;
         const float high = fminf(1, frame / most) * (h - 6 * ui), own = fminf(1, model / most) * (h - 6 * ui);
         const float at = x + w - (float)(i + 1) * bar;
-        draw_rectangle(view->list, at, y + h - 3 * ui - high, bar, high, draw_colour(frame < 17.5f ? 0x4f8f86 : frame < 34 ? 0xb08a4a : 0xb0564e, 0.9f));
+        draw_rectangle(view->list, at, y + h - 3 * ui - high, bar, high,
+                       draw_colour(frame < 17.5f ? 0x4f8f86
+                                   : frame < 34  ? 0xb08a4a
+                                                 : 0xb0564e,
+                                   0.9f));
         draw_rectangle(view->list, at, y + h - 3 * ui - own, bar, own, draw_colour(orange, 1));
     }
     for (int line = 1; line <= 1; line++)
-        draw_rectangle(view->list, x, floorf(y + h - 3 * ui - 16.7f / most * (h - 6 * ui)), w, 1, draw_colour(bright, 0.35f));
+        draw_rectangle(view->list, x, floorf(y + h - 3 * ui - 16.7f / most * (h - 6 * ui)), w, 1,
+                       draw_colour(bright, 0.35f));
     const float budget = floorf(y + h - 3 * ui - (float)panel->budget_us / 1000 / most * (h - 6 * ui));
     draw_rectangle(view->list, x, budget, w, 1, draw_colour(orange, 0.8f));
-    print(view, TEXT_SMALL, x + 5 * ui, floorf(y + h - 3 * ui - 16.7f / most * (h - 6 * ui)) - text_line_height(view->text, TEXT_SMALL), dim, "16.7 ms");
+    print(view, TEXT_SMALL, x + 5 * ui,
+          floorf(y + h - 3 * ui - 16.7f / most * (h - 6 * ui)) - text_line_height(view->text, TEXT_SMALL), dim,
+          "16.7 ms");
     return y + h + 6 * ui;
 }
 
@@ -151,7 +165,9 @@ static float draw_positions(view *view, const world *world, const talk *talk, fl
         const float left = x + (float)side * column, right = left + column - 10 * view->ui;
         const bool speaks = !minds_ready(talk->desc.minds, i);
         snprintf(value, sizeof value, "%llu", (unsigned long long)minds_position(talk->desc.minds, i));
-        if (speaks) draw_round(view->list, left, y + line / 2 - 3 * view->ui, 5 * view->ui, 5 * view->ui, 2.5f * view->ui, draw_colour(green, 1));
+        if (speaks)
+            draw_round(view->list, left, y + line / 2 - 3 * view->ui, 5 * view->ui, 5 * view->ui, 2.5f * view->ui,
+                       draw_colour(green, 1));
         print(view, TEXT_SMALL, left + 9 * view->ui, y, i == talk->partner ? 0xe8c46a : dim, world->villagers[i].name);
         print_right(view, TEXT_SMALL, right, y, bright, value);
         y += line;
@@ -190,15 +206,16 @@ static void draw_figures(panel *panel, view *view, const world *world, const tal
     }
     y = draw_graph(view, stats, panel, left, y + 6 * ui, inner);
     y = row(view, left, y, inner, bright, "Frame", "%.1f ms", last->frame_us / 1000);
-    y = row(view, left, y, inner, colour_for(last->model_us, panel->budget_us), "Model this frame", "%.0f µs", last->model_us);
+    y = row(view, left, y, inner, colour_for(last->model_us, panel->budget_us), "Model this frame", "%.0f µs",
+            last->model_us);
     snprintf(budget, sizeof budget, "%.1f ms", panel->budget_us / 1000.0);
     y = row(view, left, y, inner, orange, "Budget a frame", "%s", budget);
     y = draw_slider(panel, view, left, y + 2 * ui, inner);
     y = row(view, left, y, inner, bright, "Tokens made a second", "%.0f", stats->tokens_per_second);
     y = row(view, left, y, inner, bright, "Weights, once", "%.1f MiB", (double)memory.weight_bytes / 1048576);
     y = row(view, left, y, inner, bright, "A villager's state", "%.1f MiB", (double)memory.state_bytes / 1048576);
-    y = row(view, left, y, inner, bright, "All states, snapshots too", "%llu · %.0f MiB", (unsigned long long)memory.states,
-            (double)(memory.states * memory.state_bytes) / 1048576);
+    y = row(view, left, y, inner, bright, "All states, snapshots too", "%llu · %.0f MiB",
+            (unsigned long long)memory.states, (double)(memory.states * memory.state_bytes) / 1048576);
     draw_positions(view, world, talk, left, y + 8 * ui, inner, y0 + h - 8 * ui);
 }
 
@@ -206,9 +223,12 @@ void panel_draw(panel *panel, view *view, const world *world, const talk *talk, 
 {
     draw_clock(view, world);
     if (panel->open) draw_figures(panel, view, world, talk, stats);
-    if (talk->typing && talk->partner >= 0) draw_line(view, world, talk);
-    else if (world_nearest(world, 2.2f) >= 0) draw_hint(view, "Enter: talk    F6: unsay    F5: save    F9: load    F1: figures");
-    else draw_hint(view, "Arrows or WASD: walk    F5: save    F9: load    F1: figures");
+    if (talk->typing && talk->partner >= 0)
+        draw_line(view, world, talk);
+    else if (world_nearest(world, 2.2f) >= 0)
+        draw_hint(view, "Enter: talk    F6: unsay    F5: save    F9: load    F1: figures");
+    else
+        draw_hint(view, "Arrows or WASD: walk    F5: save    F9: load    F1: figures");
     draw_notice(panel, view);
 }
 
@@ -227,6 +247,7 @@ bool panel_pointer(panel *panel, float x, float y, bool down)
     }
     float share = (x - panel->slider_x - panel->slider_h / 2) / (panel->slider_w - panel->slider_h);
     share = share < 0 ? 0 : share > 1 ? 1 : share;
-    panel->budget_us = PANEL_LEAST_BUDGET + (uint32_t)(share * (PANEL_MOST_BUDGET - PANEL_LEAST_BUDGET) / 100 + 0.5f) * 100;
+    panel->budget_us =
+        PANEL_LEAST_BUDGET + (uint32_t)(share * (PANEL_MOST_BUDGET - PANEL_LEAST_BUDGET) / 100 + 0.5f) * 100;
     return true;
 }

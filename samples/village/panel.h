@@ -13,7 +13,7 @@ typedef struct panel {
     uint32_t budget_us;
     char about[256]; /* device and model */
     char notice[160];
-    float notice_seconds; /* that it will still be shown */
+    float notice_seconds;                         /* that it will still be shown */
     float slider_x, slider_y, slider_w, slider_h; /* on the screen, where it was drawn last */
 } panel;
 

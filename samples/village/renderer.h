@@ -10,8 +10,8 @@ typedef struct renderer renderer;
 
 typedef struct renderer_desc {
     gpu *gpu;
-    screen *screen;    /* NULL: no window */
-    VkExtent2D extent; /* of the picture, without a window */
+    screen *screen;     /* NULL: no window */
+    VkExtent2D extent;  /* of the picture, without a window */
     const uint8_t *art; /* RGBA, premultiplied; only read while the renderer is created */
     uint32_t art_width, art_height;
     uint32_t glyph_size; /* of the glyph texture, which is square, a byte a pixel */

@@ -23,7 +23,7 @@ static uint8_t *put(uint8_t *at, uint64_t value, int bytes)
 static uint64_t get(const uint8_t **at, int bytes)
 {
     uint64_t value = 0;
-    for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*at)++ << 8 * i;
+    for (int i = 0; i < bytes; i++) value |= (uint64_t) * (*at)++ << 8 * i;
     return value;
 }
 
@@ -91,7 +91,8 @@ static bool get_world(const uint8_t *at, world *copy, person *bodies)
     copy->minutes = (double)get(&at, 8) / 1000;
     copy->days = get(&at, 8);
     copy->random = get(&at, 8);
-    bool good = copy->minutes >= 0 && copy->minutes < WORLD_MINUTES && copy->random != 0 && get_person(&at, &copy->player);
+    bool good =
+        copy->minutes >= 0 && copy->minutes < WORLD_MINUTES && copy->random != 0 && get_person(&at, &copy->player);
     for (int i = 0; good && i < copy->count; i++) good = get_person(&at, &bodies[i]);
     return good;
 }
@@ -220,8 +221,10 @@ static bool load_all(const char *path, const uint8_t *bytes, size_t size, world 
         if (!minds_begin_small_talk(minds, i)) goto failed;
     bool good = load_minds(path, at + world_size(world), bytes + size, minds, world->count);
     for (int i = 0; i < world->count; i++)
-        if (good) minds_keep(minds, i);
-        else *undamaged &= minds_end_small_talk(minds, i);
+        if (good)
+            minds_keep(minds, i);
+        else
+            *undamaged &= minds_end_small_talk(minds, i);
     if (!good) goto failed;
     *world = copy;
     for (int i = 0; i < world->count; i++) {

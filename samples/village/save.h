@@ -10,8 +10,8 @@
 #include "mind.h"
 #include "world.h"
 
-/* All minds must be ready. A failed save leaves an older file as it was; a failed load leaves the village as it was. Both
- * report what is wrong. *undamaged: false if after a failed load minds could not be put back. */
+/* All minds must be ready. A failed save leaves an older file as it was; a failed load leaves the village as it was.
+ * Both report what is wrong. *undamaged: false if after a failed load minds could not be put back. */
 bool save_write(const char *path, const world *world, minds *minds);
 bool save_read(const char *path, world *world, minds *minds, bool *undamaged);
 

@@ -34,10 +34,17 @@ typedef struct moment {
 } moment;
 
 static const moment day[] = {
-    {0, {0.30f, 0.34f, 0.58f}, 1},       {4.5f, {0.30f, 0.34f, 0.58f}, 1},   {6, {0.68f, 0.56f, 0.66f}, 0.55f},
-    {7.2f, {1, 0.88f, 0.78f}, 0.1f},     {8.5f, {1, 1, 0.98f}, 0},           {17, {1, 1, 0.98f}, 0},
-    {18.8f, {1, 0.84f, 0.66f}, 0.15f},   {20.2f, {0.78f, 0.52f, 0.58f}, 0.6f}, {21.3f, {0.42f, 0.40f, 0.62f}, 0.95f},
-    {22.5f, {0.30f, 0.34f, 0.58f}, 1},   {24, {0.30f, 0.34f, 0.58f}, 1},
+    {0, {0.30f, 0.34f, 0.58f}, 1},
+    {4.5f, {0.30f, 0.34f, 0.58f}, 1},
+    {6, {0.68f, 0.56f, 0.66f}, 0.55f},
+    {7.2f, {1, 0.88f, 0.78f}, 0.1f},
+    {8.5f, {1, 1, 0.98f}, 0},
+    {17, {1, 1, 0.98f}, 0},
+    {18.8f, {1, 0.84f, 0.66f}, 0.15f},
+    {20.2f, {0.80f, 0.60f, 0.62f}, 0.6f},
+    {21.3f, {0.42f, 0.40f, 0.62f}, 0.95f},
+    {22.5f, {0.30f, 0.34f, 0.58f}, 1},
+    {24, {0.30f, 0.34f, 0.58f}, 1},
 };
 
 static float mix(float a, float b, float share)
@@ -200,7 +207,9 @@ static void draw_standing(view *view, const lighting *lighting, region source, p
     const float x = floorf(at.x - w / 2), y = at.y - h;
     if (!is_visible(view, x, y, w, h)) return;
     rgba colour = lit(lighting, foot.x, foot.y);
-    if (alpha < 1) colour = (rgba){(uint8_t)(colour.r * alpha), (uint8_t)(colour.g * alpha), (uint8_t)(colour.b * alpha), (uint8_t)(255 * alpha)};
+    if (alpha < 1)
+        colour = (rgba){(uint8_t)(colour.r * alpha), (uint8_t)(colour.g * alpha), (uint8_t)(colour.b * alpha),
+                        (uint8_t)(255 * alpha)};
     draw_sprite(view->list, DRAW_ART, source, x, y, w, h, colour);
 }
 
@@ -208,7 +217,8 @@ static void draw_shadow(view *view, point foot, float width)
 {
     const point at = to_screen(view, foot);
     const float w = width * view->zoom, h = w * 0.45f;
-    draw_sprite(view->list, DRAW_ART, view->art->shadow, at.x - w / 2, at.y - h * 0.7f, w, h, (rgba){255, 255, 255, 255});
+    draw_sprite(view->list, DRAW_ART, view->art->shadow, at.x - w / 2, at.y - h * 0.7f, w, h,
+                (rgba){255, 255, 255, 255});
 }
 
 static void draw_person(view *view, const lighting *lighting, const person *person)
@@ -227,8 +237,10 @@ static void draw_building(view *view, const lighting *lighting, int index)
     const point foot = to_screen(view, (point){(float)b->x + (float)b->w / 2, (float)(b->y + b->h)});
     const float x = floorf(foot.x - w / 2), y = foot.y - h, ground = (float)(b->y + b->h);
     if (!is_visible(view, x, y, w, h)) return;
-    const rgba roof = draw_scale((rgba){255, 255, 255, 255}, lighting->ambient.r, lighting->ambient.g, lighting->ambient.b);
-    const rgba corners[4] = {roof, roof, lit(lighting, (float)b->x, ground), lit(lighting, (float)(b->x + b->w), ground)};
+    const rgba roof =
+        draw_scale((rgba){255, 255, 255, 255}, lighting->ambient.r, lighting->ambient.g, lighting->ambient.b);
+    const rgba corners[4] = {roof, roof, lit(lighting, (float)b->x, ground),
+                             lit(lighting, (float)(b->x + b->w), ground)};
     draw_sprite_shaded(view->list, source, x, y, w, h, corners);
     const float d = lighting->darkness;
     if (d > 0) draw_sprite(view->list, DRAW_ART, view->art->buildings_lit[index], x, y, w, h, draw_colour(0xffffff, d));
@@ -242,15 +254,16 @@ static void draw_lamp(view *view, const lighting *lighting, int index)
     const region source = view->art->lamp_lit;
     const point at = to_screen(view, map_lamps[index]);
     const float w = source.w * view->zoom, h = source.h * view->zoom;
-    draw_sprite(view->list, DRAW_ART, source, floorf(at.x - w / 2), at.y - h, w, h, draw_colour(0xffffff, lighting->darkness));
+    draw_sprite(view->list, DRAW_ART, source, floorf(at.x - w / 2), at.y - h, w, h,
+                draw_colour(0xffffff, lighting->darkness));
 }
 
 static float shadow_width(thing_kind kind)
 {
     static const float widths[THING_KINDS] = {
-        [THING_OAK] = 26, [THING_BIRCH] = 20, [THING_PINE] = 22, [THING_BUSH] = 18, [THING_BERRIES] = 18, [THING_ROCK] = 12,
-        [THING_WELL] = 34, [THING_STALL_RED] = 50, [THING_STALL_BLUE] = 50, [THING_BARREL] = 14, [THING_CRATE] = 16,
-        [THING_HAY] = 18, [THING_SIGN] = 10};
+        [THING_OAK] = 26,   [THING_BIRCH] = 20, [THING_PINE] = 22,      [THING_BUSH] = 18,       [THING_BERRIES] = 18,
+        [THING_ROCK] = 12,  [THING_WELL] = 34,  [THING_STALL_RED] = 50, [THING_STALL_BLUE] = 50, [THING_BARREL] = 14,
+        [THING_CRATE] = 16, [THING_HAY] = 18,   [THING_SIGN] = 10};
     return widths[kind];
 }
 
@@ -261,12 +274,19 @@ static void draw_item(view *view, const world *world, const lighting *lighting, 
         const thing *thing = &world->map.things[item->index];
         if (shadow_width(thing->kind) > 0) draw_shadow(view, thing->at, shadow_width(thing->kind));
         const region source = view->art->things[thing->kind];
-        draw_standing(view, lighting, source, thing->at, thing->kind <= THING_PINE && hides_people(world, source, thing->at) ? 0.45f : 1);
+        draw_standing(view, lighting, source, thing->at,
+                      thing->kind <= THING_PINE && hides_people(world, source, thing->at) ? 0.45f : 1);
         break;
     }
-    case ITEM_BUILDING: draw_building(view, lighting, item->index); break;
-    case ITEM_LAMP: draw_lamp(view, lighting, item->index); break;
-    case ITEM_PERSON: draw_person(view, lighting, item->person); break;
+    case ITEM_BUILDING:
+        draw_building(view, lighting, item->index);
+        break;
+    case ITEM_LAMP:
+        draw_lamp(view, lighting, item->index);
+        break;
+    case ITEM_PERSON:
+        draw_person(view, lighting, item->person);
+        break;
     }
 }
 
@@ -296,8 +316,8 @@ static void draw_smoke(view *view, const lighting *lighting)
         const point chimney = {(float)(b->x + b->w) - 0.75f, (float)b->y - 1.4f};
         for (int puff = 0; puff < 5; puff++) {
             const float age = (float)fmod(view->seconds * 0.16 + puff * 0.2 + i * 0.37, 1);
-            const point at = to_screen(view, (point){chimney.x + sinf(age * 5 + (float)i) * 0.12f + age * 0.7f,
-                                                     chimney.y - age * 1.9f});
+            const point at = to_screen(
+                view, (point){chimney.x + sinf(age * 5 + (float)i) * 0.12f + age * 0.7f, chimney.y - age * 1.9f});
             const float radius = (2.2f + 5 * age) * view->zoom;
             const uint32_t tone = lighting->darkness > 0.5f ? 0x8088a0 : 0xe8e8ec;
             draw_sprite(view->list, DRAW_GLYPHS, view->list->disc, at.x - radius, at.y - radius, 2 * radius, 2 * radius,

@@ -15,8 +15,7 @@ static bool choose_format(screen *screen, VkSurfaceFormatKHR *format)
 {
     VkSurfaceFormatKHR formats[MAX_FORMATS];
     uint32_t count = MAX_FORMATS;
-    VkResult result =
-        vkGetPhysicalDeviceSurfaceFormatsKHR(screen->gpu->physical, screen->surface, &count, formats);
+    VkResult result = vkGetPhysicalDeviceSurfaceFormatsKHR(screen->gpu->physical, screen->surface, &count, formats);
     if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || count == 0) return report("the window has no format");
     *format = formats[0];
     for (uint32_t i = 0; i < count; i++)

@@ -31,10 +31,10 @@ static const struct {
     const char *name;
     int numbers; /* it takes; -1: a text, -2: nothing */
 } verbs[VERBS] = {
-    [VERB_VISIT] = {"visit", -1}, [VERB_SAY] = {"say", -1},       [VERB_TYPE] = {"type", -1},
-    [VERB_LEAVE] = {"leave", -2}, [VERB_WALK] = {"walk", 3},      [VERB_WAIT] = {"wait", 1},
-    [VERB_TIME] = {"time", 2},    [VERB_KEY] = {"key", -1},       [VERB_BUDGET] = {"budget", 1},
-    [VERB_RESIZE] = {"resize", 2}, [VERB_CLOSE] = {"close", -2},  [VERB_SCREENSHOT] = {"screenshot", -1},
+    [VERB_VISIT] = {"visit", -1},  [VERB_SAY] = {"say", -1},     [VERB_TYPE] = {"type", -1},
+    [VERB_LEAVE] = {"leave", -2},  [VERB_WALK] = {"walk", 3},    [VERB_WAIT] = {"wait", 1},
+    [VERB_TIME] = {"time", 2},     [VERB_KEY] = {"key", -1},     [VERB_BUDGET] = {"budget", 1},
+    [VERB_RESIZE] = {"resize", 2}, [VERB_CLOSE] = {"close", -2}, [VERB_SCREENSHOT] = {"screenshot", -1},
 };
 
 typedef struct command {
@@ -95,8 +95,10 @@ bool script_open(const char *path, script **out)
     if (good) script->path = path;
     for (int number = 1; good && fgets(line, sizeof line, file); number++) good = read_command(script, line, number);
     fclose(file);
-    if (good) *out = script;
-    else script_close(script);
+    if (good)
+        *out = script;
+    else
+        script_close(script);
     return good;
 }
 
@@ -119,7 +121,7 @@ static bool press(const char *key, input *input)
     const struct {
         const char *name;
         bool *pressed;
-    } keys[] = {{"F1", &input->panel}, {"F5", &input->save}, {"F6", &input->rewind},
+    } keys[] = {{"F1", &input->panel}, {"F5", &input->save},    {"F6", &input->rewind},
                 {"F9", &input->load},  {"Enter", &input->talk}, {"Tab", &input->suggest}};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(keys[i].name, key) == 0) {
@@ -153,21 +155,37 @@ static bool play(const command *command, game *game, int64_t frame, input *input
         world_visit(&game->world, villager);
         return true;
     case VERB_SAY:
-    case VERB_TYPE: return speak(command, &game->talk, frame, input, done);
-    case VERB_LEAVE: input->leave = true; return true;
+    case VERB_TYPE:
+        return speak(command, &game->talk, frame, input, done);
+    case VERB_LEAVE:
+        input->leave = true;
+        return true;
     case VERB_WALK:
         input->dx = (float)n[0];
         input->dy = (float)n[1];
         *done = frame + 1 >= (int64_t)n[2];
         return true;
-    case VERB_WAIT: *done = frame + 1 >= (int64_t)n[0]; return true;
-    case VERB_TIME: game->world.minutes = n[0] * 60 + n[1]; return game->world.minutes < WORLD_MINUTES;
-    case VERB_KEY: return press(command->text, input);
-    case VERB_BUDGET: game->panel.budget_us = (uint32_t)n[0]; return true;
-    case VERB_SCREENSHOT: game->screenshot = command->text; return true;
-    case VERB_RESIZE: return game_resize(game, (uint32_t)n[0], (uint32_t)n[1]);
-    case VERB_CLOSE: input->close = true; return true;
-    case VERBS: break;
+    case VERB_WAIT:
+        *done = frame + 1 >= (int64_t)n[0];
+        return true;
+    case VERB_TIME:
+        game->world.minutes = n[0] * 60 + n[1];
+        return game->world.minutes < WORLD_MINUTES;
+    case VERB_KEY:
+        return press(command->text, input);
+    case VERB_BUDGET:
+        game->panel.budget_us = (uint32_t)n[0];
+        return true;
+    case VERB_SCREENSHOT:
+        game->screenshot = command->text;
+        return true;
+    case VERB_RESIZE:
+        return game_resize(game, (uint32_t)n[0], (uint32_t)n[1]);
+    case VERB_CLOSE:
+        input->close = true;
+        return true;
+    case VERBS:
+        break;
     }
     return false;
 }
@@ -178,7 +196,8 @@ bool script_step(script *script, game *game, input *input)
     if (script_ended(script)) return true;
     const command *command = &script->commands[script->at];
     if (!play(command, game, script->frames++, input, &done))
-        return report("%s:%d: %s %s: cannot be done", script->path, command->line, verbs[command->verb].name, command->text);
+        return report("%s:%d: %s %s: cannot be done", script->path, command->line, verbs[command->verb].name,
+                      command->text);
     if (done) {
         script->at++;
         script->frames = 0;

@@ -27,8 +27,8 @@ typedef struct stats {
     uint64_t frames;
     histogram frame, picture, work, model;
     uint64_t tokens_read, tokens_made;
-    double seconds; /* all frames together */
-    double tokens_per_second; /* lately, smoothed */
+    double seconds;                    /* all frames together */
+    double tokens_per_second;          /* lately, smoothed */
     uint64_t first_resident, resident; /* bytes of the process: after the first tenth, and last */
     uint64_t first_device, device;
 } stats;

@@ -8,15 +8,24 @@
 
 enum { CHAT_LINES = 4 };
 
-static const float reach = 2.2f, too_far = 4;   /* tiles between people who talk */
+static const float reach = 2.2f, too_far = 4; /* tiles between people who talk */
 static const float letters_per_second = 42;
 static const float read_seconds = 5; /* that a bubble stays when all has been said */
 
 /* What one villager says to another to begin with. */
 static const char *const openings[] = {
-    "Any news?",          "How are you today?",  "Heard any rumors?",        "What's new?",
-    "Do you know a joke?", "Tell me a rumor.",    "What do people talk about here?", "Are you OK?",
-    "Is there a quest for me?", "What do you sell?", "Do you like it here?",  "How is the weather?",
+    "Any news?",
+    "How are you today?",
+    "Heard any rumors?",
+    "What's new?",
+    "Do you know a joke?",
+    "Tell me a rumor.",
+    "What do people talk about here?",
+    "Are you OK?",
+    "Is there a quest for me?",
+    "What do you sell?",
+    "Do you like it here?",
+    "How is the weather?",
     "Do you have a family?",
 };
 
@@ -94,8 +103,11 @@ static bool begin_chat(talk *talk, int a, int b)
     if (!minds_begin_small_talk(talk->desc.minds, a) || !minds_begin_small_talk(talk->desc.minds, b)) return false;
     char line[TALK_LINE];
     const uint32_t which = world_pick(world, sizeof openings / sizeof openings[0] + 2);
-    if (which >= 2) snprintf(line, sizeof line, "%s", openings[which - 2]);
-    else snprintf(line, sizeof line, which ? "Hello! I'm %s." : "Good morning! My name is %s.", world->villagers[a].name);
+    if (which >= 2)
+        snprintf(line, sizeof line, "%s", openings[which - 2]);
+    else
+        snprintf(line, sizeof line, which ? "Hello! I'm %s." : "Good morning! My name is %s.",
+                 world->villagers[a].name);
     open_bubble(&talk->bubbles[a], false);
     add_text(&talk->bubbles[a], line, strlen(line));
     talk->bubbles[a].complete = true;
@@ -138,7 +150,7 @@ static bool begin_chats(talk *talk, float seconds)
 {
     const world *world = talk->desc.world;
     talk->until_chat -= seconds;
-    while (talk->until_chat <= 0 && 2 * (talk->chat_count + 1) <= talk->desc.talkers) {
+    while (talk->until_chat <= 0 && world->count > 1 && 2 * (talk->chat_count + 1) <= talk->desc.talkers) {
         const int first = (int)world_pick(talk->desc.world, (uint32_t)world->count);
         const int a = is_idle(talk, first) ? first : find_company(talk, first);
         const int b = a < 0 ? -1 : find_company(talk, a);
@@ -231,8 +243,8 @@ static bool ask(talk *talk)
 {
     talk->asked = false;
     talk->answering = true;
-    const bool good = minds_mark(talk->desc.minds, talk->partner) &&
-                      minds_hear(talk->desc.minds, talk->partner, talk->line);
+    const bool good =
+        minds_mark(talk->desc.minds, talk->partner) && minds_hear(talk->desc.minds, talk->partner, talk->line);
     talk->line_size = 0;
     talk->line[0] = 0;
     return good;
@@ -246,7 +258,8 @@ static bool step_partner(talk *talk)
     partner->attentive = true;
     partner->looks_at = world->player.at;
     if (talk->asked && minds_ready(talk->desc.minds, talk->partner)) return ask(talk);
-    if (!talk->asked && !talk->answering && world_distance(partner->body.at, world->player.at) > too_far) talk_close(talk);
+    if (!talk->asked && !talk->answering && world_distance(partner->body.at, world->player.at) > too_far)
+        talk_close(talk);
     return true;
 }
 

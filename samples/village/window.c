@@ -31,10 +31,11 @@ bool window_open(uint32_t width, uint32_t height, window **out)
         SDL_Quit();
         return report("out of memory");
     }
-    window->handle = SDL_CreateWindow("Willowbrook", SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED, (int)width,
-                                      (int)height, flags);
+    window->handle =
+        SDL_CreateWindow("Willowbrook", SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED, (int)width, (int)height, flags);
     window->extension_count = MAX_EXTENSIONS;
-    if (window->handle && SDL_Vulkan_GetInstanceExtensions(window->handle, &window->extension_count, window->extensions)) {
+    if (window->handle &&
+        SDL_Vulkan_GetInstanceExtensions(window->handle, &window->extension_count, window->extensions)) {
         SDL_StopTextInput();
         *out = window;
         return true;
@@ -83,29 +84,61 @@ static void read_key(const SDL_KeyboardEvent *event, input *input)
 {
     switch (event->keysym.sym) {
     case SDLK_RETURN:
-    case SDLK_KP_ENTER: input->talk |= !event->repeat; break;
-    case SDLK_ESCAPE: input->leave = true; break;
-    case SDLK_BACKSPACE: input->erase = true; break;
-    case SDLK_TAB: input->suggest = true; break;
-    case SDLK_F1: input->panel |= !event->repeat; break;
-    case SDLK_F5: input->save |= !event->repeat; break;
-    case SDLK_F6: input->rewind |= !event->repeat; break;
-    case SDLK_F9: input->load |= !event->repeat; break;
-    default: break;
+    case SDLK_KP_ENTER:
+        input->talk |= !event->repeat;
+        break;
+    case SDLK_ESCAPE:
+        input->leave = true;
+        break;
+    case SDLK_BACKSPACE:
+        input->erase = true;
+        break;
+    case SDLK_TAB:
+        input->suggest = true;
+        break;
+    case SDLK_F1:
+        input->panel |= !event->repeat;
+        break;
+    case SDLK_F5:
+        input->save |= !event->repeat;
+        break;
+    case SDLK_F6:
+        input->rewind |= !event->repeat;
+        break;
+    case SDLK_F9:
+        input->load |= !event->repeat;
+        break;
+    default:
+        break;
     }
 }
 
 static void read_button(Uint8 button, input *input)
 {
     switch (button) {
-    case SDL_CONTROLLER_BUTTON_A: input->talk = true; break;
-    case SDL_CONTROLLER_BUTTON_B: input->leave = true; break;
-    case SDL_CONTROLLER_BUTTON_X: input->suggest = true; break;
-    case SDL_CONTROLLER_BUTTON_Y: input->panel = true; break;
-    case SDL_CONTROLLER_BUTTON_BACK: input->rewind = true; break;
-    case SDL_CONTROLLER_BUTTON_LEFTSHOULDER: input->budget_steps--; break;
-    case SDL_CONTROLLER_BUTTON_RIGHTSHOULDER: input->budget_steps++; break;
-    default: break;
+    case SDL_CONTROLLER_BUTTON_A:
+        input->talk = true;
+        break;
+    case SDL_CONTROLLER_BUTTON_B:
+        input->leave = true;
+        break;
+    case SDL_CONTROLLER_BUTTON_X:
+        input->suggest = true;
+        break;
+    case SDL_CONTROLLER_BUTTON_Y:
+        input->panel = true;
+        break;
+    case SDL_CONTROLLER_BUTTON_BACK:
+        input->rewind = true;
+        break;
+    case SDL_CONTROLLER_BUTTON_LEFTSHOULDER:
+        input->budget_steps--;
+        break;
+    case SDL_CONTROLLER_BUTTON_RIGHTSHOULDER:
+        input->budget_steps++;
+        break;
+    default:
+        break;
     }
 }
 
@@ -121,13 +154,21 @@ static void move_pointer(window *window, int x, int y)
 static void read_event(window *window, const SDL_Event *event, input *input)
 {
     switch (event->type) {
-    case SDL_QUIT: input->close = true; break;
-    case SDL_KEYDOWN: read_key(&event->key, input); break;
+    case SDL_QUIT:
+        input->close = true;
+        break;
+    case SDL_KEYDOWN:
+        read_key(&event->key, input);
+        break;
     case SDL_TEXTINPUT:
         if (strlen(input->text) + strlen(event->text.text) < sizeof input->text) strcat(input->text, event->text.text);
         break;
-    case SDL_WINDOWEVENT: input->resized |= event->window.event == SDL_WINDOWEVENT_SIZE_CHANGED; break;
-    case SDL_MOUSEMOTION: move_pointer(window, event->motion.x, event->motion.y); break;
+    case SDL_WINDOWEVENT:
+        input->resized |= event->window.event == SDL_WINDOWEVENT_SIZE_CHANGED;
+        break;
+    case SDL_MOUSEMOTION:
+        move_pointer(window, event->motion.x, event->motion.y);
+        break;
     case SDL_MOUSEBUTTONDOWN:
     case SDL_MOUSEBUTTONUP:
         if (event->button.button != SDL_BUTTON_LEFT) break;
@@ -143,8 +184,11 @@ static void read_event(window *window, const SDL_Event *event, input *input)
             window->pad = NULL;
         }
         break;
-    case SDL_CONTROLLERBUTTONDOWN: read_button(event->cbutton.button, input); break;
-    default: break;
+    case SDL_CONTROLLERBUTTONDOWN:
+        read_button(event->cbutton.button, input);
+        break;
+    default:
+        break;
     }
 }
 
@@ -152,8 +196,10 @@ static void read_directions(const window *window, bool typing, input *input)
 {
     const Uint8 *keys = SDL_GetKeyboardState(NULL);
     if (!typing) {
-        input->dx = (float)((keys[SDL_SCANCODE_RIGHT] | keys[SDL_SCANCODE_D]) - (keys[SDL_SCANCODE_LEFT] | keys[SDL_SCANCODE_A]));
-        input->dy = (float)((keys[SDL_SCANCODE_DOWN] | keys[SDL_SCANCODE_S]) - (keys[SDL_SCANCODE_UP] | keys[SDL_SCANCODE_W]));
+        input->dx = (float)((keys[SDL_SCANCODE_RIGHT] | keys[SDL_SCANCODE_D]) -
+                            (keys[SDL_SCANCODE_LEFT] | keys[SDL_SCANCODE_A]));
+        input->dy =
+            (float)((keys[SDL_SCANCODE_DOWN] | keys[SDL_SCANCODE_S]) - (keys[SDL_SCANCODE_UP] | keys[SDL_SCANCODE_W]));
     }
     if (!window->pad) return;
     const int x = SDL_GameControllerGetAxis(window->pad, SDL_CONTROLLER_AXIS_LEFTX);
@@ -171,8 +217,10 @@ void window_read(window *window, bool typing, input *input)
     SDL_Event event;
     if (typing != window->typing) {
         window->typing = typing;
-        if (typing) SDL_StartTextInput();
-        else SDL_StopTextInput();
+        if (typing)
+            SDL_StartTextInput();
+        else
+            SDL_StopTextInput();
     }
     while (SDL_PollEvent(&event)) read_event(window, &event, input);
     read_directions(window, typing, input);

@@ -20,11 +20,13 @@ typedef struct role {
 
 /* Looks follow this order (art_people.c). */
 static const role roles[WORLD_NAMES] = {
-    {"Mara", "blacksmith", 0, 0},  {"Tobin", "baker", 1, 1},     {"Hazel", "innkeeper", 2, 2}, {"Ivo", "librarian", 3, 3},
-    {"Rowan", "healer", 4, 4},     {"Corin", "guard", 10, 10},   {"Oswin", "farmer", 9, 9},    {"Nell", "fisher", 8, 8},
-    {"Lila", "merchant", 7, 7},    {"Greta", "farmer", 5, 9},    {"Finn", "fisher", 11, 8},    {"Wren", "guard", 6, 10},
-    {"Jory", "farmer", 11, 9},     {"Brida", "merchant", 5, 7},  {"Ansel", "blacksmith", 6, 0}, {"Sable", "healer", 4, 4},
-    {"Elda", "librarian", 3, 3},   {"Percy", "fisher", 8, 8},    {"Hester", "innkeeper", 2, 2}, {"Bram", "baker", 1, 1},
+    {"Mara", "blacksmith", 0, 0},  {"Tobin", "baker", 1, 1},    {"Hazel", "innkeeper", 2, 2},
+    {"Ivo", "librarian", 3, 3},    {"Rowan", "healer", 4, 4},   {"Corin", "guard", 10, 10},
+    {"Oswin", "farmer", 9, 9},     {"Nell", "fisher", 8, 8},    {"Lila", "merchant", 7, 7},
+    {"Greta", "farmer", 5, 9},     {"Finn", "fisher", 11, 8},   {"Wren", "guard", 6, 10},
+    {"Jory", "farmer", 11, 9},     {"Brida", "merchant", 5, 7}, {"Ansel", "blacksmith", 6, 0},
+    {"Sable", "healer", 4, 4},     {"Elda", "librarian", 3, 3}, {"Percy", "fisher", 8, 8},
+    {"Hester", "innkeeper", 2, 2}, {"Bram", "baker", 1, 1},
 };
 
 /* ---- Chance ----------------------------------------------------------------------------------------------------- */
@@ -122,8 +124,10 @@ void world_send(world *world, villager *villager, point to)
 static void face(person *person, float dx, float dy)
 {
     if (dx == 0 && dy == 0) return;
-    if (fabsf(dx) > fabsf(dy)) person->facing = dx > 0 ? EAST : WEST;
-    else person->facing = dy > 0 ? SOUTH : NORTH;
+    if (fabsf(dx) > fabsf(dy))
+        person->facing = dx > 0 ? EAST : WEST;
+    else
+        person->facing = dy > 0 ? SOUTH : NORTH;
 }
 
 void world_look(person *person, point at)
@@ -134,8 +138,8 @@ void world_look(person *person, point at)
 static bool is_free(const map *map, float x, float y)
 {
     for (int corner = 0; corner < 4; corner++) {
-        const tile at = tile_of((point){x + (corner & 1 ? body_radius : -body_radius),
-                                        y + (corner & 2 ? 0.05f : -body_radius)});
+        const tile at =
+            tile_of((point){x + (corner & 1 ? body_radius : -body_radius), y + (corner & 2 ? 0.05f : -body_radius)});
         if (map_is_solid(map, at.x, at.y)) return false;
     }
     return true;
@@ -181,7 +185,8 @@ static void follow_path(person *person, float seconds)
 /* Where a villager wants to be at this time of the day. */
 static point place_for(world *world, const villager *villager)
 {
-    static const point meeting_points[] = {{20, 18.5f}, {24, 18}, {20.5f, 13.6f}, {23.5f, 13.4f}, {28.5f, 24}, {22.5f, 20.5f}};
+    static const point meeting_points[] = {{20, 18.5f},    {24, 18},    {20.5f, 13.6f},
+                                           {23.5f, 13.4f}, {28.5f, 24}, {22.5f, 20.5f}};
     const double hour = world->minutes / 60;
     const bool work = (hour >= 7.5 && hour < 12) || (hour >= 13.5 && hour < 17.5);
     const bool home = hour >= 22.5 || hour < 6.5;
@@ -248,7 +253,7 @@ int world_find(const world *world, const char *name)
 
 void world_visit(world *world, int index)
 {
-    static const point sides[4] = {{0, 1.1f}, {1.1f, 0}, {-1.1f, 0}, {0, -1.1f}};
+    static const point sides[4] = {{1.3f, 0.1f}, {-1.3f, 0.1f}, {0, 1.5f}, {0, -1.2f}};
     villager *v = &world->villagers[index];
     v->body.path_at = v->body.path_count = 0;
     v->rest = 5;
@@ -269,8 +274,10 @@ static void create_villager(world *world, int index)
     villager *v = &world->villagers[index];
     const role *role = &roles[index % WORLD_NAMES];
     const int generation = index / WORLD_NAMES;
-    if (generation == 0) snprintf(v->name, sizeof v->name, "%s", role->name);
-    else snprintf(v->name, sizeof v->name, "%s %d", role->name, generation + 1);
+    if (generation == 0)
+        snprintf(v->name, sizeof v->name, "%s", role->name);
+    else
+        snprintf(v->name, sizeof v->name, "%s %d", role->name, generation + 1);
     snprintf(v->persona, sizeof v->persona, "You are %s, the %s of Willowbrook.", role->name, role->job);
     v->job = role->job;
     v->home = role->home;

@@ -24,8 +24,8 @@ typedef struct villager {
     char persona[96]; /* what the model is told that it is */
     int home, work;   /* buildings */
     person body;
-    float rest;      /* seconds until the next walk */
-    bool attentive;  /* stays and looks at somebody */
+    float rest;     /* seconds until the next walk */
+    bool attentive; /* stays and looks at somebody */
     point looks_at;
 } villager;
 
