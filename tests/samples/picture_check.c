@@ -78,7 +78,7 @@ int main(int arguments, char **argument)
     good &= colours >= 200 && commonest < 0.3;
     if (arguments == 6) {
         struct picture other = read_picture(argument[5]);
-        if (strcmp(argument[4], "darker") == 0) good &= brightness(&picture) < 0.7 * brightness(&other);
+        if (strcmp(argument[4], "darker") == 0) good &= brightness(&picture) < 0.85 * brightness(&other);
         if (strcmp(argument[4], "unlike") == 0) good &= difference(&picture, &other) > 0.02;
         free(other.pixels);
     }
