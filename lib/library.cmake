@@ -39,6 +39,9 @@ else()
   add_library(retnet_static STATIC ${objects})
 endif()
 add_library(retnet_shared SHARED ${objects})
+if(WIN32)
+  target_compile_definitions(retnet_objects PRIVATE RETNET_SHARED RETNET_BUILD) # what a DLL exports
+endif()
 # While the version is 0.x, every minor version may change the interface.
 set_target_properties(retnet_shared PROPERTIES VERSION ${PROJECT_VERSION}
                                                SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
@@ -47,9 +50,11 @@ set_target_properties(retnet_shared PROPERTIES VERSION ${PROJECT_VERSION}
 add_dependencies(retnet_static retnet_objects)
 foreach(library retnet_static retnet_shared)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME retnet)
-  target_include_directories(${library} INTERFACE ${PROJECT_SOURCE_DIR}/include)
+  target_include_directories(${library} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                                  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(${library} PRIVATE $<BUILD_INTERFACE:retnet_options> PkgConfig::JANSSON Threads::Threads
                                            ${CMAKE_DL_LIBS} m)
+  add_library(retnet::${library} ALIAS ${library})
 endforeach()
 
 if(BUILD_SHARED_LIBS)
@@ -59,3 +64,4 @@ else()
 endif()
 add_library(retnet ALIAS ${default_library})
 add_library(retnet::retnet ALIAS ${default_library})
+set(RETNET_DEFAULT_LIBRARY ${default_library} CACHE INTERNAL "What retnet::retnet is")

@@ -16,6 +16,9 @@
  * Errors. Calls that can fail return a retnet_result. The detail (which tensor, file, limit or Vulkan result; what was
  * expected and what was found) goes to the context's log callback and to retnet_context_last_message().
  * A failed call leaves its objects as they were unless its comment says otherwise.
+ * A lost device stays lost: from the first RETNET_ERROR_DEVICE_LOST on, every call that makes, changes or reads models
+ * and sessions of that context gives it. They can be destroyed, and a state that was saved before continues in a
+ * new context.
  *
  * Threads. Objects of different contexts are independent. Within one context, one thread at a time may call functions
  * that take the same session; different sessions of one model may be used from different threads at once. Creating and
@@ -264,6 +267,20 @@ typedef struct retnet_session_memory {
 /* What retnet_session_create with this desc would allocate. Allocates nothing. */
 RETNET_API retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_session_desc *desc,
                                                    retnet_session_memory *memory);
+
+typedef struct retnet_prepare_desc {
+    retnet_session_desc session; /* the sessions to be made: how many slots, how long a prompt's passes */
+    retnet_progress_fn progress; /* counts kernels; NULL: none */
+    void *progress_user;
+} retnet_prepare_desc;
+
+/* Makes every kernel that sessions of this desc will run, so that none is made later, in the middle of a frame. What is
+ * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several at
+ * once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside running
+ * sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they are first
+ * needed. */
+RETNET_API retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_desc *desc);
+
 /* Every slot starts empty: state zero, position 0. `desc` may be NULL. */
 RETNET_API retnet_result retnet_session_create(retnet_model *model, const retnet_session_desc *desc,
                                                retnet_session **out);

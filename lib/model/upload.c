@@ -42,7 +42,7 @@ retnet_result rn_upload_flush(rn_upload *upload)
     rn_recorder_begin(&upload->recorder);
     if (upload->progress && !upload->progress(upload->progress_user, upload->done, upload->total))
         return RETNET_CANCELLED;
-    return RETNET_OK;
+    return upload->recorder.result;
 }
 
 retnet_result rn_upload_zero(rn_upload *upload, const rn_buffer *buffer)

@@ -66,6 +66,7 @@ static retnet_result begin_commands(retnet_session *session, rn_commands *comman
 
 static retnet_result end_commands(retnet_session *session, rn_commands *commands)
 {
+    if (!commands->recorder.device) return commands->recorder.result; /* there was no memory for one */
     timestamp(session, commands);
     return rn_recorder_end(&commands->recorder);
 }
@@ -228,6 +229,7 @@ rn_slice *rn_slice_begin(retnet_session *session, VkCommandBuffer host)
 
 bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns)
 {
+    if (slice->commands->recorder.result != RETNET_OK) return false;
     for (rn_pass *pass; (pass = rn_pass_current(session));) {
         if (must_wait(session, pass)) return false;
         uint64_t ns = rn_cost_stage_ns(session, pass, pass->stage);
@@ -265,7 +267,7 @@ static uint64_t mark_at(const retnet_session *session, const rn_slice *slice)
 
 retnet_result rn_slice_end(retnet_session *session, rn_slice *slice)
 {
-    if (slice->foreign) {
+    if (slice->foreign && slice->commands->recorder.device) {
         uint64_t at = mark_at(session, slice);
         rn_recorder_write(&slice->commands->recorder, &session->log_probs, at, (uint32_t)slice->number);
         rn_recorder_release(&slice->commands->recorder);

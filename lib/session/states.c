@@ -84,7 +84,7 @@ retnet_result rn_session_check_slot(retnet_session *session, uint32_t slot, bool
                                session->layout.slots);
     if (changes && session->tasks[slot])
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "slot %u has a task", slot);
-    return RETNET_OK;
+    return rn_device_check(session->device);
 }
 
 /* Whether work in progress reads or writes the slot's state, or a state that the slot might get. */

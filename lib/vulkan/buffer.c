@@ -95,6 +95,8 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
                                rn_buffer *buffer)
 {
     *buffer = (rn_buffer){.size = size};
+    retnet_result ours = rn_device_check(device);
+    if (ours != RETNET_OK) return ours;
     if (size > device->caps.max_allocation)
         return rn_fail(device->host, RETNET_ERROR_LIMIT,
                        "%s: %llu bytes, but the device allocates at most %llu at once", what, (unsigned long long)size,
@@ -109,7 +111,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
     VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
     rn_device_name(device, VK_OBJECT_TYPE_BUFFER, (uint64_t)buffer->handle, what);
-    retnet_result ours = allocate_and_bind(device, use, what, buffer);
+    ours = allocate_and_bind(device, use, what, buffer);
     if (ours != RETNET_OK) rn_buffer_destroy(device, buffer);
     return ours;
 }

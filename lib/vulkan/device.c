@@ -50,6 +50,19 @@ retnet_result rn_device_fail(rn_device *device, VkResult result, const char *wha
     return rn_fail(device->host, ours, "%s: %s (%d)", what, vulkan_result_name(result), (int)result);
 }
 
+retnet_result rn_device_check(rn_device *device)
+{
+    if (!atomic_load(&device->lost)) return RETNET_OK;
+    return rn_fail(device->host, RETNET_ERROR_DEVICE_LOST, "%s was lost earlier", device->name);
+}
+
+/* Memory that ran out is no reason to look for another device. */
+static retnet_result no_device(rn_device *device, VkResult result, const char *what)
+{
+    retnet_result ours = rn_device_fail(device, result, what);
+    return ours == RETNET_ERROR_VULKAN ? RETNET_ERROR_NO_DEVICE : ours;
+}
+
 /* ---- Instance --------------------------------------------------------------------------------------------------- */
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_validation_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
@@ -121,10 +134,7 @@ static retnet_result open_instance(rn_device *device, const retnet_context_desc 
         .ppEnabledExtensionNames = extensions,
     };
     VkResult result = create_instance(&info, device->allocator, &device->instance);
-    if (result != VK_SUCCESS) {
-        rn_device_fail(device, result, "vkCreateInstance");
-        return RETNET_ERROR_NO_DEVICE;
-    }
+    if (result != VK_SUCCESS) return no_device(device, result, "vkCreateInstance");
     if (!rn_instance_table_load(device->get_proc, device->instance, &device->fn))
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader lacks functions of Vulkan 1.1");
     if (validate) {
@@ -177,10 +187,8 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
     VkPhysicalDevice devices[MAX_DEVICES];
     uint32_t count = MAX_DEVICES;
     VkResult result = device->fn.EnumeratePhysicalDevices(device->instance, &count, devices);
-    if (result != VK_SUCCESS && result != VK_INCOMPLETE) {
-        rn_device_fail(device, result, "vkEnumeratePhysicalDevices");
-        return RETNET_ERROR_NO_DEVICE;
-    }
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        return no_device(device, result, "vkEnumeratePhysicalDevices");
     int best_rank = 5;
     char names[320] = "";
     for (uint32_t i = 0; i < count; i++) {
@@ -390,6 +398,7 @@ retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, con
     device->host = host;
     rn_mutex_init(&device->queue_lock);
     rn_mutex_init(&device->kernel_lock);
+    rn_condition_init(&device->kernel_made);
     rn_mutex_init(&device->profile_lock);
     set_defaults(device, desc, vulkan);
     retnet_result result;
@@ -417,6 +426,7 @@ void rn_device_close(rn_device *device)
     }
     rn_mutex_destroy(&device->queue_lock);
     rn_mutex_destroy(&device->kernel_lock);
+    rn_condition_destroy(&device->kernel_made);
     rn_mutex_destroy(&device->profile_lock);
     memset(device, 0, sizeof *device);
 }

@@ -38,6 +38,7 @@ typedef struct rn_profile_slot {
 } rn_profile_slot;
 
 typedef struct rn_kernel_entry rn_kernel_entry;
+typedef struct rn_kernel_plan rn_kernel_plan;
 
 enum { RN_MAX_PROFILE_SLOTS = 32 };
 
@@ -69,7 +70,10 @@ typedef struct rn_device {
     uint32_t api_version; /* that may be used: of device and instance, the lower */
 
     rn_mutex kernel_lock;
+    rn_condition kernel_made; /* or given up */
     rn_kernel_entry *kernels; /* list, newest first */
+    uint32_t kernels_in_making;
+    rn_kernel_plan *plan; /* not NULL: a copy of a device on which nothing is made or recorded (kernel.h) */
     VkPipelineCache pipeline_cache;
     bool owns_pipeline_cache;
 
@@ -97,6 +101,9 @@ uint32_t rn_device_vector(const rn_device *device);
 
 /* Turns a failed Vulkan result into ours, with a message that names it and `what` was tried. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
+
+/* DEVICE_LOST, with a message, once any call has found the device lost. */
+retnet_result rn_device_check(rn_device *device);
 
 /* vkQueueSubmit of one batch under the queue's lock. The only use of the queue that there is. */
 VkResult rn_device_submit(rn_device *device, const VkSubmitInfo *info, VkFence fence);

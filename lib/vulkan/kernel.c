@@ -4,7 +4,8 @@
 
 struct rn_kernel_entry {
     rn_kernel kernel;
-    uint32_t constants[RN_MAX_CONSTANTS];
+    uint32_t constants[RN_MAX_CONSTANTS], constant_count;
+    bool in_making; /* by some thread, outside the lock */
     rn_kernel_entry *next;
 };
 
@@ -98,8 +99,9 @@ static void destroy_entry(rn_device *device, rn_kernel_entry *entry)
     rn_free(device->host, entry);
 }
 
-static retnet_result create_entry(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
-                                  rn_kernel_entry **out)
+/* An entry without its Vulkan objects. */
+static retnet_result new_entry(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
+                               rn_kernel_entry **out)
 {
     if (!shader->words)
         return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "kernel %s was left out of this build", shader->name);
@@ -109,35 +111,140 @@ static retnet_result create_entry(rn_device *device, const rn_shader *shader, co
     rn_kernel_entry *entry = rn_alloc(device->host, 1, sizeof *entry);
     if (!entry) return rn_fail_memory(device->host, "kernel", sizeof *entry);
     entry->kernel.shader = shader;
+    entry->constant_count = count;
     if (count) memcpy(entry->constants, constants, count * sizeof *constants);
+    *out = entry;
+    return RETNET_OK;
+}
+
+/* Where in a list the entry is, or the list's end. */
+static rn_kernel_entry **find(rn_kernel_entry **list, const rn_shader *shader, const uint32_t *constants,
+                              uint32_t count)
+{
+    while (*list && ((*list)->kernel.shader != shader ||
+                     (count && memcmp((*list)->constants, constants, count * sizeof *constants) != 0)))
+        list = &(*list)->next;
+    return list;
+}
+
+/* Adds an entry that this thread has to make. Under the lock. */
+static retnet_result claim(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
+                           rn_kernel_entry **out)
+{
+    retnet_result result = new_entry(device, shader, constants, count, out);
+    if (result != RETNET_OK) return result;
+    (*out)->in_making = true;
+    (*out)->next = device->kernels;
+    device->kernels = *out;
+    device->kernels_in_making++;
+    return RETNET_OK;
+}
+
+/* Makes a claimed entry, outside the lock: compiling takes long. After a failure the entry is gone. */
+static retnet_result make(rn_device *device, rn_kernel_entry *entry)
+{
+    rn_mutex_unlock(&device->kernel_lock);
     retnet_result result = create_layouts(device, &entry->kernel);
-    if (result == RETNET_OK) result = create_pipeline(device, &entry->kernel, constants, count);
-    if (result == RETNET_OK)
-        *out = entry;
-    else
+    if (result == RETNET_OK) result = create_pipeline(device, &entry->kernel, entry->constants, entry->constant_count);
+    rn_mutex_lock(&device->kernel_lock);
+    entry->in_making = false;
+    device->kernels_in_making--;
+    if (result != RETNET_OK) {
+        *find(&device->kernels, entry->kernel.shader, entry->constants, entry->constant_count) = entry->next;
         destroy_entry(device, entry);
+    }
+    rn_condition_signal_all(&device->kernel_made);
     return result;
+}
+
+static retnet_result plan_kernel(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
+                                 const rn_kernel **out)
+{
+    rn_kernel_entry **at = find(&device->plan->wishes, shader, constants, count);
+    if (!*at) {
+        retnet_result result = new_entry(device, shader, constants, count, at);
+        if (result != RETNET_OK) return result;
+        device->plan->count++;
+    }
+    *out = &(*at)->kernel;
+    return RETNET_OK;
 }
 
 retnet_result rn_kernel_get(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
                             const rn_kernel **out)
 {
+    if (device->plan) return plan_kernel(device, shader, constants, count, out);
     retnet_result result = RETNET_OK;
     rn_mutex_lock(&device->kernel_lock);
-    rn_kernel_entry *entry = device->kernels;
-    while (entry && (entry->kernel.shader != shader ||
-                     (count && memcmp(entry->constants, constants, count * sizeof *constants) != 0)))
-        entry = entry->next;
+    rn_kernel_entry *entry;
+    while ((entry = *find(&device->kernels, shader, constants, count)) && entry->in_making)
+        rn_condition_wait(&device->kernel_made, &device->kernel_lock);
     if (!entry) {
-        result = create_entry(device, shader, constants, count, &entry);
-        if (result == RETNET_OK) {
-            entry->next = device->kernels;
-            device->kernels = entry;
-        }
+        result = claim(device, shader, constants, count, &entry);
+        if (result == RETNET_OK) result = make(device, entry);
     }
     if (result == RETNET_OK) *out = &entry->kernel;
     rn_mutex_unlock(&device->kernel_lock);
     return result;
+}
+
+/* ---- Plans ------------------------------------------------------------------------------------------------------- */
+
+/* Makes one kernel unless it is there or another thread is at it. */
+static retnet_result make_unless_claimed(rn_device *device, const rn_kernel_entry *wish)
+{
+    retnet_result result = RETNET_OK;
+    rn_mutex_lock(&device->kernel_lock);
+    rn_kernel_entry *entry = *find(&device->kernels, wish->kernel.shader, wish->constants, wish->constant_count);
+    if (!entry) {
+        result = claim(device, wish->kernel.shader, wish->constants, wish->constant_count, &entry);
+        if (result == RETNET_OK) result = make(device, entry);
+    }
+    rn_mutex_unlock(&device->kernel_lock);
+    return result;
+}
+
+retnet_result rn_kernel_plan_make(rn_device *device, const rn_kernel_plan *plan, retnet_progress_fn progress,
+                                  void *progress_user)
+{
+    uint32_t done = 0;
+    retnet_result result = rn_device_check(device);
+    if (result != RETNET_OK) return result;
+    for (const rn_kernel_entry *wish = plan->wishes; wish; wish = wish->next) {
+        result = make_unless_claimed(device, wish);
+        if (result != RETNET_OK) return result;
+        if (progress && !progress(progress_user, ++done, plan->count)) return RETNET_CANCELLED;
+    }
+    /* What others have claimed is waited for, and made here if they failed. */
+    for (const rn_kernel_entry *wish = plan->wishes; wish; wish = wish->next) {
+        const rn_kernel *kernel;
+        result = rn_kernel_get(device, wish->kernel.shader, wish->constants, wish->constant_count, &kernel);
+        if (result != RETNET_OK) return result;
+    }
+    return RETNET_OK;
+}
+
+void rn_kernel_plan_free(rn_host *host, rn_kernel_plan *plan)
+{
+    while (plan->wishes) {
+        rn_kernel_entry *next = plan->wishes->next;
+        rn_free(host, plan->wishes);
+        plan->wishes = next;
+    }
+    plan->count = 0;
+}
+
+/* ---- All of them ------------------------------------------------------------------------------------------------- */
+
+void rn_kernels_lock(rn_device *device)
+{
+    rn_mutex_lock(&device->kernel_lock);
+    while (device->kernels_in_making) rn_condition_wait(&device->kernel_made, &device->kernel_lock);
+}
+
+void rn_kernels_unlock(rn_device *device)
+{
+    rn_mutex_unlock(&device->kernel_lock);
 }
 
 void rn_kernels_destroy(rn_device *device)

@@ -1,6 +1,7 @@
 #include "vulkan/pipeline_cache.h"
 
 #include "shaders.h"
+#include "vulkan/kernel.h"
 
 #include <string.h>
 
@@ -61,7 +62,7 @@ static retnet_result refuse_hosts(const rn_device *device)
 
 /* ---- Saving ----------------------------------------------------------------------------------------------------- */
 
-/* Under kernel_lock: the cache does not grow between the two questions. */
+/* Between rn_kernels_lock and _unlock: the cache does not grow between the two questions. */
 static retnet_result save_locked(rn_device *device, uint8_t *blob, size_t capacity, size_t *size)
 {
     size_t data_size = 0;
@@ -85,9 +86,9 @@ static retnet_result save_locked(rn_device *device, uint8_t *blob, size_t capaci
 retnet_result rn_pipeline_cache_save(rn_device *device, void *blob, size_t capacity, size_t *size)
 {
     if (!device->owns_pipeline_cache) return refuse_hosts(device);
-    rn_mutex_lock(&device->kernel_lock);
+    rn_kernels_lock(device);
     retnet_result result = save_locked(device, blob, capacity, size);
-    rn_mutex_unlock(&device->kernel_lock);
+    rn_kernels_unlock(device);
     return result;
 }
 
@@ -130,9 +131,9 @@ static retnet_result merge(rn_device *device, const uint8_t *data, size_t size)
     VkPipelineCache loaded;
     VkResult result = device->vk.vkCreatePipelineCache(device->handle, &info, device->allocator, &loaded);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreatePipelineCache");
-    rn_mutex_lock(&device->kernel_lock);
+    rn_kernels_lock(device);
     result = device->vk.vkMergePipelineCaches(device->handle, device->pipeline_cache, 1, &loaded);
-    rn_mutex_unlock(&device->kernel_lock);
+    rn_kernels_unlock(device);
     device->vk.vkDestroyPipelineCache(device->handle, loaded, device->allocator);
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkMergePipelineCaches");
 }

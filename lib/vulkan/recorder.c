@@ -140,7 +140,8 @@ static void end_label(rn_recorder *recorder)
 
 void rn_recorder_label(rn_recorder *recorder, const char *format, ...)
 {
-    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK) return;
+    if (!recorder->device->vk.vkCmdBeginDebugUtilsLabelEXT || recorder->result != RETNET_OK || recorder->device->plan)
+        return;
     char text[96];
     va_list arguments;
     va_start(arguments, format);
@@ -177,6 +178,7 @@ static void prepare_queries(rn_recorder *recorder)
 retnet_result rn_recorder_reset(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
+    if (device->plan) return recorder->result;
     recorder->result = recorder->pending ? rn_recorder_wait(recorder) : RETNET_OK;
     recorder->sets = 0;
     recorder->pool_current = 0;
@@ -194,14 +196,13 @@ static void begin(rn_recorder *recorder, VkCommandBuffer commands)
     recorder->bound = VK_NULL_HANDLE;
     recorder->labelled = false;
     recorder->profiled = false;
-    if (atomic_load(&recorder->device->lost))
-        rn_recorder_fail(recorder,
-                         rn_fail(recorder->device->host, RETNET_ERROR_DEVICE_LOST, "the device was lost earlier"));
+    if (recorder->result == RETNET_OK) recorder->result = rn_device_check(recorder->device);
 }
 
 void rn_recorder_begin(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
+    if (device->plan) return;
     rn_recorder_reset(recorder);
     begin(recorder, recorder->own);
     if (recorder->result == RETNET_OK)
@@ -288,7 +289,7 @@ static bool grow_views(rn_recorder *recorder)
 static VkBufferView add_view(rn_recorder *recorder, const rn_binding *binding, VkFormat format)
 {
     rn_device *device = recorder->device;
-    if (!grow_views(recorder)) return VK_NULL_HANDLE;
+    if (recorder->result != RETNET_OK || !grow_views(recorder)) return VK_NULL_HANDLE;
     VkBufferViewCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
         .buffer = binding->buffer->handle,
@@ -374,7 +375,7 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
                           uint32_t binding_count, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
                           uint32_t z, uint64_t bytes)
 {
-    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0) return;
+    if (recorder->result != RETNET_OK || x == 0 || y == 0 || z == 0 || recorder->device->plan) return;
     if (!check_dispatch(recorder, kernel, bindings, binding_count, push_bytes, (uint32_t[]){x, y, z})) return;
     const rn_shader *shader = kernel->shader;
     rn_access accesses[RN_MAX_BINDINGS];
@@ -405,7 +406,7 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
                       VkDeviceSize to_offset, VkDeviceSize size)
 {
-    if (recorder->result != RETNET_OK || size == 0) return;
+    if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access accesses[] = {{from->handle, from_offset, from_offset + size, false},
                             {to->handle, to_offset, to_offset + size, true}};
     order(recorder, accesses, RN_COUNT(accesses), true);
@@ -415,7 +416,7 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
 
 static void fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size, uint32_t word)
 {
-    if (recorder->result != RETNET_OK || size == 0) return;
+    if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
     order(recorder, &access, 1, true);
     recorder->device->vk.vkCmdFillBuffer(recorder->commands, buffer->handle, offset, size, word);
@@ -433,7 +434,7 @@ void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceS
 
 void rn_recorder_release(rn_recorder *recorder)
 {
-    if (recorder->result != RETNET_OK) return;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
@@ -466,9 +467,14 @@ retnet_result rn_recorder_submit(rn_recorder *recorder)
 retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *chain)
 {
     rn_device *device = recorder->device;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || device->plan) return recorder->result;
     if (recorder->commands != recorder->own)
         return rn_fail(device->host, RETNET_ERROR_INTERNAL, "submitting somebody else's command buffer");
+    retnet_result ours = rn_device_check(device);
+    if (ours != RETNET_OK) return ours;
+    VkResult result = recorder->signalled ? device->vk.vkResetFences(device->handle, 1, &recorder->fence) : VK_SUCCESS;
+    if (result != VK_SUCCESS) return rn_device_fail(device, result, "resetting a fence");
+    recorder->signalled = false;
     uint32_t waits = chain->wait != VK_NULL_HANDLE, signals = chain->signal != VK_NULL_HANDLE;
     VkTimelineSemaphoreSubmitInfo values = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
@@ -488,13 +494,14 @@ retnet_result rn_recorder_submit_chained(rn_recorder *recorder, const rn_chain *
         .signalSemaphoreCount = signals,
         .pSignalSemaphores = &chain->signal,
     };
-    VkResult result = rn_device_submit(device, &info, recorder->fence);
+    result = rn_device_submit(device, &info, recorder->fence);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "submitting to the queue");
     recorder->pending = true;
     return RETNET_OK;
 }
 
-static void read_timestamps(rn_recorder *recorder)
+/* Timestamps that cannot be read are left out of the profile, unless the device is lost. */
+static VkResult read_timestamps(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     for (uint32_t i = 0; i < recorder->timed_count; i++) {
@@ -502,22 +509,34 @@ static void read_timestamps(rn_recorder *recorder)
         VkResult result =
             device->vk.vkGetQueryPoolResults(device->handle, recorder->queries, 2 * i, 2, sizeof ticks, ticks,
                                              sizeof ticks[0], VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-        if (result != VK_SUCCESS) return;
+        if (result == VK_ERROR_DEVICE_LOST) return result;
+        if (result != VK_SUCCESS) continue;
         uint64_t ns = (uint64_t)((double)(ticks[1] - ticks[0]) * device->caps.timestamp_period);
         rn_device_profile_add(device, recorder->timed[i].name, ns, recorder->timed[i].bytes);
     }
+    return VK_SUCCESS;
+}
+
+/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is tried
+ * again. A device that cannot be waited for is as good as lost. */
+static VkResult wait_for_fence(const rn_recorder *recorder)
+{
+    const rn_device *device = recorder->device;
+    VkResult result = VK_NOT_READY;
+    for (int tries = 0; tries < 3 && result != VK_SUCCESS && result != VK_ERROR_DEVICE_LOST; tries++)
+        result = device->vk.vkWaitForFences(device->handle, 1, &recorder->fence, VK_TRUE, UINT64_MAX);
+    return result == VK_SUCCESS ? VK_SUCCESS : VK_ERROR_DEVICE_LOST;
 }
 
 retnet_result rn_recorder_wait(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     if (!recorder->pending) return RETNET_OK;
-    VkResult result = device->vk.vkWaitForFences(device->handle, 1, &recorder->fence, VK_TRUE, UINT64_MAX);
+    VkResult result = wait_for_fence(recorder);
     recorder->pending = false;
-    if (result == VK_SUCCESS) result = device->vk.vkResetFences(device->handle, 1, &recorder->fence);
-    if (result != VK_SUCCESS) return rn_device_fail(device, result, "waiting for the device");
-    if (recorder->profiled) read_timestamps(recorder);
-    return RETNET_OK;
+    recorder->signalled = result == VK_SUCCESS;
+    if (result == VK_SUCCESS && recorder->profiled) result = read_timestamps(recorder);
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "waiting for the device");
 }
 
 bool rn_recorder_is_done(const rn_recorder *recorder)

@@ -2,6 +2,8 @@
  * need and no others, and submits it, once or many times. Or records them into command buffers of somebody else's, who
  * submits them.
  *
+ * On a device that only plans (kernel.h) nothing is recorded or run; such a recorder needs no rn_recorder_create.
+ *
  * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
  * One thread at a time per recorder. */
 #ifndef RETNET_VULKAN_RECORDER_H
@@ -47,8 +49,9 @@ typedef struct rn_recorder {
     bool copied_since_barrier; /* some of these accesses are copies' */
     bool copies_ordered;       /* the last barrier orders copies too */
     VkPipeline bound;
-    uint32_t sets; /* descriptor sets in use */
-    bool pending;  /* submitted, not yet waited for */
+    uint32_t sets;  /* descriptor sets in use */
+    bool pending;   /* submitted, not yet waited for */
+    bool signalled; /* the fence: to be reset before the next submit */
     bool profiled;
     bool labelled; /* a label of rn_recorder_label is open */
     retnet_result result;

@@ -144,8 +144,8 @@ static bool finish_work(host *h, phase *p)
     retnet_result result = RETNET_OK;
     for (int i = 0; i < FRAMES_AHEAD; i++) {
         frame *f = &h->renderer.frames[i];
-        renderer_wait(&h->renderer, f, NULL);
-        if (!collect(h, p, f)) return false;
+        frame_times times;
+        if (!renderer_wait(&h->renderer, f, &times) || !collect(h, p, f)) return false;
     }
     for (uint32_t i = 0; i < h->options.slots && !result; i++) result = retnet_session_stop(h->session, i);
     for (uint32_t i = 0; i < h->options.slots && !result; i++) {

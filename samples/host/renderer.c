@@ -361,7 +361,8 @@ void renderer_destroy(renderer *r)
 
 bool renderer_wait(renderer *r, frame *f, frame_times *times)
 {
-    if (!f->submitted) return false;
+    *times = (frame_times){0};
+    if (!f->submitted) return true;
     if (!ok(vkWaitForFences(r->device, 1, &f->fence, VK_TRUE, UINT64_MAX), "vkWaitForFences")) return false;
     if (!ok(vkResetFences(r->device, 1, &f->fence), "vkResetFences")) return false;
     f->submitted = false;
@@ -369,9 +370,8 @@ bool renderer_wait(renderer *r, frame *f, frame_times *times)
     VkResult result = vkGetQueryPoolResults(r->device, r->queries, 2 * (uint32_t)(f - r->frames), 2, sizeof ticks,
                                             ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
     if (!ok(result, "vkGetQueryPoolResults")) return false;
-    if (times)
-        *times = (frame_times){(uint64_t)((double)ticks[0] * r->timestamp_period),
-                               (uint64_t)((double)ticks[1] * r->timestamp_period)};
+    *times = (frame_times){(uint64_t)((double)ticks[0] * r->timestamp_period),
+                           (uint64_t)((double)ticks[1] * r->timestamp_period)};
     return true;
 }
 

@@ -55,7 +55,7 @@ typedef struct renderer {
 bool renderer_create(renderer *r, const char *device, bool second_queue);
 void renderer_destroy(renderer *r); /* waits for the device; accepts what renderer_create failed with */
 
-/* Waits until this frame's former use is done, and gives its times (NULL: not wanted). False if it had none. */
+/* Waits until this frame's former use is done, and gives its times, zeros if it had none. */
 bool renderer_wait(renderer *r, frame *f, frame_times *times);
 /* Records the picture number `number`, then begins `others`, which is the caller's to fill. */
 bool renderer_draw(renderer *r, frame *f, uint32_t number, uint32_t load);

@@ -60,6 +60,7 @@ typedef struct spy_record {
     atomic_ullong allocated;    /* bytes by vkAllocateMemory since it was set to 0 */
     const void *callbacks_user; /* what pAllocator->pUserData must be; NULL: pAllocator must be NULL */
     atomic_int pipelines;
+    atomic_int pipeline_threads; /* how many times another thread than the last one made one */
     /* Software drivers have empty caches: this many bytes, counting up, follow what the driver gives, and must come
      * back the same. */
     size_t cache_bytes;

@@ -80,6 +80,16 @@ static VKAPI_ATTR VkResult VKAPI_CALL spy_vkAllocateMemory(VkDevice device, cons
     return result;
 }
 
+static void note_thread(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_t last;
+    pthread_mutex_lock(&lock);
+    if (!pthread_equal(last, pthread_self())) spy.pipeline_threads++;
+    last = pthread_self();
+    pthread_mutex_unlock(&lock);
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL spy_vkCreateComputePipelines(VkDevice device, VkPipelineCache cache,
                                                                    uint32_t count,
                                                                    const VkComputePipelineCreateInfo *infos,
@@ -93,6 +103,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL spy_vkCreateComputePipelines(VkDevice devi
     if (result != VK_SUCCESS) return result;
     spy.live += count;
     spy.pipelines += (int)count;
+    note_thread();
     return result;
 }
 
