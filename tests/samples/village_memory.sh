@@ -7,8 +7,8 @@ shift 3
 . "$(dirname "$0")/village.sh" "$work" "$look" "$@"
 
 lines=("Hello! My name is Robin.")
-small=("thanks" "Great!" "Are you OK?" "Thank you!" "Great!" "Is it far?" "thanks" "Great!" "Thank you!" "Are you real?")
-for i in $(seq 0 38); do lines+=("${small[i % 10]}"); done
+small=("thanks" "Great!" "Are you OK?" "Great!" "Thank you!" "What's new?" "thanks" "Great!")
+for i in $(seq 0 38); do lines+=("${small[i % ${#small[@]}]}"); done
 check_equal "exchanges" ${#lines[@]} 40
 
 {
