@@ -97,6 +97,8 @@ static bool open_minds(game *game)
     minds_describe(game->minds, game->panel.about, sizeof game->panel.about);
     for (int i = 0; i < game->world.count; i++)
         if (!minds_introduce(game->minds, i, game->world.villagers[i].persona)) return false;
+    /* Before the first picture, which also warms up whatever the device compiles. */
+    if (!minds_settle(game->minds)) return false;
     return talk_create(&game->talk, &(talk_desc){.world = &game->world,
                                                  .minds = game->minds,
                                                  .talkers = game->options.talkers,

@@ -42,7 +42,7 @@ static bool write_stats(const game *game)
     return (file == stdout ? fflush(file) : fclose(file)) == 0 || report("%s cannot be written", game->options.stats);
 }
 
-/* Memory early on, when everything has been used once, and now. */
+/* Memory half-way, when everything has been used once, and at the end. */
 static void note_memory(game *game)
 {
     stats *s = &game->stats;
@@ -55,7 +55,7 @@ static void note_memory(game *game)
 
 static bool play(game *game)
 {
-    const uint64_t early = game->options.frames ? game->options.frames / 10 : 60;
+    const uint64_t early = game->options.frames ? game->options.frames / 2 : 60;
     for (;;) {
         if (!game_frame(game)) return false;
         const bool enough = game->options.frames && game->stats.frames >= game->options.frames;

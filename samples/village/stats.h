@@ -29,7 +29,7 @@ typedef struct stats {
     uint64_t tokens_read, tokens_made;
     double seconds;                    /* all frames together */
     double tokens_per_second;          /* lately, smoothed */
-    uint64_t first_resident, resident; /* bytes of the process: after the first tenth, and last */
+    uint64_t first_resident, resident; /* bytes of the process: half-way, and last */
     uint64_t first_device, device;
 } stats;
 
