@@ -1,11 +1,11 @@
 # What release builds add so that a bug that is there all the same does less harm: checked copies, stack protectors, no
-# writable tables, addresses that cannot be foretold. Sanitizers watch more than these and do not go with them.
+# writable tables, addresses that cannot be foretold. Not in builds for looking at the code.
 include(CheckCSourceCompiles)
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)
 
 if(CMAKE_EXECUTABLE_FORMAT STREQUAL "ELF" AND CMAKE_C_COMPILER_ID MATCHES "GNU|Clang" AND NOT RETNET_SANITIZE
-   AND NOT RETNET_FUZZ)
+   AND NOT RETNET_FUZZ AND NOT RETNET_COVERAGE)
   set(CMAKE_REQUIRED_FLAGS "-O2 -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3")
   check_c_source_compiles("#include <string.h>\nint main(void) { return 0; }" RETNET_HAVE_FORTIFY_3)
   set(CMAKE_REQUIRED_FLAGS "-Werror -fstack-clash-protection")

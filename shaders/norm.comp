@@ -4,7 +4,7 @@
 //
 //     y = (x - mean) * r * w + b        r = 1 / sqrt(mean((x - mean)^2) + eps * c)      mean = 0 for RMS
 //
-// optionally times silu(gate). c is 1, or s_n of the row's position (retnet.md, NORM).
+// optionally times silu(gate). c is 1, or s_n of the row's position (retnet.md, NORM), or given for each segment.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64;
@@ -12,7 +12,7 @@ layout(constant_id = 1) const uint LAYER_NORM = 0; // subtract the mean
 layout(constant_id = 2) const uint WEIGHT = 0;
 layout(constant_id = 3) const uint BIAS = 0;
 layout(constant_id = 4) const uint GATE = 0;
-layout(constant_id = 5) const uint EPS_SCALED = 0;
+layout(constant_id = 5) const uint EPS_SCALED = 0; // 1: by s_n, 2: by what lies in the input at c_offset
 layout(constant_id = 6) const uint MODE = 0;
 layout(constant_id = 7) const uint HALVES = 0; // y is f16, zero from the last segment up to a multiple of 32; not with DEFER
 
@@ -29,12 +29,14 @@ layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 1) buffer OutputHalves { uint y_pairs[]; };
 layout(std430, set = 0, binding = 3) readonly buffer GateInput { float gate[]; };
-layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // EPS_SCALED: chunks {row, length, position, -}
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // EPS_SCALED 1: chunks {row, length, position, -}
 
 layout(push_constant) uniform Push {
     uint size;         // of a segment
     uint x_stride;     // floats, of a row
+    uint x_offset;
     uint y_stride;     // floats, or halves
+    uint y_offset;
     uint gate_stride;
     uint gate_offset;
     uint weight;       // in params, [size]
@@ -43,7 +45,8 @@ layout(push_constant) uniform Push {
     uint decay_sums;   // in params, units of vec2
     uint scale_offset; // MODE_DEFER: in a row of y; MODE_APPLY: where the sums begin in a row of x
     uint tiles;        // MODE_APPLY
-    uint record_count; // EPS_SCALED
+    uint record_count; // EPS_SCALED 1
+    uint c_stride, c_offset; // EPS_SCALED 2
     uint first_row;
 } push;
 
@@ -67,13 +70,14 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
         norm_part[part] = sum;
     }
     float eps = push.eps;
-    if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, segment, position_of(row));
+    if (EPS_SCALED == 1) eps *= decay_sum_at(push.decay_sums, segment, position_of(row));
+    if (EPS_SCALED == 2) eps *= x[push.c_offset + row * push.c_stride + segment];
     return inversesqrt(norm_sum(lane) / float(push.size) + eps);
 }
 
 float normalised(uint row, uint segment, uint i, float mean, float factor)
 {
-    float value = x[row * push.x_stride + segment * push.size + i] - mean;
+    float value = x[push.x_offset + row * push.x_stride + segment * push.size + i] - mean;
     if (MODE != MODE_DEFER) value *= factor;
     if (WEIGHT != 0) value *= params[push.weight + i];
     if (BIAS != 0) value += params[push.bias + i];
@@ -84,7 +88,7 @@ float normalised(uint row, uint segment, uint i, float mean, float factor)
 // Segments begin at even places, unless there is only one.
 void store_halves(uint lane, uint row, uint segment, float mean, float factor)
 {
-    uint to = (row * push.y_stride + segment * push.size) / 2, width = gl_NumWorkGroups.x * push.size;
+    uint to = (push.y_offset + row * push.y_stride + segment * push.size) / 2, width = gl_NumWorkGroups.x * push.size;
     uint end = segment + 1 == gl_NumWorkGroups.x ? push.size + (-width & 31u) : push.size;
     for (uint i = lane * 2; i < end; i += LOCAL_SIZE * 2) {
         vec2 pair = vec2(0.0);
@@ -97,7 +101,8 @@ void store_halves(uint lane, uint row, uint segment, float mean, float factor)
 void main()
 {
     uint lane = gl_LocalInvocationID.x, segment = gl_WorkGroupID.x, row = push.first_row + gl_WorkGroupID.y;
-    uint at = row * push.x_stride + segment * push.size, to = row * push.y_stride + segment * push.size;
+    uint at = push.x_offset + row * push.x_stride + segment * push.size;
+    uint to = push.y_offset + row * push.y_stride + segment * push.size;
 
     float mean = 0.0, factor = 0.0;
     if (LAYER_NORM != 0) {

@@ -44,3 +44,13 @@ float decay_sum_at(uint sums, uint head, uint position)
     float high = param_pair(base + 2048 + (position >> 20)).x;
     return low.x + low.y * (middle.x + middle.y * high);
 }
+
+// decay^n, from the same table.
+float decay_power_at(uint sums, uint head, uint n)
+{
+    uint base = sums + head * 3072, low = n & 1023u;
+    float power = low == 0 ? 1.0 : param_pair(base + low - 1).y;
+    if (n >= 1024) power *= param_pair(base + 1024 + (n >> 10 & 1023u)).y;
+    if (n >= 1u << 20) power *= param_pair(base + 2048 + (n >> 20)).y;
+    return power;
+}

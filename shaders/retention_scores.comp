@@ -1,27 +1,31 @@
 #version 450
 #extension GL_EXT_control_flow_attributes : require
-// retention_scores.comp: P = (q k^T) * D within chunks of up to 64 tokens, D_ij = decay^(i-j) for j <= i, else 0.
-// Queries and keys are rotated. An invocation takes one column j of ROWS rows; rows and columns past a row group's
-// diagonal are not written, for nobody reads them.
+// retention_scores.comp: P = scale (q k^T) * D within chunks, D_ij = decay^(i-j) for j <= i, else 0. Queries and keys are
+// rotated. An invocation takes one column j of ROWS rows; rows and columns past a row group's diagonal are not written,
+// for nobody reads them.
 
 layout(local_size_x = 64) in;
 
-const uint CHUNK = 64, ROWS = 8;
+const uint ROWS = 8;
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
-layout(std430, set = 0, binding = 1) writeonly buffer Scores { float scores[]; }; // [chunks][heads][CHUNK][CHUNK]
+layout(std430, set = 0, binding = 1) writeonly buffer Scores { float scores[]; }; // [chunks][heads][chunk][chunk]
 layout(std430, set = 0, binding = 2) readonly buffer Params { float params[]; };
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
 layout(push_constant) uniform Push {
     uint stride, q_offset, k_offset; // floats
     uint heads, key_value_group, key_size;
-    uint powers; // in params: decay^0..decay^CHUNK of each head
+    uint chunk; // tokens that a chunk may have
+    uint powers, powers_stride; // in params: decay^0..decay^chunk of each head
+    uint column_groups; // of 64 columns
+    float scale;
 } push;
 
 void main()
 {
-    uint j = gl_LocalInvocationID.x, first = gl_WorkGroupID.x * ROWS, head = gl_WorkGroupID.y;
+    uint j = gl_WorkGroupID.x % push.column_groups * 64 + gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
+    uint first = gl_WorkGroupID.x / push.column_groups * ROWS;
     uvec4 chunk = records[gl_WorkGroupID.z];
     if (first >= chunk.y || j >= first + ROWS || j >= chunk.y) return;
     uint k_at = (chunk.x + j) * push.stride + push.k_offset + head / push.key_value_group * push.key_size;
@@ -35,10 +39,10 @@ void main()
         float key = x[k_at + k];
         [[unroll]] for (uint r = 0; r < ROWS; r++) sum[r] += x[q_at[r] + k] * key;
     }
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+    for (uint r = 0; r < min(ROWS, chunk.y - first); r++) {
         uint i = first + r;
         uint distance = j <= i ? i - j : 0;
-        float decay = params[push.powers + head * (CHUNK + 1) + distance];
-        scores[((gl_WorkGroupID.z * push.heads + head) * CHUNK + i) * CHUNK + j] = j <= i ? sum[r] * decay : 0.0;
+        float decay = push.scale * params[push.powers + head * push.powers_stride + distance];
+        scores[((gl_WorkGroupID.z * push.heads + head) * push.chunk + i) * push.chunk + j] = j <= i ? sum[r] * decay : 0.0;
     }
 }

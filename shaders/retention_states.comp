@@ -9,7 +9,7 @@
 
 layout(local_size_x = 64) in;
 
-const uint CHUNK = 64, ROWS = 8;
+const uint ROWS = 8;
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Before { float before[]; }; // [chunks][heads][K][value_stride]
@@ -21,7 +21,7 @@ layout(set = 0, binding = 5) uniform Sequences { uvec4 sequences[1024]; }; // {f
 layout(push_constant) uniform Push {
     uint stride, k_offset, v_offset; // floats
     uint heads, key_value_group, key_size, value_size, value_stride;
-    uint powers; // in params: decay^0..decay^CHUNK of each head
+    uint powers, powers_stride; // in params: decay^0..decay^chunk of each head
 } push;
 
 void main()
@@ -35,7 +35,7 @@ void main()
     uint k_at = push.k_offset + head / push.key_value_group * push.key_size;
     uint v_at = push.v_offset + head / push.key_value_group * push.value_size + min(column, push.value_size - 1);
     float padding = column < push.value_size ? 1.0 : 0.0;
-    uint powers = push.powers + head * (CHUNK + 1);
+    uint powers = push.powers + head * push.powers_stride;
 
     float s[ROWS];
     [[unroll]] for (uint r = 0; r < ROWS; r++)

@@ -106,7 +106,7 @@ void main()
     if (split == 0) squares[column] = dot(o, o);
     barrier();
 
-    if (lane == 0) {
+    if (lane == 0 && push.sums_offset != NO_SUMS) {
         float sum = 0.0;
         for (uint i = 0; i < LANES; i++) sum += squares[i];
         if (gl_WorkGroupID.x == 0) {

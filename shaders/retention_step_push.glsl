@@ -9,3 +9,5 @@ layout(push_constant) uniform Push {
     uint angles, decays, weight, decay_sums; // in params; angles and decay_sums in units of vec2
     float query_scale, eps;
 } push;
+
+const uint NO_SUMS = 0xffffffffu; // as sums_offset: none are wanted

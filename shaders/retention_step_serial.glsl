@@ -99,7 +99,7 @@ void main()
     }
     squares[lane] = sum;
     barrier();
-    if (lane != 0) return;
+    if (lane != 0 || push.sums_offset == NO_SUMS) return;
     sum = 0.0;
     if (gl_WorkGroupID.x == 0) {
         sum = push.eps * float(push.value_size);

@@ -50,6 +50,7 @@
 extern "C" {
 #endif
 
+/* The version of this header. While it is 0.x, every minor version may change the interface. */
 #define RETNET_VERSION_MAJOR 0
 #define RETNET_VERSION_MINOR 1
 #define RETNET_VERSION_PATCH 0
@@ -73,6 +74,7 @@ extern "C" {
     X(ERROR_MISMATCH, -11, "the data belong to another model")                                                         \
     X(ERROR_INTERNAL, -12, "internal error, please report it")
 
+/* How a call went: 0 or more is no failure. */
 typedef enum retnet_result {
 #define RETNET_RESULT_ENUM(name, value, text) RETNET_##name = (value),
     RETNET_RESULTS(RETNET_RESULT_ENUM)
@@ -85,10 +87,12 @@ RETNET_API const char *retnet_result_text(retnet_result result);
 
 /* ---- Context ---------------------------------------------------------------------------------------------------- */
 
+/* Handles: a device and what is made once for it, a checkpoint on it, slots with a state each. */
 typedef struct retnet_context retnet_context;
 typedef struct retnet_model retnet_model;
 typedef struct retnet_session retnet_session;
 
+/* How much a message matters. */
 typedef enum retnet_log_level { RETNET_LOG_ERROR, RETNET_LOG_WARNING, RETNET_LOG_INFO } retnet_log_level;
 
 /* Called from the thread that made the call. `message` is one line without a newline, valid during the call only. */
@@ -106,6 +110,7 @@ typedef struct retnet_allocator {
  * RETNET_CANCELLED and leaves nothing behind. */
 typedef bool (*retnet_progress_fn)(void *user, uint64_t done, uint64_t total);
 
+/* What a context is to be made with. Zero-initialised it means the defaults. */
 typedef struct retnet_context_desc {
     retnet_allocator allocator;
     retnet_log_fn log; /* NULL: no log */
@@ -125,7 +130,9 @@ typedef enum retnet_pretend {
     RETNET_PRETEND_NO_SUBGROUP = 1 << 0,           /* no subgroup arithmetic */
     RETNET_PRETEND_NO_FLOAT16 = 1 << 1,            /* no fp16 arithmetic or 16-bit storage */
     RETNET_PRETEND_NO_COOPERATIVE_MATRIX = 1 << 2, /* no matrix units */
-    RETNET_PRETEND_MINIMUM_LIMITS = 1 << 3,        /* only the limits that Vulkan 1.1 guarantees */
+    RETNET_PRETEND_MINIMUM_LIMITS = 1 << 3,        /* only the limits that Vulkan 1.1 guarantees, among them 128
+                                                      invocations, 16 KiB of shared memory, 4 storage buffers, 128 bytes of
+                                                      push constants and bindings of 128 MiB; allocations of 256 MiB */
     RETNET_PRETEND_DISCRETE = 1 << 4,              /* stage uploads even where memory is unified */
     RETNET_PRETEND_GPU = 1 << 5                    /* choose kernels on a software driver as for a GPU */
 } retnet_pretend;
@@ -136,6 +143,7 @@ RETNET_API retnet_result retnet_context_create(const retnet_context_desc *desc, 
 /* Accepts NULL. Its models and sessions must be gone. */
 RETNET_API void retnet_context_destroy(retnet_context *context);
 
+/* What a context runs on. */
 typedef struct retnet_device_info {
     char name[256];
     char driver[256];    /* driver name and version as the driver words them */
@@ -146,6 +154,7 @@ typedef struct retnet_device_info {
     uint64_t memory_bytes; /* largest device-local heap */
 } retnet_device_info;
 
+/* Tells what the context runs on. Any thread. */
 RETNET_API void retnet_context_device_info(const retnet_context *context, retnet_device_info *info);
 
 /* Copies the newest error message of this context, cut to `size` - 1 bytes, and returns its whole length.
@@ -192,6 +201,7 @@ typedef enum retnet_weight_format {
 
 RETNET_API const char *retnet_weight_format_name(retnet_weight_format format); /* "f16"; NULL if unknown */
 
+/* What is to be loaded, and how. */
 typedef struct retnet_model_desc {
     const char *path;            /* directory with config.json and model.safetensors, or with
                                     model.safetensors.index.json and its shards */
@@ -226,6 +236,7 @@ typedef struct retnet_model_info {
  * retnet_session_create. */
 RETNET_API retnet_result retnet_model_load(retnet_context *context, const retnet_model_desc *desc, retnet_model **out);
 
+/* What a model takes. */
 typedef struct retnet_model_memory {
     uint64_t device_bytes; /* weights and tables, device-local, as long as the model lives */
     uint64_t host_bytes;   /* staging and host memory, while it is loaded */
@@ -248,6 +259,7 @@ RETNET_API retnet_context *retnet_model_context(const retnet_model *model);
 
 /* ---- Session ---------------------------------------------------------------------------------------------------- */
 
+/* What a session is to be made with. Zero-initialised it means the defaults. */
 typedef struct retnet_session_desc {
     uint32_t slots;             /* sequences with a state each; 0: 1 */
     uint32_t prompt_chunk;      /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
@@ -258,6 +270,7 @@ typedef struct retnet_session_desc {
                                    states are allocated, so that a callback's false can be obeyed in the middle */
 } retnet_session_desc;
 
+/* What a session takes. */
 typedef struct retnet_session_memory {
     uint64_t device_bytes; /* states and activations */
     uint64_t state_bytes;  /* of these, states: one for each slot, each snapshot, and see tokens_per_submit */
@@ -268,6 +281,7 @@ typedef struct retnet_session_memory {
 RETNET_API retnet_result retnet_session_memory_for(const retnet_model *model, const retnet_session_desc *desc,
                                                    retnet_session_memory *memory);
 
+/* Which kernels are to be made, and who hears of it. */
 typedef struct retnet_prepare_desc {
     retnet_session_desc session; /* the sessions to be made: how many slots, how long a prompt's passes */
     retnet_progress_fn progress; /* counts kernels; NULL: none */
@@ -275,10 +289,10 @@ typedef struct retnet_prepare_desc {
 } retnet_prepare_desc;
 
 /* Makes every kernel that sessions of this desc will run, so that none is made later, in the middle of a frame. What is
- * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several at
- * once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside running
- * sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they are first
- * needed. */
+ * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several
+ * at once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside
+ * running sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they
+ * are first needed. */
 RETNET_API retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_desc *desc);
 
 /* Every slot starts empty: state zero, position 0. `desc` may be NULL. */
@@ -335,6 +349,7 @@ typedef struct retnet_sampling {
 /* A new token of a slot. Return false to stop that slot; the token has then been produced but not read back in. */
 typedef bool (*retnet_token_fn)(void *user, uint32_t slot, int32_t token);
 
+/* Who is to speak, how, for how long, and where to. */
 typedef struct retnet_generation {
     const uint32_t *slots; /* [slot_count], distinct, each with at least one token read; NULL: slot 0 alone */
     size_t slot_count;
@@ -393,6 +408,7 @@ RETNET_API retnet_result retnet_session_stop(retnet_session *session, uint32_t s
  * all tokens have been read but the last one made. */
 RETNET_API bool retnet_session_busy(const retnet_session *session, uint32_t slot);
 
+/* What a step did. */
 typedef struct retnet_step_info {
     uint32_t tasks;       /* still to be worked on */
     uint32_t tokens_read; /* since the last report, prompts' and made ones */

@@ -12,6 +12,7 @@
 extern "C" {
 #endif
 
+/* A vocabulary: text to tokens. */
 typedef struct retnet_tokenizer retnet_tokenizer;
 
 /* Loads a sentencepiece model file ("tokenizer.model"). On failure *out is NULL and, if `message` is not NULL, up to
@@ -20,6 +21,7 @@ RETNET_API retnet_result retnet_tokenizer_load(const char *path, char *message, 
                                                retnet_tokenizer **out);
 RETNET_API void retnet_tokenizer_destroy(retnet_tokenizer *tokenizer); /* accepts NULL */
 
+/* How many pieces there are: tokens are from 0 to this, exclusive. */
 RETNET_API uint32_t retnet_tokenizer_vocabulary_size(const retnet_tokenizer *tokenizer);
 /* The id of a piece such as "<|user|>", or -1. */
 RETNET_API int32_t retnet_tokenizer_piece_id(const retnet_tokenizer *tokenizer, const char *piece);
@@ -35,6 +37,7 @@ RETNET_API retnet_result retnet_tokenizer_encode(const retnet_tokenizer *tokeniz
 
 /* Streaming detokenisation: bytes come out as soon as they form whole UTF-8 characters, never half of one. */
 typedef struct retnet_text_stream retnet_text_stream;
+/* A stream of one answer after another. The tokenizer must outlive it. Errors: INVALID_ARGUMENT, OUT_OF_HOST_MEMORY. */
 RETNET_API retnet_result retnet_text_stream_create(const retnet_tokenizer *tokenizer, retnet_text_stream **out);
 RETNET_API void retnet_text_stream_destroy(retnet_text_stream *stream); /* accepts NULL */
 /* Adds a token and points *text at the `*size` bytes that became whole (valid until the next call on the stream).

@@ -6,7 +6,8 @@
  *   2. retnet_vulkan_recommend() adds what makes the library fast to the VkDeviceCreateInfo; call vkCreateDevice.
  *   3. retnet_context_create_from_device(); from there on everything is as in retnet.h.
  *
- * The library submits to the one queue that it is given, under the host's lock, and waits for fences of its own. It
+ * The library submits to the one queue that it is given, under the host's lock, and waits for fences of its own; or the
+ * host submits what the library has recorded into its command buffers (retnet_session_record). It
  * calls Vulkan only through tables that it loads for this device by the host's vkGetInstanceProcAddr, uses only the
  * features and extensions that the host says are enabled, and destroys only what it made.
  *
@@ -125,7 +126,7 @@ RETNET_API void retnet_vulkan_get(const retnet_context *context, retnet_vulkan_d
 
 /* The session's timeline semaphore and the value that the newest submitted slice signals it with (0: there was none),
  * for the host to wait for, on the device or not. It is the library's and lives as long as the session. A null handle
- * where the device has no timelineSemaphore; then retnet_session_wait and retnet_step_info::pending are what there is. */
+ * where the device has no timelineSemaphore; then there are retnet_session_wait and retnet_step_info::pending. */
 RETNET_API void retnet_session_semaphore(const retnet_session *session, VkSemaphore *semaphore, uint64_t *value);
 /* The next slice that the library submits for the session begins when `semaphore` has reached `value` (or, if it is a
  * binary one, is signalled). A null handle takes that back. INVALID_ARGUMENT if there is another one already. */
@@ -140,9 +141,10 @@ RETNET_API retnet_result retnet_session_await(retnet_session *session, VkSemapho
      retnet_session_collect(session, record.slice, &info);           makes tokens of what the device has left
 
    Slices must be submitted once, in the order in which they were recorded, and one must be done before the next one
-   begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of them
-   are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
+   begins: on one queue the barriers below see to that. Nothing else of the session may run in between: until all of
+   them are collected, functions that would need the device for the session's slots are INVALID_ARGUMENT. */
 
+/* What a slice that was recorded holds. */
 typedef struct retnet_record_info {
     uint64_t slice;       /* for retnet_session_collect; 0: nothing was recorded, as the tasks have nothing to do before
                              more is collected */
@@ -150,12 +152,13 @@ typedef struct retnet_record_info {
 } retnet_record_info;
 
 /* Records the next slice of the session's tasks, work that is expected to take budget_us of device time, but at least
- * half a layer, into a command buffer of the device that is being recorded, outside of a render pass, for a queue family
- * with compute. It begins with a memory barrier from all of the compute and transfer stages' accesses to the same, and
- * ends with one from their writes to the host's reads. Pipeline, descriptor sets and push constants of the compute
- * bind point are not what they were, all else is. Up to 16 slices may wait to be collected. `info` may not be NULL.
- * Errors: INVALID_ARGUMENT, also while a slice of retnet_session_step's is pending; those of recording, after which the
- * command buffer must not be submitted, all tasks have ended, and their slots are undefined. */
+ * half a layer, into a command buffer of the device that is being recorded, outside of a render pass, for a queue
+ * family with compute. It begins with a memory barrier from all of the compute and transfer stages' accesses to the
+ * same, and ends with one from their writes to the host's reads. Pipeline, descriptor sets and push constants of the
+ * compute bind point are not what they were, all else is. Up to 16 slices may wait to be collected. `info` may not be
+ * NULL. Errors: INVALID_ARGUMENT, also while a slice of retnet_session_step's is pending; those of recording, after
+ * which the command buffer must not be submitted, all tasks have ended, and their slots are undefined. Slices that were
+ * submitted before must then have been executed before the session is used again. */
 RETNET_API retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer commands, uint32_t budget_us,
                                                retnet_record_info *info);
 /* When the device has done slice number `slice` and all before it, which the host knows by a fence or semaphore of its

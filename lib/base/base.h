@@ -6,7 +6,9 @@
 
 #include <stdatomic.h>
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__)
+#define RN_PRINTF(format_at, first) __attribute__((__format__(__gnu_printf__, format_at, first)))
+#elif defined(__GNUC__)
 #define RN_PRINTF(format_at, first) __attribute__((__format__(__printf__, format_at, first)))
 #else
 #define RN_PRINTF(format_at, first)
@@ -55,6 +57,10 @@ static inline uint32_t rn_min_u32(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
 }
+static inline uint64_t rn_min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 static inline uint32_t rn_max_u32(uint32_t a, uint32_t b)
 {
     return a > b ? a : b;
@@ -78,6 +84,8 @@ typedef struct rn_file_map {
 
 retnet_result rn_file_map_open(rn_host *host, const char *path, rn_file_map *map);
 void rn_file_map_close(rn_file_map *map); /* accepts a zeroed map */
+/* Writes PATH.part and renames it, so that a failure leaves an older file whole. */
+retnet_result rn_file_write(rn_host *host, const char *path, const void *data, size_t size);
 
 /* IEEE half precision and bfloat16 conversions, round to nearest even. */
 float rn_f16_to_f32(uint16_t value);

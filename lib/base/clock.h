@@ -11,7 +11,8 @@ static inline uint64_t rn_clock_ns(void)
     LARGE_INTEGER frequency, count;
     QueryPerformanceFrequency(&frequency);
     QueryPerformanceCounter(&count);
-    return (uint64_t)((double)count.QuadPart * 1e9 / (double)frequency.QuadPart);
+    uint64_t ticks = (uint64_t)count.QuadPart, rate = (uint64_t)frequency.QuadPart;
+    return ticks / rate * 1000000000u + ticks % rate * 1000000000u / rate;
 }
 #else
 #include <time.h>

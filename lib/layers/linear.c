@@ -103,6 +103,7 @@ static bool fits_texels(const rn_device *device, const rn_linear *linear)
     const rn_matrix *matrix = linear->matrix;
     uint64_t panels = rn_min_u32(rn_matrix_panels(matrix), rn_matrix_panels_per_binding(device, matrix));
     uint64_t most = device->caps.max_texel_range;
+    if (matrix->buffer->foreign || linear->input.buffer->foreign || linear->params.buffer->foreign) return false;
     return panels * rn_matrix_panel_bytes(matrix) <= most && linear->input.size <= most && linear->params.size <= most;
 }
 

@@ -13,7 +13,10 @@ typedef struct loads_push {
 } loads_push;
 
 /* Small integers, whose sums are exact. */
-static float value(uint32_t i) { return (float)((i * i + i / 3) % 5) - 1; }
+static float value(uint32_t i)
+{
+    return (float)((i * i + i / 3) % 5) - 1;
+}
 
 static void fill(const rn_buffer *buffer)
 {

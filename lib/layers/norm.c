@@ -3,16 +3,17 @@
 #include "shaders.h"
 
 typedef struct norm_push {
-    uint32_t size, x_stride, y_stride, gate_stride, gate_offset, weight, bias;
+    uint32_t size, x_stride, x_offset, y_stride, y_offset, gate_stride, gate_offset, weight, bias;
     float eps;
-    uint32_t decay_sums, scale_offset, tiles, record_count, first_row;
+    uint32_t decay_sums, scale_offset, tiles, record_count, c2_stride, c2_offset, first_row;
 } norm_push;
 
 void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
 {
     uint32_t lanes = norm->halves && !recorder->device->caps.is_cpu ? 128 : 64;
-    uint32_t constants[] = {lanes,          norm->layer_norm, norm->has_weight, norm->has_bias,
-                            norm->has_gate, norm->eps_scaled, norm->mode,       norm->halves};
+    uint32_t constants[] = {lanes,          norm->layer_norm, norm->has_weight,
+                            norm->has_bias, norm->has_gate,   norm->eps_given ? 2 : norm->eps_scaled,
+                            norm->mode,     norm->halves};
     const rn_kernel *kernel;
     retnet_result result =
         rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_NORM], constants, RN_COUNT(constants), &kernel);
@@ -22,12 +23,14 @@ void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
     }
     /* Bindings that a variant does not use still need a buffer. */
     rn_binding bindings[] = {norm->input, norm->output, norm->params, norm->has_gate ? norm->gate : norm->params,
-                             norm->eps_scaled ? norm->chunks : norm->params};
-    if (!norm->eps_scaled && bindings[4].size > 16384) bindings[4].size = 16384;
+                             norm->chunks.buffer ? norm->chunks : norm->params};
+    if (!norm->chunks.buffer) bindings[4].size = rn_min_u64(bindings[4].size, 16 * RN_MAX_RECORDS);
     norm_push push = {
         .size = norm->size,
         .x_stride = norm->x_stride,
+        .x_offset = norm->x_offset,
         .y_stride = norm->y_stride,
+        .y_offset = norm->y_offset,
         .gate_stride = norm->gate_stride,
         .gate_offset = norm->gate_offset,
         .weight = norm->weight,
@@ -37,6 +40,8 @@ void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
         .scale_offset = norm->scale_offset,
         .tiles = norm->tiles,
         .record_count = norm->chunk_count,
+        .c2_stride = norm->c2_stride,
+        .c2_offset = norm->c2_offset,
         .first_row = norm->first_row,
     };
     uint64_t bytes = 8ull * norm->rows * norm->segments * norm->size;

@@ -2,7 +2,7 @@
 #ifndef RETNET_LAYERS_NORM_H
 #define RETNET_LAYERS_NORM_H
 
-#include "vulkan/recorder.h"
+#include "layers/retention.h"
 
 /* Values match norm.comp. */
 typedef enum rn_norm_mode {
@@ -17,17 +17,21 @@ typedef struct rn_norm {
     bool layer_norm; /* subtract the mean */
     rn_binding input, output, params;
     uint32_t first_row, rows, segments, size;
+    uint32_t x_offset, y_offset; /* floats; y_offset of halves even */
     uint32_t x_stride, y_stride; /* floats; y_stride halves if those are asked for, a multiple of 32 */
-    bool halves; /* the output is f16, zero up to a multiple of 32; `size` even unless there is one segment; no DEFER */
+    bool halves; /* the output is f16 and zero up to a multiple of 32; `size` even unless there is one segment; no DEFER
+                  */
     bool has_weight, has_bias;
     uint32_t weight, bias; /* in params; [size], shared by the segments */
     float eps;
     bool has_gate; /* times silu(gate) */
     rn_binding gate;
     uint32_t gate_stride, gate_offset;
-    bool eps_scaled; /* eps times s_n of the row's position (retnet.md, NORM) */
-    rn_binding chunks;
+    /* eps times c^2 (retnet.md, NORM): s_n of the row's position, or what lies in the input for each segment. */
+    bool eps_scaled, eps_given;
+    rn_binding chunks; /* of eps_scaled; without, any buffer of RN_MAX_RECORDS records, or none: params is one */
     uint32_t chunk_count, decay_sums;
+    uint32_t c2_stride, c2_offset; /* floats */
     uint32_t scale_offset, tiles;
 } rn_norm;
 

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+static const uint32_t no_sums = UINT32_MAX; /* as step_push.sums_offset */
+
 typedef struct step_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset, y_stride, sums_offset, heads, key_value_group;
     uint32_t value_size, value_stride, angles, decays, weight, decay_sums;
@@ -11,21 +13,24 @@ typedef struct step_push {
 } step_push;
 
 typedef struct rotate_push {
-    uint32_t stride, q_offset, k_offset, heads, key_value_heads, key_size, angles;
-    float query_scale;
+    uint32_t stride, offset, heads, key_size, angles;
+    float scale;
 } rotate_push;
 
 typedef struct scores_push {
-    uint32_t stride, q_offset, k_offset, heads, key_value_group, key_size, powers;
+    uint32_t stride, q_offset, k_offset, heads, key_value_group, key_size, chunk, powers, powers_stride, column_groups;
+    float scale;
 } scores_push;
 
 typedef struct states_push {
-    uint32_t stride, k_offset, v_offset, heads, key_value_group, key_size, value_size, value_stride, powers;
+    uint32_t stride, k_offset, v_offset, heads, key_value_group, key_size, value_size, value_stride;
+    uint32_t powers, powers_stride;
 } states_push;
 
 typedef struct output_push {
-    uint32_t stride, q_offset, v_offset, y_stride, heads, key_value_group, key_size, value_size, value_stride, powers;
-    uint32_t scores, states_before;
+    uint32_t stride, q_offset, v_offset, y_stride, y_offset, heads, key_value_group, key_size, value_size, value_stride;
+    uint32_t chunk, powers, powers_stride, states_before;
+    float scale;
 } output_push;
 
 uint32_t rn_retention_value_stride(uint32_t value_size)
@@ -60,9 +65,9 @@ static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint
     return kernel;
 }
 
-static float query_scale(const rn_retention *retention)
+float rn_retention_scale(const rn_retention *retention)
 {
-    return (float)(1.0 / sqrt(retention->key_size));
+    return retention->scale != 0 ? retention->scale : (float)(1.0 / sqrt(retention->key_size));
 }
 
 static const rn_kernel *step_kernel_for_gpu(rn_recorder *recorder, const rn_retention *retention,
@@ -86,8 +91,8 @@ static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_rete
 {
     const rn_device *device = recorder->device;
     uint64_t most = device->caps.max_texel_range;
-    bool texels = device->texel_loads && retention->input.size <= most && retention->state.size <= most &&
-                  retention->params.size <= most;
+    bool texels = device->texel_loads && !retention->input.buffer->foreign && !retention->state.buffer->foreign &&
+                  retention->input.size <= most && retention->state.size <= most && retention->params.size <= most;
     uint32_t lanes = rn_device_vector(device);
     uint32_t constants[] = {
         lanes,
@@ -114,7 +119,7 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
         .v_offset = retention->v_offset,
         .gate_offset = retention->gate_offset,
         .y_stride = retention->y_stride,
-        .sums_offset = step->sums_offset,
+        .sums_offset = step->raw ? no_sums : step->sums_offset,
         .heads = retention->heads,
         .key_value_group = retention->heads / retention->key_value_heads,
         .value_size = retention->value_size,
@@ -123,7 +128,7 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
         .decays = retention->tables.decays,
         .weight = step->weight,
         .decay_sums = retention->tables.decay_sums,
-        .query_scale = query_scale(retention),
+        .query_scale = rn_retention_scale(retention),
         .eps = step->eps,
     };
     rn_binding bindings[] = {retention->input,  retention->output, retention->state,
@@ -134,74 +139,124 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
                          2 * state_bytes * step->count);
 }
 
-static uint64_t scores_floats(uint32_t heads, uint32_t chunk_count)
+/* Where the states before chunks begin in the scratch, behind the scores; in bytes. */
+static uint64_t scores_bytes(const rn_device *device, uint32_t heads, uint32_t chunk, uint32_t chunk_count)
 {
-    return (uint64_t)chunk_count * heads * RN_CHUNK * RN_CHUNK;
+    return rn_round_up(4ull * chunk_count * heads * chunk * chunk, device->caps.storage_alignment);
 }
 
-static uint64_t plain_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk_count)
+uint64_t rn_retention_plain_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_size,
+                                          uint32_t value_size, uint32_t chunk, uint32_t chunk_count)
 {
-    uint64_t states = (uint64_t)chunk_count * heads * key_size * rn_retention_value_stride(value_size);
-    return 4 * (scores_floats(heads, chunk_count) + states);
+    uint64_t states = 4ull * chunk_count * heads * key_size * rn_retention_value_stride(value_size);
+    return scores_bytes(device, heads, chunk, chunk_count) + states;
 }
 
 uint64_t rn_retention_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_value_heads,
                                     uint32_t key_size, uint32_t value_size, uint32_t chunk_count)
 {
-    uint64_t plain = plain_scratch_bytes(heads, key_size, value_size, chunk_count), matrix = 0;
+    uint64_t plain = rn_retention_plain_scratch_bytes(device, heads, key_size, value_size, RN_CHUNK, chunk_count);
+    uint64_t matrix = 0;
     if (rn_retention_matrix_suits(device, key_size))
         matrix = rn_retention_matrix_scratch_bytes(heads, key_value_heads, key_size, value_size, chunk_count);
     return plain > matrix ? plain : matrix;
 }
 
-static void record_rotate(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
+void rn_rotation_record(rn_recorder *recorder, const rn_rotation *rotation)
 {
-    uint32_t constants[] = {64};
+    uint32_t constants[] = {64, rotation->interleaved, rotation->direct};
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_ROTATE, constants, RN_COUNT(constants));
     if (!kernel) return;
-    rotate_push push = {r->x_stride,        r->q_offset, r->k_offset,      r->heads,
-                        r->key_value_heads, r->key_size, r->tables.angles, query_scale(r)};
-    rn_binding bindings[] = {r->input, r->params, chunks->chunks};
-    uint32_t pairs = (r->heads + r->key_value_heads) * (r->key_size / 2);
-    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, rn_divide_up(pairs, 64),
-                         chunks->longest, chunks->chunk_count, 0);
+    rotate_push push = {rotation->stride,   rotation->offset, rotation->heads,
+                        rotation->key_size, rotation->angles, rotation->scale};
+    rn_binding bindings[] = {rotation->rows, rotation->table, rotation->records};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
+                         rn_divide_up(rotation->heads * (rotation->key_size / 2), 64), rotation->longest,
+                         rotation->count, 0);
 }
 
-static void record_scores(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
-                          rn_binding scores)
+/* Queries and keys in place; queries are scaled on the way. */
+static void record_rotations(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
 {
+    rn_rotation rotation = {
+        .rows = r->input,
+        .stride = r->x_stride,
+        .offset = r->q_offset,
+        .heads = r->heads,
+        .key_size = r->key_size,
+        .table = r->params,
+        .angles = r->tables.angles,
+        .records = chunks->chunks,
+        .count = chunks->chunk_count,
+        .longest = chunks->longest,
+        .scale = rn_retention_scale(r),
+    };
+    rn_rotation_record(recorder, &rotation);
+    rotation.offset = r->k_offset;
+    rotation.heads = r->key_value_heads;
+    rotation.scale = 1;
+    rn_rotation_record(recorder, &rotation);
+}
+
+/* What the kernels of the chunkwise form share. */
+typedef struct chunkwise {
+    const rn_retention *retention;
+    const rn_retention_chunks *chunks;
+    uint32_t chunk, value_stride;
+    float scale; /* of q, where it was not scaled before */
+    rn_binding scores, before, scratch;
+    uint32_t states_before; /* in scratch, floats */
+} chunkwise;
+
+static void record_scores(rn_recorder *recorder, const chunkwise *c)
+{
+    const rn_retention *r = c->retention;
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_SCORES, NULL, 0);
     if (!kernel) return;
-    scores_push push = {r->x_stride, r->q_offset,     r->k_offset, r->heads, r->heads / r->key_value_heads,
-                        r->key_size, r->tables.powers};
-    rn_binding bindings[] = {r->input, scores, r->params, chunks->chunks};
+    scores_push push = {
+        .stride = r->x_stride,
+        .q_offset = r->q_offset,
+        .k_offset = r->k_offset,
+        .heads = r->heads,
+        .key_value_group = r->heads / r->key_value_heads,
+        .key_size = r->key_size,
+        .chunk = c->chunk,
+        .powers = r->tables.powers,
+        .powers_stride = r->tables.powers_stride,
+        .column_groups = rn_divide_up(c->chunks->longest, 64),
+        .scale = c->scale,
+    };
+    rn_binding bindings[] = {r->input, c->scores, r->params, c->chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(chunks->longest, 8), r->heads, chunks->chunk_count, 0);
+                         rn_divide_up(c->chunks->longest, 8) * push.column_groups, r->heads, c->chunks->chunk_count, 0);
 }
 
-static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
-                          rn_binding before)
+static void record_states(rn_recorder *recorder, const chunkwise *c)
 {
+    const rn_retention *r = c->retention;
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STATES, NULL, 0);
     if (!kernel) return;
-    states_push push = {r->x_stride,
-                        r->k_offset,
-                        r->v_offset,
-                        r->heads,
-                        r->heads / r->key_value_heads,
-                        r->key_size,
-                        r->value_size,
-                        rn_retention_value_stride(r->value_size),
-                        r->tables.powers};
-    rn_binding bindings[] = {r->input, before, r->state, r->params, chunks->chunks, chunks->sequences};
+    states_push push = {
+        .stride = r->x_stride,
+        .k_offset = r->k_offset,
+        .v_offset = r->v_offset,
+        .heads = r->heads,
+        .key_value_group = r->heads / r->key_value_heads,
+        .key_size = r->key_size,
+        .value_size = r->value_size,
+        .value_stride = c->value_stride,
+        .powers = r->tables.powers,
+        .powers_stride = r->tables.powers_stride,
+    };
+    rn_binding bindings[] = {r->input, c->before, r->state, r->params, c->chunks->chunks, c->chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
                          rn_divide_up(push.value_stride, 64), rn_divide_up(r->key_size, 8),
-                         chunks->sequence_count * r->heads, 0);
+                         c->chunks->sequence_count * r->heads, 0);
 }
 
-static void record_output(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
-                          rn_binding scratch, uint32_t states_before)
+static void record_output(rn_recorder *recorder, const chunkwise *c)
 {
+    const rn_retention *r = c->retention;
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT, NULL, 0);
     if (!kernel) return;
     output_push push = {
@@ -209,18 +264,22 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
         .q_offset = r->q_offset,
         .v_offset = r->v_offset,
         .y_stride = r->y_stride,
+        .y_offset = r->y_offset,
         .heads = r->heads,
         .key_value_group = r->heads / r->key_value_heads,
         .key_size = r->key_size,
         .value_size = r->value_size,
-        .value_stride = rn_retention_value_stride(r->value_size),
+        .value_stride = c->value_stride,
+        .chunk = c->chunk,
         .powers = r->tables.powers,
-        .states_before = states_before,
+        .powers_stride = r->tables.powers_stride,
+        .states_before = c->states_before,
+        .scale = c->scale,
     };
-    rn_binding bindings[] = {r->input, r->output, scratch, r->params, chunks->chunks};
+    rn_binding bindings[] = {r->input, r->output, c->scratch, r->params, c->chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(r->value_size, 64), rn_divide_up(chunks->longest, 8),
-                         chunks->chunk_count * r->heads, 0);
+                         rn_divide_up(r->value_size, 64), rn_divide_up(c->chunks->longest, 8),
+                         c->chunks->chunk_count * r->heads, 0);
 }
 
 void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_chunks *chunks)
@@ -229,14 +288,24 @@ void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *reten
         rn_retention_matrix_record(recorder, retention, chunks);
         return;
     }
-    uint64_t score_bytes = 4 * scores_floats(retention->heads, chunks->chunk_count);
-    uint64_t all_bytes =
-        plain_scratch_bytes(retention->heads, retention->key_size, retention->value_size, chunks->chunk_count);
-    rn_binding scores = {chunks->scratch, chunks->scratch_offset, score_bytes};
-    rn_binding before = {chunks->scratch, chunks->scratch_offset + score_bytes, all_bytes - score_bytes};
-    rn_binding scratch = {chunks->scratch, chunks->scratch_offset, all_bytes};
-    record_rotate(recorder, retention, chunks);
-    record_scores(recorder, retention, chunks, scores);
-    record_states(recorder, retention, chunks, before);
-    record_output(recorder, retention, chunks, scratch, (uint32_t)(score_bytes / 4));
+    uint32_t chunk = chunks->chunk ? chunks->chunk : RN_CHUNK;
+    uint64_t first = scores_bytes(recorder->device, retention->heads, chunk, chunks->chunk_count);
+    uint64_t bytes = rn_retention_plain_scratch_bytes(recorder->device, retention->heads, retention->key_size,
+                                                      retention->value_size, chunk, chunks->chunk_count);
+    chunkwise c = {
+        .retention = retention,
+        .chunks = chunks,
+        .chunk = chunk,
+        .value_stride = rn_retention_value_stride(retention->value_size),
+        .scale = chunks->rotated ? rn_retention_scale(retention) : 1,
+        .scores = {chunks->scratch, chunks->scratch_offset, first},
+        .before = {chunks->scratch, chunks->scratch_offset + first, bytes - first},
+        .scratch = {chunks->scratch, chunks->scratch_offset, bytes},
+        .states_before = (uint32_t)(first / 4),
+    };
+    if (!chunks->rotated) record_rotations(recorder, retention, chunks);
+    record_scores(recorder, &c);
+    record_states(recorder, &c);
+    record_output(recorder, &c);
+    if (chunks->c2) rn_retention_chunks_c2_record(recorder, retention, chunks, c.scratch, c.states_before);
 }

@@ -22,7 +22,8 @@ typedef struct rn_retention_tables {
     uint32_t angles;     /* pairs */
     uint32_t decay_sums; /* pairs */
     uint32_t decays;
-    uint32_t powers;
+    uint32_t powers; /* [heads][powers_stride]: decay^0, decay^1, ... */
+    uint32_t powers_stride;
 } rn_retention_tables;
 
 /* One layer's retention over rows of projected activations: q, k, v and the gate lie in one row at their offsets. */
@@ -30,6 +31,11 @@ typedef struct rn_retention {
     uint32_t heads, key_value_heads, key_size, value_size;
     uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats */
     uint32_t y_stride;
+    uint32_t y_offset; /* floats; not in the recurrent form */
+    /* c^2 of each row and head, by which torchscale's normalisation of scores multiplies the group norm's eps
+     * (retnet.md, NORM): where in the output it goes, if a form shall leave it. */
+    uint32_t c2_stride, c2_offset;
+    float scale; /* of the scores; 0: K^(-1/2) */
     rn_retention_tables tables;
     rn_binding input, output, params;
     rn_binding state; /* [states][heads][K][value_stride] of this layer */
@@ -41,7 +47,7 @@ uint32_t rn_retention_value_stride(uint32_t value_size);
 uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t value_size);
 
 /* The recurrent form: `count` sequences, one token each. Leaves o * weight * silu(gate) and sums (retention_step.comp)
- * or, with `raw`, o alone. */
+ * or, with `raw`, o and nothing else. */
 typedef struct rn_retention_step {
     rn_binding records; /* rn_step_record[count] */
     uint32_t count;
@@ -52,12 +58,15 @@ typedef struct rn_retention_step {
 
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step);
 
-/* The chunkwise form: rotates q and k in place and leaves raw retention. */
+/* The chunkwise form: leaves raw retention. Rotates q and k in place, unless they come `rotated`. */
 typedef struct rn_retention_chunks {
     rn_binding chunks;                             /* rn_chunk_record[chunk_count] */
     rn_binding sequences;                          /* rn_sequence_record[sequence_count] */
     uint32_t chunk_count, sequence_count, longest; /* tokens of the longest chunk */
+    uint32_t chunk; /* tokens that a chunk may have; below tables.powers_stride. 0: RN_CHUNK */
+    bool rotated;
     bool matrix; /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
+    bool c2;     /* leaves that of torchscale's chunkwise form too; not with `matrix` */
     const rn_buffer *scratch; /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
     uint64_t scratch_offset;
 } rn_retention_chunks;
@@ -65,8 +74,53 @@ typedef struct rn_retention_chunks {
 /* Enough for either way to compute. */
 uint64_t rn_retention_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_value_heads,
                                     uint32_t key_size, uint32_t value_size, uint32_t chunk_count);
+/* Enough without matrix units. */
+uint64_t rn_retention_plain_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_size,
+                                          uint32_t value_size, uint32_t chunk, uint32_t chunk_count);
 void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention,
                                 const rn_retention_chunks *chunks);
+
+/* Rotates the pairs of `heads` heads in rows of records {row, length, position, -}, in place. */
+typedef struct rn_rotation {
+    rn_binding rows;
+    uint32_t stride, offset, heads, key_size; /* floats */
+    bool interleaved;                         /* pairs are neighbours, (2i, 2i + 1); else (i, i + K/2) */
+    bool direct;                              /* the table is [positions][K/2]; else that of positions.glsl */
+    rn_binding table;
+    uint32_t angles; /* where the table begins, in pairs */
+    rn_binding records;
+    uint32_t count, longest;
+    float scale;
+} rn_rotation;
+
+void rn_rotation_record(rn_recorder *recorder, const rn_rotation *rotation);
+
+float rn_retention_scale(const rn_retention *retention); /* of the scores */
+
+/* ---- retention_parallel.c ---- */
+
+/* The parallel form, of rotated q and k: whole sequences, whatever their length, each in one go and without scratch.
+ * States are only read. */
+typedef struct rn_parallel_record {
+    uint32_t row, length, state, unused;
+} rn_parallel_record;
+
+typedef struct rn_retention_parallel {
+    rn_binding sequences; /* rn_parallel_record[count] */
+    uint32_t count, longest;
+    bool has_state;
+    bool c2; /* leaves that of torchscale's parallel form too */
+} rn_retention_parallel;
+
+void rn_retention_parallel_record(rn_recorder *recorder, const rn_retention *retention,
+                                  const rn_retention_parallel *parallel);
+
+/* Leaves c^2 of torchscale's recurrent form, which is s_n, for rows of records {row, length, position, -}. */
+void rn_retention_c2_record(rn_recorder *recorder, const rn_retention *retention, rn_binding records, uint32_t count);
+
+/* The same of its chunkwise form, from what the chunkwise kernels left in the scratch. */
+void rn_retention_chunks_c2_record(rn_recorder *recorder, const rn_retention *retention,
+                                   const rn_retention_chunks *chunks, rn_binding scratch, uint32_t states_before);
 
 /* ---- retention_matrix.c ---- */
 

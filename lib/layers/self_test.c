@@ -63,13 +63,16 @@ static bool matrix_is_right(const rn_device *device, const float *result)
     return true;
 }
 
-static void give_up_matrix(rn_device *device) { device->caps.matrix = (rn_matrix_unit){0}; }
+static void give_up_matrix(rn_device *device)
+{
+    device->caps.matrix = (rn_matrix_unit){0};
+}
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
 static const check checks[] = {
-    {"matrix multiplication on this device's matrix units", RN_SHADER_SELF_TEST_MATRIX, matrix_in_use,
-     matrix_constants, fill_matrix, matrix_is_right, give_up_matrix},
+    {"matrix multiplication on this device's matrix units", RN_SHADER_SELF_TEST_MATRIX, matrix_in_use, matrix_constants,
+     fill_matrix, matrix_is_right, give_up_matrix},
 };
 
 static retnet_result run_kernel(rn_recorder *recorder, const check *c, const rn_buffer *buffer)
@@ -114,8 +117,7 @@ retnet_result rn_self_test(rn_device *device)
     if (!needed) return RETNET_OK;
     rn_buffer buffer;
     rn_recorder recorder = {0};
-    retnet_result result =
-        rn_buffer_create(device, RESULT_AT + RESULT_BYTES, RN_MEMORY_READBACK, "self-test", &buffer);
+    retnet_result result = rn_buffer_create(device, RESULT_AT + RESULT_BYTES, RN_MEMORY_READBACK, "self-test", &buffer);
     if (result != RETNET_OK) return result;
     result = rn_recorder_create(device, &recorder);
     for (size_t i = 0; i < RN_COUNT(checks) && result == RETNET_OK; i++)

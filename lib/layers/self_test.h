@@ -4,9 +4,9 @@
 
 #include "vulkan/device.h"
 
-/* Runs a small kernel for each kind of operation that caps has and kernels use. One that gives wrong answers, or that the
- * driver cannot make or run, is taken out of caps, with a warning in the log; kernels then do without it. Part of making
- * a context. Fails only where nothing at all can be run. */
+/* Runs a small kernel for each kind of operation that caps has and kernels use. One that gives wrong answers, or that
+ * the driver cannot make or run, is taken out of caps, with a warning in the log; kernels then do without it. Part of
+ * making a context. Fails only where nothing at all can be run. */
 retnet_result rn_self_test(rn_device *device);
 
 #endif

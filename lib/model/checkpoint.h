@@ -9,7 +9,8 @@
 /* Rows [first_row, first_row + rows) of a [*, columns] matrix in the file. */
 typedef struct rn_matrix_source {
     const rn_tensor *tensor; /* F32, F16, BF16, or I8 with scales; NULL: absent */
-    const rn_tensor *scales; /* F16 [all rows, ceil(columns / 32)] for I8, weight = value * its block's; else NULL */
+    const rn_tensor
+        *scales; /* F16 [all rows, ceil(columns / 32)] for I8: weight = value * scale of its block; else NULL */
     uint64_t first_row;
     uint32_t rows, columns;
     uint32_t rotation_head; /* 0, or K: within each head of K rows, file row 2i becomes row i and 2i+1 becomes i+K/2 */

@@ -1,9 +1,8 @@
 #include "model/params.h"
 
-#include <math.h>
-#include <string.h>
+#include "layers/tables.h"
 
-enum { DIGITS = 1024, LEVELS = 3 }; /* positions below 2^30 */
+#include <string.h>
 
 uint32_t rn_params_reserve(rn_params *params, uint32_t count)
 {
@@ -12,67 +11,23 @@ uint32_t rn_params_reserve(rn_params *params, uint32_t count)
     return at;
 }
 
-static uint32_t add_angles(rn_params *params, const rn_config *config)
-{
-    uint32_t pairs = config->key_size / 2;
-    uint32_t at = rn_params_reserve(params, LEVELS * DIGITS * pairs * 2);
-    if (!params->values) return at / 2;
-    const double turn = 6.283185307179586476925286766559;
-    float *out = params->values + at;
-    double step = 1;
-    for (int level = 0; level < LEVELS; level++, step *= DIGITS) {
-        for (int digit = 0; digit < DIGITS; digit++) {
-            for (uint32_t i = 0; i < pairs; i++) {
-                double angle = fmod(digit * step * config->theta[i], turn);
-                *out++ = (float)cos(angle);
-                *out++ = (float)sin(angle);
-            }
-        }
-    }
-    return at / 2;
-}
-
-double rn_decay_sum(double decay, double terms)
-{
-    return decay == 1.0 ? terms : -expm1(terms * log(decay)) / (1.0 - decay); /* the closed form is 0/0 at decay 1 */
-}
-
-static uint32_t add_decay_sums(rn_params *params, const rn_config *config)
-{
-    uint32_t at = rn_params_reserve(params, config->heads * LEVELS * DIGITS * 2);
-    if (!params->values) return at / 2;
-    float *out = params->values + at;
-    for (uint32_t h = 0; h < config->heads; h++) {
-        double decay = config->decay[h], step = 1;
-        for (int level = 0; level < LEVELS; level++, step *= DIGITS) {
-            for (int digit = 0; digit < DIGITS; digit++) {
-                double terms = level == 0 ? digit + 1 : digit * step;
-                *out++ = (float)rn_decay_sum(decay, terms);
-                *out++ = (float)pow(decay, terms);
-            }
-        }
-    }
-    return at / 2;
-}
-
-static uint32_t add_powers(rn_params *params, const rn_config *config)
-{
-    uint32_t at = rn_params_reserve(params, config->heads * (RN_CHUNK + 1));
-    if (!params->values) return at;
-    float *out = params->values + at;
-    for (uint32_t h = 0; h < config->heads; h++)
-        for (int n = 0; n <= RN_CHUNK; n++) *out++ = (float)pow(config->decay[h], n);
-    return at;
-}
-
 rn_retention_tables rn_params_add_tables(rn_params *params, const rn_config *config)
 {
-    rn_retention_tables tables;
-    tables.angles = add_angles(params, config);
-    tables.decay_sums = config->score_normalised_eps ? add_decay_sums(params, config) : 0;
-    tables.decays = rn_params_reserve(params, config->heads);
-    if (params->values) memcpy(params->values + tables.decays, config->decay, config->heads * sizeof *config->decay);
-    tables.powers = add_powers(params, config);
+    uint32_t pairs = config->key_size / 2, heads = config->heads;
+    uint32_t angles = rn_params_reserve(params, rn_angle_floats(pairs));
+    uint32_t sums = rn_params_reserve(params, config->score_normalised_eps ? rn_decay_sum_floats(heads) : 0);
+    rn_retention_tables tables = {
+        .angles = angles / 2,
+        .decay_sums = sums / 2,
+        .decays = rn_params_reserve(params, heads),
+        .powers = rn_params_reserve(params, heads * (RN_CHUNK + 1)),
+        .powers_stride = RN_CHUNK + 1,
+    };
+    if (!params->values) return tables;
+    rn_write_angles(params->values + angles, config->theta, pairs);
+    if (config->score_normalised_eps) rn_write_decay_sums(params->values + sums, config->decay, heads);
+    memcpy(params->values + tables.decays, config->decay, heads * sizeof *config->decay);
+    rn_write_powers(params->values + tables.powers, config->decay, heads, RN_CHUNK + 1);
     return tables;
 }
 

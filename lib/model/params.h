@@ -18,9 +18,6 @@ uint32_t rn_params_reserve(rn_params *params, uint32_t count);
 /* The tables of shaders/positions.glsl and retention_*.comp for a config. */
 rn_retention_tables rn_params_add_tables(rn_params *params, const rn_config *config);
 
-/* 1 + decay + ... + decay^(terms-1): s_n of retnet.md after terms = n + 1 tokens. */
-double rn_decay_sum(double decay, double terms);
-
 /* A vector of a checkpoint as fp32 (its rotation permutation applied), at values[0..size). */
 void rn_vector_read(const rn_vector_source *source, float *values);
 

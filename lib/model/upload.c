@@ -1,16 +1,8 @@
 #include "model/upload.h"
 
-#include "shaders.h"
+#include "layers/pack.h"
 
 #include <string.h>
-
-/* Values match pack.comp. */
-enum { SOURCE_F32 = 1, SOURCE_F16 = 2, SOURCE_BF16 = 3, SOURCE_Q8 = 4, SOURCE_RANDOM = 6 };
-
-typedef struct pack_push {
-    uint32_t first, rows, inputs, blocks, to_row, panel_step, panel_offset, rotation_head, scales, seed;
-    float amplitude;
-} pack_push;
 
 retnet_result rn_upload_begin(rn_device *device, retnet_progress_fn progress, void *progress_user, uint64_t total,
                               rn_upload *upload)
@@ -72,46 +64,11 @@ static uint8_t *stage(rn_upload *upload, uint64_t bytes, uint64_t *offset, retne
 static uint32_t source_kind(const rn_matrix_source *source)
 {
     switch (source->tensor->dtype) {
-    case RN_DTYPE_F32: return SOURCE_F32;
-    case RN_DTYPE_F16: return SOURCE_F16;
-    case RN_DTYPE_BF16: return SOURCE_BF16;
-    default: return SOURCE_Q8;
+    case RN_DTYPE_F32: return RN_PACK_F32;
+    case RN_DTYPE_F16: return RN_PACK_F16;
+    case RN_DTYPE_BF16: return RN_PACK_BF16;
+    default: return RN_PACK_Q8;
     }
-}
-
-/* Packs push->rows source rows, splitting the destination where one binding cannot hold it. */
-static retnet_result record_pack(rn_upload *upload, uint32_t kind, rn_binding source, const rn_matrix *matrix,
-                                 pack_push push)
-{
-    rn_device *device = upload->device;
-    uint32_t constants[] = {64, kind, matrix->format};
-    const rn_kernel *kernel;
-    retnet_result result = rn_kernel_get(device, &rn_shaders[RN_SHADER_PACK], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) return result;
-    /* Rows move within their head of up to 512 rows, so a piece's panels reach that far beyond its rows. */
-    const uint32_t reach = push.rotation_head ? 512 : 0;
-    uint32_t first_panel = (push.to_row + push.first > reach ? push.to_row + push.first - reach : 0) / RN_PANEL_ROWS *
-                           push.panel_step / 16 * 16;
-    uint32_t last_panel =
-        rn_min_u32(rn_divide_up(push.to_row + push.first + push.rows + reach, RN_PANEL_ROWS) * push.panel_step,
-                   rn_matrix_panels(matrix));
-    rn_binding bindings[] = {
-        source,
-        {matrix->buffer, matrix->offset + first_panel * rn_matrix_panel_bytes(matrix),
-         (last_panel - first_panel) * rn_matrix_panel_bytes(matrix)},
-    };
-    push.to_row -= first_panel / push.panel_step * RN_PANEL_ROWS;
-    rn_recorder_dispatch(&upload->recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(push.rows * push.blocks, 64), 1, 1, 0);
-    return upload->recorder.result;
-}
-
-/* Rows that fit in half the staging buffer and in one dispatch. */
-static uint32_t rows_per_piece(const rn_device *device, uint64_t row_bytes, uint32_t blocks)
-{
-    uint64_t rows = RN_STAGING_BYTES / 2 / row_bytes, dispatchable = (uint64_t)device->caps.max_groups[0] * 64 / blocks;
-    if (rows > dispatchable) rows = dispatchable;
-    return rows < 64 ? (uint32_t)(rows ? rows : 1) : (uint32_t)(rows / 64 * 64);
 }
 
 retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source, const rn_matrix *matrix,
@@ -119,8 +76,8 @@ retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source
 {
     uint32_t kind = source_kind(source), blocks = rn_matrix_blocks(matrix);
     uint64_t row_bytes = (uint64_t)source->columns * rn_dtype_size(source->tensor->dtype);
-    uint64_t scale_bytes = kind == SOURCE_Q8 ? 2ull * blocks : 0;
-    uint32_t most = rows_per_piece(upload->device, row_bytes + scale_bytes + 4, blocks);
+    uint64_t scale_bytes = kind == RN_PACK_Q8 ? 2ull * blocks : 0;
+    uint32_t most = rn_pack_rows(upload->device, RN_STAGING_BYTES / 2, row_bytes + scale_bytes + 4, blocks);
     for (uint32_t first = 0; first < source->rows; first += most) {
         uint32_t rows = rn_min_u32(most, source->rows - first);
         uint64_t from = source->first_row + first, size = rows * row_bytes, padded = rn_round_up(size, 4);
@@ -129,8 +86,8 @@ retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source
         uint8_t *to = stage(upload, binding_bytes, &offset, &result);
         if (!to) return result;
         memcpy(to, source->tensor->data + from * row_bytes, size);
-        if (kind == SOURCE_Q8) memcpy(to + padded, source->scales->data + from * scale_bytes, rows * scale_bytes);
-        pack_push push = {
+        if (kind == RN_PACK_Q8) memcpy(to + padded, source->scales->data + from * scale_bytes, rows * scale_bytes);
+        rn_pack push = {
             .first = first,
             .rows = rows,
             .inputs = source->columns,
@@ -141,7 +98,8 @@ retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source
             .rotation_head = source->rotation_head,
             .scales = (uint32_t)(padded / 4),
         };
-        result = record_pack(upload, kind, (rn_binding){&upload->staging, offset, binding_bytes}, matrix, push);
+        result = rn_pack_record(&upload->recorder, kind, (rn_binding){&upload->staging, offset, binding_bytes}, matrix,
+                                push);
         if (result != RETNET_OK) return result;
         upload->done += size + rows * scale_bytes;
     }
@@ -151,9 +109,9 @@ retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source
 retnet_result rn_upload_random(rn_upload *upload, const rn_matrix *matrix, uint32_t to_row, uint32_t rows, bool second,
                                uint32_t seed, float amplitude)
 {
-    uint32_t most = rows_per_piece(upload->device, 1, rn_matrix_blocks(matrix));
+    uint32_t most = rn_pack_rows(upload->device, RN_STAGING_BYTES / 2, 1, rn_matrix_blocks(matrix));
     for (uint32_t first = 0; first < rows; first += most) {
-        pack_push push = {
+        rn_pack push = {
             .first = first,
             .rows = rn_min_u32(most, rows - first),
             .inputs = matrix->inputs,
@@ -164,7 +122,8 @@ retnet_result rn_upload_random(rn_upload *upload, const rn_matrix *matrix, uint3
             .seed = seed,
             .amplitude = amplitude,
         };
-        retnet_result result = record_pack(upload, SOURCE_RANDOM, (rn_binding){&upload->staging, 0, 256}, matrix, push);
+        retnet_result result =
+            rn_pack_record(&upload->recorder, RN_PACK_RANDOM, (rn_binding){&upload->staging, 0, 256}, matrix, push);
         if (result != RETNET_OK) return result;
     }
     return RETNET_OK;

@@ -1,8 +1,5 @@
 #include "session/session.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A saved slot, little-endian throughout:
@@ -204,48 +201,17 @@ retnet_result retnet_session_load(retnet_session *session, uint32_t slot, const 
 
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
-static retnet_result file_fail(retnet_session *session, const char *path, const char *what)
-{
-    return rn_session_fail(session, RETNET_ERROR_FILE, "%s: %s: %s", path, what, strerror(errno));
-}
-
-/* Writes beside the file and renames, so that a failure leaves an older one whole. */
-static retnet_result write_file(retnet_session *session, const char *path, const void *data, size_t size)
-{
-    rn_host *host = session->device->host;
-    size_t length = strlen(path) + sizeof ".part";
-    char *temporary = rn_alloc(host, length, 1);
-    if (!temporary) return rn_fail_memory(host, "path", length);
-    snprintf(temporary, length, "%s.part", path);
-    retnet_result result = RETNET_OK;
-    FILE *file = fopen(temporary, "wb");
-    if (!file) {
-        result = file_fail(session, temporary, "cannot be created");
-    } else {
-        bool written = fwrite(data, 1, size, file) == size;
-        if (fclose(file) != 0 || !written) result = file_fail(session, temporary, "cannot be written");
-#ifdef _WIN32
-        if (result == RETNET_OK) remove(path);
-#endif
-        if (result == RETNET_OK && rename(temporary, path) != 0)
-            result = file_fail(session, path, "cannot be replaced");
-        if (result != RETNET_OK) remove(temporary);
-    }
-    rn_free(host, temporary);
-    return result;
-}
-
 retnet_result retnet_session_save_file(retnet_session *session, uint32_t slot, const char *path)
 {
     if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
     if (!path) return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "save: no path");
-    size_t size;
+    size_t size = 0;
     retnet_result result = retnet_session_save(session, slot, NULL, 0, &size);
     if (result != RETNET_OK) return result;
     void *blob = rn_alloc(session->device->host, 1, size);
     if (!blob) return rn_fail_memory(session->device->host, "saved state", size);
     result = retnet_session_save(session, slot, blob, size, &size);
-    if (result == RETNET_OK) result = write_file(session, path, blob, size);
+    if (result == RETNET_OK) result = rn_file_write(session->device->host, path, blob, size);
     rn_free(session->device->host, blob);
     return result;
 }

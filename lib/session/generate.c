@@ -257,6 +257,7 @@ retnet_result retnet_session_generate(retnet_session *session, const retnet_gene
     if (result == RETNET_OK) result = check_slots(session, wish, count);
     const rn_speech speech = {&wish->sampling, wish->end_tokens, wish->end_token_count, wish->max_tokens, false};
     if (result == RETNET_OK) result = rn_decode_check(session, &speech);
+    if (result == RETNET_OK) result = rn_device_check(session->device);
     if (result != RETNET_OK) return result;
     rn_host *host = session->device->host;
     generation g = {.session = session, .wish = wish, .count = count};

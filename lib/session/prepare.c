@@ -29,25 +29,29 @@ static void set_sizes(retnet_session *session)
     session->decoder.kept.size = l->kept_bytes;
 }
 
+static rn_binding outputs(const retnet_session *session)
+{
+    uint64_t at = session->layout.outputs_at;
+    return (rn_binding){&session->logits, at, session->layout.logits_bytes - at};
+}
+
 static void plan_pass(planner *p, rn_pass_class class, uint32_t rows)
 {
-    const rn_session_layout *l = &p->session.layout;
-    rn_pass pass = {
-        .class = class,
-        .rows = rows,
-        .tokens = {&p->session.input, l->tokens_at, 4ull * l->rows},
-        .step_records = {&p->session.input, l->steps_at, 16ull * RN_MAX_RECORDS},
-    };
-    if (class == RN_PASS_STEPS || class == RN_PASS_TOKEN) {
+    bool steps = class == RN_PASS_STEPS;
+    rn_pass pass = {.class = class, .rows = rows};
+    if (steps) {
         pass.steps = rows;
     } else {
         pass.chunks = rn_divide_up(rows, RN_CHUNK);
         pass.sequences = 1;
         pass.longest = rn_min_u32(rows, RN_CHUNK);
     }
-    for (uint32_t i = 0; i < rn_forward_layer_stages(&p->session); i++)
-        rn_forward_stage(&p->session, &p->recorder, &pass, i);
-    if (class == RN_PASS_TOKEN) rn_decode_record_output(&p->session, &p->recorder, &pass);
+    for (uint32_t stage = 0; stage < rn_forward_layer_stages(&p->session); stage++)
+        rn_forward_stage(&p->session, &p->recorder, &pass, stage);
+    const rn_session_layout *l = &p->session.layout;
+    bool matrix = steps ? rn_forward_suits_matrices(&p->session, &pass) : class == RN_PASS_SCORED;
+    if (rows <= (steps ? l->slots : l->logit_rows))
+        rn_forward_head(&p->session, &p->recorder, steps ? l->x : l->gathered, rows, matrix, outputs(&p->session));
 }
 
 /* Kernels are chosen by numbers of rows in steps of 16 or more, and of fewer one by one. */
@@ -60,21 +64,18 @@ static uint32_t next_rows(uint32_t rows)
 static void plan_passes(planner *p)
 {
     const rn_session_layout *l = &p->session.layout;
-    uint32_t long_rows = rn_matmul_suits(&p->device, l->rows) ? l->rows : 0;
-    rn_binding outputs = {&p->session.logits, l->outputs_at, p->session.logits.size - l->outputs_at};
-    for (uint32_t rows = 1; rows <= l->rows; rows = next_rows(rows)) {
-        plan_pass(p, RN_PASS_SHORT, rows);
-        if (rows <= l->slots) plan_pass(p, RN_PASS_TOKEN, rows); /* which has the kernels of RN_PASS_STEPS */
-        if (rows <= long_rows) plan_pass(p, RN_PASS_LONG, rows);
+    bool has_matrices = rn_matmul_suits(&p->device, UINT32_MAX);
+    static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_SHORT, RN_PASS_LONG, RN_PASS_SCORED};
+    for (size_t i = 0; i < (has_matrices ? RN_COUNT(classes) : 2); i++) {
+        uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
+        for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }
-    for (uint32_t rows = 1; rows <= l->logit_rows; rows = next_rows(rows)) {
-        rn_forward_head(&p->session, &p->recorder, l->gathered, rows, false, outputs);
-        if (long_rows) rn_forward_head(&p->session, &p->recorder, l->gathered, rows, true, outputs);
-    }
+    for (uint32_t rows = 1; rows <= l->slots; rows = next_rows(rows))
+        rn_decode_record_token(&p->session, &p->recorder, rows);
     uint32_t vocabulary = p->session.model->config.vocabulary;
     rn_binding targets = {&p->session.input, l->targets_at, 4ull * l->logit_rows};
     rn_binding scores = {&p->session.log_probs, 0, p->session.log_probs.size};
-    rn_score_record(&p->recorder, outputs, vocabulary, vocabulary, 1, targets, 0, scores, 0);
+    rn_score_record(&p->recorder, outputs(&p->session), vocabulary, vocabulary, 1, targets, 0, scores, 0);
 }
 
 static retnet_result plan(retnet_model *model, const retnet_session_desc *desc, planner *p)

@@ -40,8 +40,7 @@ typedef struct rn_session_layout {
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
-    uint64_t scores_bytes,
-        marks_at; /* log-probabilities, then a word for each slice: the newest one that was executed */
+    uint64_t scores_bytes, marks_at; /* log-probabilities, then a word for each slice, if it was executed */
     uint64_t control_bytes, results_bytes, kept_bytes; /* of the decoder */
     uint64_t outputs_at; /* in the logits: before it are those of slots that make tokens, from it on all others */
     uint64_t tokens_at, steps_at, chunks_at, sequences_at, targets_at; /* in a pass's region of the input */

@@ -229,13 +229,13 @@ rn_slice *rn_slice_begin(retnet_session *session, VkCommandBuffer host)
 
 bool rn_slice_fill(retnet_session *session, rn_slice *slice, uint64_t budget_ns)
 {
-    if (slice->commands->recorder.result != RETNET_OK) return false;
     for (rn_pass *pass; (pass = rn_pass_current(session));) {
+        if (slice->commands->recorder.result != RETNET_OK) return false;
         if (must_wait(session, pass)) return false;
         uint64_t ns = rn_cost_stage_ns(session, pass, pass->stage);
         if (slice->stages && (ns == 0 || slice->expected_ns + ns > budget_ns)) return false;
         if (!record_stage(session, slice->commands, pass, pass->stage)) return false;
-        if (slice->commands->recorder.result != RETNET_OK) return false;
+        if (slice->commands->recorder.result != RETNET_OK) return false; /* the stage is not in it */
         note_stages(session, slice, pass, pass->stage + 1);
         slice->expected_ns += ns;
         if (ns == 0) return false; /* alone, as it may take any time */

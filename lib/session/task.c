@@ -437,8 +437,8 @@ retnet_result retnet_session_wait(retnet_session *session)
 retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer commands, uint32_t budget_us,
                                     retnet_record_info *info)
 {
-    if (info) *info = (retnet_record_info){0};
-    if (!session) return RETNET_ERROR_INVALID_ARGUMENT;
+    if (!session || !info) return RETNET_ERROR_INVALID_ARGUMENT;
+    *info = (retnet_record_info){0};
     if (!commands || budget_us == 0)
         return rn_session_fail(session, RETNET_ERROR_INVALID_ARGUMENT, "record: no command buffer, or no budget");
     if (session->slice_count && !rn_session_has_foreign(session))
@@ -447,7 +447,7 @@ retnet_result retnet_session_record(retnet_session *session, VkCommandBuffer com
     rn_slice *slice;
     if (!ready(session, budget_ns)) return RETNET_OK;
     retnet_result result = record(session, commands, budget_ns, &slice);
-    if (result == RETNET_OK && info)
+    if (result == RETNET_OK)
         *info = (retnet_record_info){.slice = slice->number, .expected_ns = slice->expected_ns};
     return result;
 }

@@ -1,4 +1,4 @@
-#include "model/params.h"
+#include "layers/tables.h"
 #include "session/session.h"
 
 #include <math.h>

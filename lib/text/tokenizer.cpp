@@ -8,6 +8,10 @@
 #include <memory>
 #include <new>
 
+#ifdef _WIN32
+#include <windows.h>
+#endif
+
 namespace
 {
 
@@ -20,10 +24,26 @@ retnet_result report(char *message, size_t size, retnet_result result, const std
     return result;
 }
 
+// Paths are UTF-8.
+FILE *open_file(const char *path)
+{
+#ifdef _WIN32
+    std::wstring wide(4096, 0);
+    int length = static_cast<int>(wide.size());
+    if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, &wide[0], length)) {
+        errno = EINVAL;
+        return nullptr;
+    }
+    return _wfopen(wide.c_str(), L"rb");
+#else
+    return fopen(path, "rb");
+#endif
+}
+
 // True, or errno's reason in `error`.
 bool read_file(const char *path, std::string &content, std::string &error)
 {
-    std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path, "rb"), fclose);
+    std::unique_ptr<FILE, int (*)(FILE *)> file(open_file(path), fclose);
     if (file) {
         char buffer[1 << 16];
         size_t size;

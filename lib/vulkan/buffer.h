@@ -16,6 +16,7 @@ typedef struct rn_buffer {
     VkDeviceMemory memory;
     VkDeviceSize size;
     void *mapped; /* NULL: not host-visible */
+    bool foreign; /* the host's: of a size that is not known, and perhaps not to be read as texels or uniforms */
 } rn_buffer;
 
 /* The heap that memory of this use comes from, or UINT32_MAX. */

@@ -187,8 +187,7 @@ static retnet_result choose_physical_device(rn_device *device, const retnet_cont
     VkPhysicalDevice devices[MAX_DEVICES];
     uint32_t count = MAX_DEVICES;
     VkResult result = device->fn.EnumeratePhysicalDevices(device->instance, &count, devices);
-    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
-        return no_device(device, result, "vkEnumeratePhysicalDevices");
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE) return no_device(device, result, "vkEnumeratePhysicalDevices");
     int best_rank = 5;
     char names[320] = "";
     for (uint32_t i = 0; i < count; i++) {
@@ -248,7 +247,9 @@ static void pretend_minimum_limits(rn_capabilities *caps)
     caps->shared_memory = rn_min_u32(caps->shared_memory, 16384);
     if (caps->max_storage_range > (1u << 27)) caps->max_storage_range = 1u << 27;
     if (caps->max_texel_range > 16u << 16) caps->max_texel_range = 16u << 16;
-    if (caps->max_allocation > (1u << 30)) caps->max_allocation = 1u << 30;
+    if (caps->max_allocation > (1u << 28)) caps->max_allocation = 1u << 28;
+    caps->max_storage_buffers = rn_min_u32(caps->max_storage_buffers, 4);
+    caps->max_push_bytes = rn_min_u32(caps->max_push_bytes, 128);
     for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
 }
 
@@ -287,6 +288,8 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
         .shared_memory = p->limits.maxComputeSharedMemorySize,
         .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
                        p->limits.maxComputeWorkGroupCount[2]},
+        .max_storage_buffers = p->limits.maxPerStageDescriptorStorageBuffers,
+        .max_push_bytes = p->limits.maxPushConstantsSize,
         .max_storage_range = p->limits.maxStorageBufferRange,
         .max_allocation = maintenance.maxMemoryAllocationSize,
         .storage_alignment = p->limits.minStorageBufferOffsetAlignment,

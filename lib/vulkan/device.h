@@ -24,6 +24,8 @@ typedef struct rn_capabilities {
     uint32_t max_invocations; /* of a workgroup */
     uint32_t shared_memory;   /* bytes */
     uint32_t max_groups[3];
+    uint32_t max_storage_buffers; /* of a kernel */
+    uint32_t max_push_bytes;
     uint64_t max_storage_range; /* bytes of one binding */
     uint64_t max_allocation;
     uint64_t storage_alignment; /* of a binding's offset */

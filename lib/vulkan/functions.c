@@ -15,7 +15,8 @@
 
 PFN_vkGetInstanceProcAddr rn_loader_open(void **library)
 {
-    HMODULE module = LoadLibraryA("vulkan-1.dll");
+    /* Not from the current folder, where anybody's files may lie. */
+    HMODULE module = LoadLibraryExA("vulkan-1.dll", NULL, LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
     *library = (void *)module;
     return module ? (PFN_vkGetInstanceProcAddr)(void (*)(void))GetProcAddress(module, "vkGetInstanceProcAddr") : NULL;
 }

@@ -99,6 +99,14 @@ static void destroy_entry(rn_device *device, rn_kernel_entry *entry)
     rn_free(device->host, entry);
 }
 
+static uint32_t storage_buffers(const rn_shader *shader)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < shader->binding_count; i++)
+        count += rn_shader_descriptor_type(shader, i) == VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+    return count;
+}
+
 /* An entry without its Vulkan objects. */
 static retnet_result new_entry(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
                                rn_kernel_entry **out)
@@ -108,6 +116,12 @@ static retnet_result new_entry(rn_device *device, const rn_shader *shader, const
     if (count != shader->constant_count || count > RN_MAX_CONSTANTS)
         return rn_fail(device->host, RETNET_ERROR_INTERNAL, "kernel %s has %u constants, %u were given", shader->name,
                        shader->constant_count, count);
+    uint32_t buffers = storage_buffers(shader);
+    if (buffers > device->caps.max_storage_buffers || shader->push_bytes > device->caps.max_push_bytes)
+        return rn_fail(device->host, RETNET_ERROR_LIMIT,
+                       "kernel %s has %u storage buffers and %u bytes of push constants, %s allows %u and %u",
+                       shader->name, buffers, shader->push_bytes, device->name, device->caps.max_storage_buffers,
+                       device->caps.max_push_bytes);
     rn_kernel_entry *entry = rn_alloc(device->host, 1, sizeof *entry);
     if (!entry) return rn_fail_memory(device->host, "kernel", sizeof *entry);
     entry->kernel.shader = shader;

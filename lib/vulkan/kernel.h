@@ -22,16 +22,16 @@ retnet_result rn_kernel_get(rn_device *device, const rn_shader *shader, const ui
 VkDescriptorType rn_shader_descriptor_type(const rn_shader *shader, uint32_t binding);
 void rn_kernels_destroy(rn_device *device);
 
-/* Kernels that are wanted but not made yet. On a copy of a device whose `plan` points here, rn_kernel_get adds to the plan
- * and gives a kernel without Vulkan objects, and a recorder records nothing. So what would be recorded is told without
- * doing it. */
+/* Kernels that are wanted but not made yet. On a copy of a device whose `plan` points here, rn_kernel_get adds to the
+ * plan and gives a kernel without Vulkan objects, and a recorder records nothing. So what would be recorded is told
+ * without doing it. */
 struct rn_kernel_plan {
     rn_kernel_entry *wishes; /* list, each once */
     uint32_t count;
 };
 
-/* Makes the kernels of the plan. Where several threads do this at once with the same plans, each makes a share. Ends when
- * all of them are there, even if another thread makes the last. Progress counts kernels. */
+/* Makes the kernels of the plan. Where several threads do this at once with the same plans, each makes a share. Ends
+ * when all of them are there, even if another thread makes the last. Progress counts kernels. */
 retnet_result rn_kernel_plan_make(rn_device *device, const rn_kernel_plan *plan, retnet_progress_fn progress,
                                   void *progress_user);
 void rn_kernel_plan_free(rn_host *host, rn_kernel_plan *plan);

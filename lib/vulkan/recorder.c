@@ -449,7 +449,7 @@ retnet_result rn_recorder_end(rn_recorder *recorder)
 {
     if (recorder->labelled) end_label(recorder);
     recorder->labelled = false;
-    if (recorder->result != RETNET_OK) return recorder->result;
+    if (recorder->result != RETNET_OK || recorder->device->plan) return recorder->result;
     if (recorder->commands != recorder->own) return RETNET_OK;
     rn_recorder_release(recorder);
     check(recorder, recorder->device->vk.vkEndCommandBuffer(recorder->commands), "ending commands");
@@ -517,8 +517,8 @@ static VkResult read_timestamps(rn_recorder *recorder)
     return VK_SUCCESS;
 }
 
-/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is tried
- * again. A device that cannot be waited for is as good as lost. */
+/* A wait that failed leaves the device at work on buffers that the caller would go on to change or destroy, so it is
+ * tried again. A device that cannot be waited for is as good as lost. */
 static VkResult wait_for_fence(const rn_recorder *recorder)
 {
     const rn_device *device = recorder->device;

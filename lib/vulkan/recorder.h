@@ -2,7 +2,7 @@
  * need and no others, and submits it, once or many times. Or records them into command buffers of somebody else's, who
  * submits them.
  *
- * On a device that only plans (kernel.h) nothing is recorded or run; such a recorder needs no rn_recorder_create.
+ * On a device that only plans (kernel.h) nothing is recorded; such a recorder needs neither to be created nor begun.
  *
  * Errors stick: after the first one every call does nothing, and rn_recorder_end returns it.
  * One thread at a time per recorder. */

@@ -109,7 +109,8 @@ static void sweep_tiles(bench *b)
     }
 }
 
-/* ---- Retention --------------------------------------------------------------------------------------------------- */
+/* ---- Retention ----------------------------------------------------------------------------------------------------
+ */
 
 static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
 {
@@ -173,7 +174,8 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     fflush(stdout);
 }
 
-/* ---- All --------------------------------------------------------------------------------------------------------- */
+/* ---- All ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_log(void *user, retnet_log_level level, const char *message)
 {

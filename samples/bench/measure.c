@@ -43,8 +43,9 @@ static void summarize_runs(measurement *m)
     free(sorted);
 }
 
-/* Seconds between one token and the next, [count]; gives how many waits there were. Several tokens of one submit are reported together: the wait before
- * them belongs to all of them, so that the median is not the time between two reports of one submit. */
+/* Seconds between one token and the next, [count]; gives how many waits there were. Several tokens of one submit are
+ * reported together: the wait before them belongs to all of them, so that the median is not the time between two
+ * reports of one submit. */
 static size_t spread_bursts(double *gaps, size_t count)
 {
     size_t bursts = 0;

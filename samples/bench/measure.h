@@ -16,7 +16,7 @@ typedef struct measurement {
     double tokens_per_second; /* of all slots together, in the median call */
     double token_ms_median;   /* of a token of one slot: for prompts over the calls, else over all tokens timed */
     double token_ms_p99;
-    double tokens_per_submit; /* decoding: that came together, in the mean */
+    double tokens_per_submit;      /* decoding: that came together, in the mean */
     double gap_ms_p99;             /* decoding: longest waits for the next token; tokens may come several at once */
     retnet_profile_entry *profile; /* [profile_count], largest first; of a call of its own */
     size_t profile_count;

@@ -18,16 +18,16 @@ typedef struct bench_options {
     size_t shape_count;
     retnet_weight_format formats[BENCH_LIST_MAX];
     size_t format_count;
-    bench_numbers prompts;   /* lengths to time; 0: none */
-    bench_numbers batches;   /* slots that decode at once */
-    bench_numbers positions; /* at which decoding is timed; 0: right after a short prompt */
-    uint32_t decode;         /* tokens a slot and timed call; 0: no decoding */
-    uint32_t repeat;         /* timed calls a case */
-    uint32_t warmup;         /* tokens before the timed ones; for prompts: whether there is an untimed one */
+    bench_numbers prompts;      /* lengths to time; 0: none */
+    bench_numbers batches;      /* slots that decode at once */
+    bench_numbers positions;    /* at which decoding is timed; 0: right after a short prompt */
+    uint32_t decode;            /* tokens a slot and timed call; 0: no decoding */
+    uint32_t repeat;            /* timed calls a case */
+    uint32_t warmup;            /* tokens before the timed ones; for prompts: whether there is an untimed one */
     uint32_t tokens_per_submit; /* at most; 0: the library's choice */
-    bool sample;             /* decode at temperature 0.8 with top-k 40 and top-p 0.95 instead of greedily */
-    const char *device;      /* number or part of a name; NULL: the library's choice */
-    const char *json;        /* file, "-" for stdout; NULL: none */
+    bool sample;                /* decode at temperature 0.8 with top-k 40 and top-p 0.95 instead of greedily */
+    const char *device;         /* number or part of a name; NULL: the library's choice */
+    const char *json;           /* file, "-" for stdout; NULL: none */
     bool profile;
 } bench_options;
 

@@ -102,8 +102,8 @@ static void start(startup *s, const retnet_vulkan_device *device)
     prepare_all(s);
     double end = now();
     printf("%-4s %s context %7.1f ms, blob %6.1f, kernels %7.1f: %7.1f ms; model beside that %8.1f ms\n",
-           accepted ? "warm" : "cold", device ? "host's" : "own   ", context - begin, blob - context, end - model, end - model + blob - begin,
-           model - blob);
+           accepted ? "warm" : "cold", device ? "host's" : "own   ", context - begin, blob - context, end - model,
+           end - model + blob - begin, model - blob);
     keep_blob(s);
     retnet_model_destroy(s->loaded);
     retnet_context_destroy(s->context);

@@ -1,8 +1,7 @@
 /* console.c: see console.h. */
 #include "console.h"
+#include "editor.h"
 
-#include <errno.h>
-#include <histedit.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,10 +19,8 @@ struct console {
     bool filter;                 /* stdout is a terminal, which a model's control characters must not reach */
     bool at_line_start;
 
-    EditLine *editor; /* NULL: plain pipes */
-    History *history;
-    char *history_path; /* NULL: not kept */
-    char *line;         /* of getline */
+    editor *editor; /* NULL: plain pipes */
+    char *line;     /* of read_plain */
     size_t line_capacity;
 
     struct timespec progress_start;
@@ -41,6 +37,9 @@ static atomic_bool interrupted;
 
 static void on_interrupt(int number)
 {
+#ifdef _WIN32
+    signal(number, on_interrupt); /* is forgotten at each */
+#endif
     atomic_store(&interrupted, true);
     if (atomic_load(&interrupt_working)) {
         retnet_session_cancel(atomic_load(&interrupt_session));
@@ -52,12 +51,16 @@ static void on_interrupt(int number)
 
 void console_catch_interrupts(const console *console, retnet_session *session)
 {
+    atomic_store(&interrupt_session, session);
+    atomic_store(&interrupt_at_prompt, console_is_interactive(console));
+#ifdef _WIN32
+    signal(SIGINT, on_interrupt);
+#else
     /* Without SA_RESTART, so that the line editor's read returns. */
     struct sigaction action = {.sa_handler = on_interrupt};
     sigemptyset(&action.sa_mask);
-    atomic_store(&interrupt_session, session);
-    atomic_store(&interrupt_at_prompt, console_is_interactive(console));
     sigaction(SIGINT, &action, NULL);
+#endif
 }
 
 void console_begin_work(void)
@@ -78,85 +81,28 @@ bool console_interrupted(void)
 
 /* ---- Lines ------------------------------------------------------------------------------------------------------ */
 
-static char prompt_plain[] = "> ";
-/* \1 is EL_PROMPT_ESC's mark around escape sequences; one at the very end would be lost. */
-static char prompt_colour[] = "\1\033[1;32m\1>\1\033[0m\1 ";
-
-static char *prompt(EditLine *editor)
+/* A line of any length of what is no terminal. */
+static const char *read_plain(console *console, size_t *size)
 {
-    console *console;
-    el_get(editor, EL_CLIENTDATA, &console);
-    return console->colour_out ? prompt_colour : prompt_plain;
-}
-
-/* $XDG_STATE_HOME/retnet/chat_history with its folders made, or NULL. */
-static char *make_history_path(void)
-{
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    bool own = state && state[0] == '/';
-    if (!own && !(home && home[0] == '/')) return NULL;
-    const char *base = own ? state : home, *rest = own ? "/retnet/chat_history" : "/.local/state/retnet/chat_history";
-    size_t size = strlen(base) + strlen(rest) + 1;
-    char *path = malloc(size);
-    if (!path) return NULL;
-    snprintf(path, size, "%s%s", base, rest);
-    for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = 0;
-        mkdir(path, 0700); /* what cannot be made shows when the history is saved */
-        *slash = '/';
-    }
-    return path;
-}
-
-/* Line editing is a comfort: where it cannot be set up, plain lines do. */
-static void open_editor(console *console)
-{
-    HistEvent event;
-    console->editor = el_init("chat", stdin, stdout, stderr);
-    if (!console->editor) return;
-    el_set(console->editor, EL_CLIENTDATA, console);
-    el_set(console->editor, EL_PROMPT_ESC, prompt, '\1');
-    el_set(console->editor, EL_EDITOR, "emacs");
-    console->history = history_init();
-    if (console->history) {
-        history(console->history, &event, H_SETSIZE, HISTORY_LENGTH);
-        history(console->history, &event, H_SETUNIQUE, 1);
-        el_set(console->editor, EL_HIST, history, console->history);
-        console->history_path = make_history_path();
-        if (console->history_path) history(console->history, &event, H_LOAD, console->history_path);
-    }
-    el_source(console->editor, NULL); /* the user's ~/.editrc */
-}
-
-static const char *edit_line(console *console, int *count)
-{
-    HistEvent event;
-    el_resize(console->editor);
-    for (;;) {
-        const char *line = el_gets(console->editor, count);
-        if (line && *count > 0) {
-            if (console->history && line[strspn(line, " \t\n")]) history(console->history, &event, H_ENTER, line);
-            return line;
+    *size = 0;
+    for (int byte; (byte = getchar()) != EOF;) {
+        if (*size + 1 >= console->line_capacity) {
+            size_t capacity = console->line_capacity ? 2 * console->line_capacity : 256;
+            char *line = realloc(console->line, capacity);
+            if (!line) return NULL;
+            console->line = line;
+            console->line_capacity = capacity;
         }
-        putchar('\n');
-        fflush(stdout);
-        if (*count == 0 || errno != EINTR) return NULL;
+        console->line[(*size)++] = (char)byte;
+        if (byte == '\n') break;
     }
+    return *size ? console->line : NULL;
 }
 
 const char *console_read_line(console *console, size_t *size)
 {
-    const char *line;
-    if (console->editor) {
-        int count = 0;
-        line = edit_line(console, &count);
-        *size = line ? (size_t)count : 0;
-    } else {
-        ssize_t count = getline(&console->line, &console->line_capacity, stdin);
-        line = count > 0 ? console->line : NULL;
-        *size = line ? (size_t)count : 0;
-    }
-    while (*size && (line[*size - 1] == '\n' || line[*size - 1] == '\r')) (*size)--;
+    const char *line = console->editor ? editor_read(console->editor, size) : read_plain(console, size);
+    while (line && *size && (line[*size - 1] == '\n' || line[*size - 1] == '\r')) (*size)--;
     return line;
 }
 
@@ -271,18 +217,15 @@ console *console_open(bool conversation)
      * what its locale has no characters for, and the tokenizer wants UTF-8 anyway. */
     setlocale(LC_CTYPE, "");
     if (MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
-    if (conversation && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) open_editor(console);
+    if (conversation && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+        console->editor = editor_open(console->colour_out);
     return console;
 }
 
 void console_close(console *console)
 {
-    HistEvent event;
     if (!console) return;
-    if (console->history && console->history_path) history(console->history, &event, H_SAVE, console->history_path);
-    if (console->history) history_end(console->history);
-    if (console->editor) el_end(console->editor);
-    free(console->history_path);
+    editor_close(console->editor);
     free(console->line);
     free(console);
 }

@@ -7,7 +7,9 @@
 
 #include "retnet/retnet.h"
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__)
+#define CONSOLE_PRINTF(format_at, first) __attribute__((__format__(__gnu_printf__, format_at, first)))
+#elif defined(__GNUC__)
 #define CONSOLE_PRINTF(format_at, first) __attribute__((__format__(__printf__, format_at, first)))
 #else
 #define CONSOLE_PRINTF(format_at, first)

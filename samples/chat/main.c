@@ -8,6 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef _WIN32
+#include <windows.h>
+#define realpath(path, resolved) _fullpath(resolved, path, PATH_LENGTH)
+#endif
+
 enum { PATH_LENGTH = 4096 };
 
 static const char bundled_system[] = "You are Mara, the blacksmith of Willowbrook.";
@@ -50,22 +55,34 @@ static bool has_config(const char *directory)
     return access(path, R_OK) == 0;
 }
 
+/* The folder of this program with a slash at its end, or "". */
+static void find_program_folder(char folder[PATH_LENGTH])
+{
+#ifdef _WIN32
+    DWORD length = GetModuleFileNameA(NULL, folder, PATH_LENGTH - 1);
+    const char last = '\\';
+#else
+    ssize_t length = readlink("/proc/self/exe", folder, PATH_LENGTH - 1);
+    const char last = '/';
+#endif
+    folder[length > 0 ? length : 0] = 0;
+    char *slash = strrchr(folder, last);
+    if (slash)
+        slash[1] = 0;
+    else
+        folder[0] = 0;
+}
+
 /* The bundled model: beside the program, in the tree that the program was built in should that have moved, or where it
  * was at build time. */
 static void find_bundled_model(chat *chat)
 {
     static const char *const beside[] = {"model", "../../../samples/chat/model"};
-    char program[PATH_LENGTH];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    char *slash = NULL;
-    if (length > 0) {
-        program[length] = 0;
-        slash = strrchr(program, '/');
-    }
-    for (size_t i = 0; slash && i < sizeof beside / sizeof beside[0]; i++) {
-        slash[1] = 0;
+    char folder[PATH_LENGTH];
+    find_program_folder(folder);
+    for (size_t i = 0; folder[0] && i < sizeof beside / sizeof beside[0]; i++) {
         char path[2 * PATH_LENGTH];
-        snprintf(path, sizeof path, "%s%s", program, beside[i]);
+        snprintf(path, sizeof path, "%s%s", folder, beside[i]);
         if (has_config(path) && realpath(path, chat->model_path)) return;
     }
     snprintf(chat->model_path, sizeof chat->model_path, "%s", CHAT_MODEL_DIRECTORY);

@@ -13,11 +13,14 @@ typedef struct layers_test {
     rn_recorder recorder;
 } layers_test;
 
-/* Honours RETNET_TEST_PRETEND as the session tests do; where there is no device the program ends as skipped. Every
+/* Honours RETNET_TEST_PRETEND (pretend.h); where there is no device the program ends as skipped. Every
  * error in the library's log is a failure, and so is every message of the validation layers. */
 layers_test layers_test_create(void);
 /* Frees everything; this program's exit code. test_failures of the test's own file is passed in. */
 int layers_test_finish(layers_test *test, int failures);
+
+/* Until it is false again, errors of the library are expected in the log; validation messages never are. */
+void layers_test_expect_errors(bool expected);
 
 /* Record between the two, with the recorder that begin gives. */
 rn_recorder *layers_test_begin(layers_test *test);

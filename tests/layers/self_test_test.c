@@ -92,8 +92,7 @@ static PFN_vkVoidFunction VKAPI_PTR get_instance_proc(VkInstance instance, const
 static retnet_result open_context(const rn_shader *lie, bool refuse, bool expect_errors, retnet_context **out)
 {
     retnet_vulkan_device device = {.get_instance_proc_addr = get_instance_proc};
-    retnet_context_desc desc = {
-        .log = on_log, .log_user = expect_errors ? &warnings : NULL, .enable_validation = true};
+    retnet_context_desc desc = {.log = on_log, .log_user = expect_errors ? &warnings : NULL, .enable_validation = true};
     broken = lie;
     refused = refuse;
     warnings = 0;

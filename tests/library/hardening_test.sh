@@ -26,6 +26,8 @@ done
 undefined=$("$nm" --dynamic --undefined-only "$library")
 need "stack protector" "$library" '__stack_chk_fail' "$undefined"
 need "checked copy" "$library" '_chk(@|$)' "$undefined"
+# The library has no ear for the environment, so that a host alone decides what it does.
+refuse "reads the environment" "$library" ' U (secure_)?getenv(@|$)' "$undefined"
 # What could make memory executable at run time.
 refuse "changes the protection of memory" "$library" ' U (mprotect|pkey_mprotect|memfd_create)(@|$)' "$undefined"
 exit $((failures > 0))

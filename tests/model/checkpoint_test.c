@@ -369,7 +369,8 @@ static void test_torchscale_buffers(void)
     check_refused(config, RETNET_ERROR_FORMAT, "retnet_rel_pos.angle: shape [4] found, [8] expected");
 }
 
-/* Halved buffers are too coarse. Where they are the formulas' to rounding, those count, else they are refused. */
+/* Halved buffers are too coarse. Where they are the formulas' to rounding, the formulas count; else they are refused.
+ */
 static void test_torchscale_half_buffers(void)
 {
     static const char *const dtypes[] = {"F16", "BF16"};

@@ -142,23 +142,30 @@ static void norm(const rn_config *config, const ref_matrix *norm, const double *
         ref_rms_norm(x, rows, size, config->norm_eps, norm->w, y);
 }
 
-/* Group norm of o [T,H,V]. torchscale divides row n by sqrt(s_n) first, which only its eps can see. */
-static void group_norm(const rn_config *config, const float *weight, double *o, size_t rows, uint64_t position)
+/* What torchscale divides rows of retention by, squared, which only the group norm's eps can see. q and k are rotated;
+ * `state` is that before the rows. */
+static void score_norm(const ref_model *model, const ref_retention *r, uint64_t position, const double *q,
+                       const double *k, const double *v, const double *state, double *c2)
 {
-    double *c2 = ref_alloc(rows * config->heads, sizeof *c2);
-    for (size_t i = 0; i < rows * config->heads; i++)
-        c2[i] = config->score_normalised_eps
-                    ? ref_decay_sum(config->decay[i % config->heads], position + i / config->heads)
-                    : 1;
-    ref_group_norm(o, rows, config->heads, config->value_size, config->norm_eps, c2, weight,
-                   config->norm == RN_NORM_LAYER);
-    free(c2);
+    const rn_config *config = &model->config;
+    for (size_t i = 0; i < r->tokens * r->heads; i++)
+        c2[i] = config->score_normalised_eps ? ref_decay_sum(r->decay[i % r->heads], position + i / r->heads) : 1;
+    if (!config->score_normalised_eps || model->score_norm == REF_RECURRENT) return;
+    if (model->score_norm == REF_PARALLEL) {
+        ref_score_norm_parallel(r, q, k, c2);
+        return;
+    }
+    double *carried = ref_alloc(ref_state_size(model), sizeof *carried);
+    memcpy(carried, state, ref_state_size(model) * sizeof *carried);
+    ref_score_norm_chunkwise(r, model->chunk, q, k, v, carried, c2);
+    free(carried);
 }
 
 /* MSR(x) = (silu(x W_g) . groupnorm(retention(x W_q, x W_k, x W_v))) W_o, as a new array [rows, D] */
-static double *multi_scale_retention(const rn_config *config, const ref_layer *layer, const double *x, size_t rows,
+static double *multi_scale_retention(const ref_model *model, const ref_layer *layer, const double *x, size_t rows,
                                      uint64_t position, double *state)
 {
+    const rn_config *config = &model->config;
     double decay[RN_MAX_HEADS];
     for (size_t h = 0; h < config->heads; h++) decay[h] = config->decay[h];
     size_t H = config->heads, H_kv = config->kv_heads, K = config->key_size, V = config->value_size;
@@ -168,8 +175,11 @@ static double *multi_scale_retention(const rn_config *config, const ref_layer *l
     double *o = ref_alloc(rows * width, sizeof *o);
     ref_rotate(q, rows, config->heads, config->key_size, config->theta, position);
     ref_rotate(k, rows, config->kv_heads, config->key_size, config->theta, position);
+    double *c2 = ref_alloc(rows * H, sizeof *c2);
+    score_norm(model, &retention, position, q, k, v, state, c2);
     ref_retention_recurrent(&retention, q, k, v, state, o);
-    group_norm(config, layer->group_norm, o, rows, position);
+    ref_group_norm(o, rows, H, V, config->norm_eps, c2, layer->group_norm, config->norm == RN_NORM_LAYER);
+    free(c2);
     if (config->output_gate) {
         double *g = linear(&layer->g, x, rows);
         ref_gate(RN_ACTIVATION_SILU, g, o, rows * width);
@@ -220,7 +230,7 @@ void ref_model_read(const ref_model *model, ref_sequence *sequence, const int32_
         const ref_layer *layer = &model->layers[l];
         double *state = sequence->states + l * ref_state_size(model);
         norm(config, &layer->retention_norm, x, count, D, normed);
-        add(x, multi_scale_retention(config, layer, normed, count, sequence->position, state), count * D);
+        add(x, multi_scale_retention(model, layer, normed, count, sequence->position, state), count * D);
         norm(config, &layer->ffn_norm, x, count, D, normed);
         add(x, feed_forward(config, layer, normed, count), count * D);
     }

@@ -27,6 +27,12 @@ void ref_retention_recurrent(const ref_retention *r, const double *q, const doub
 void ref_retention_chunkwise(const ref_retention *r, size_t chunk, const double *q, const double *k, const double *v,
                              double *state, double *o);
 
+/* What torchscale's parallel and chunkwise forms divide by, squared: c2 [T,H]. The first knows no state; the second
+ * carries it on. */
+void ref_score_norm_parallel(const ref_retention *r, const double *q, const double *k, double *c2);
+void ref_score_norm_chunkwise(const ref_retention *r, size_t chunk, const double *q, const double *k, const double *v,
+                              double *state, double *c2);
+
 double ref_decay_sum(double decay, uint64_t n); /* s_n = 1 + gamma + ... + gamma^n */
 
 /* ---- Layers (layers.c) ------------------------------------------------------------------------------------------ */
@@ -65,8 +71,12 @@ typedef struct ref_layer {
     float *group_norm;
 } ref_layer;
 
+typedef enum ref_form { REF_RECURRENT, REF_PARALLEL, REF_CHUNKWISE } ref_form;
+
 typedef struct ref_model {
-    rn_config config; /* a test may change norm_eps */
+    rn_config config;    /* a test may change norm_eps */
+    ref_form score_norm; /* torchscale: by which of its forms scores are normalised; parallel: of whole prompts */
+    size_t chunk;        /* of REF_CHUNKWISE */
     ref_matrix embedding, head, embedding_norm, output_norm;
     ref_layer *layers;
     float *weights; /* all of them, and how many are taken */

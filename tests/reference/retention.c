@@ -3,6 +3,7 @@
 #include "reference/reference.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The head's row of token n in a matrix [T, heads, size]. */
@@ -102,6 +103,52 @@ static void read_chunk(const ref_retention *r, size_t h, size_t first, size_t C,
         update_state(R, keep, zeta, row_of(k, first + j, r->kv_heads, kv_head, K),
                      row_of(v, first + j, r->kv_heads, kv_head, V), K, V);
     }
+}
+
+/* c of section 1.2 of retnet.md, parallel: sqrt(s_n) clamp(A_n / sqrt(s_n), 1, 5e4). */
+void ref_score_norm_parallel(const ref_retention *r, const double *q, const double *k, double *c2)
+{
+    size_t K = r->key_size, group = r->heads / r->kv_heads;
+    for (size_t i = 0; i < r->tokens * r->heads; i++) {
+        size_t n = i / r->heads, h = i % r->heads;
+        double A = 0, root = sqrt(ref_decay_sum(r->decay[h], n));
+        for (size_t m = 0; m <= n; m++)
+            A += fabs(r->scale * ref_dot(row_of(q, n, r->heads, h, K), row_of(k, m, r->kv_heads, h / group, K), K)) *
+                 pow(r->decay[h], (double)(n - m));
+        double c = root * fmin(fmax(A / root, 1), 5e4);
+        c2[i] = c * c;
+    }
+}
+
+/* The same of the chunkwise form: kv_scale is of the state before the chunk. */
+void ref_score_norm_chunkwise(const ref_retention *r, size_t chunk, const double *q, const double *k, const double *v,
+                              double *state, double *c2)
+{
+    size_t K = r->key_size, V = r->value_size, group = r->heads / r->kv_heads;
+    double *o = ref_alloc(r->tokens * r->heads * V, sizeof *o);
+    for (size_t h = 0; h < r->heads; h++) {
+        double gamma = r->decay[h], *S = state + h * K * V;
+        for (size_t first = 0; first < r->tokens; first += chunk) {
+            size_t length = first + chunk < r->tokens ? chunk : r->tokens - first;
+            double kv_scale = 1;
+            for (size_t j = 0; j < V; j++) {
+                double sum = 0;
+                for (size_t i = 0; i < K; i++) sum += fabs(r->scale * S[i * V + j]) / ref_decay_sum(gamma, chunk - 1);
+                kv_scale = fmax(kv_scale, sum);
+            }
+            for (size_t j = 0; j < length; j++) {
+                double A = 0, root = sqrt(ref_decay_sum(gamma, j));
+                for (size_t l = 0; l <= j; l++)
+                    A += fabs(r->scale * ref_dot(row_of(q, first + j, r->heads, h, K),
+                                                 row_of(k, first + l, r->kv_heads, h / group, K), K)) *
+                         pow(gamma, (double)(j - l));
+                double c = root * fmax(fmax(A / root, 1), kv_scale);
+                c2[(first + j) * r->heads + h] = c * c;
+            }
+            read_chunk(r, h, first, length, q, k, v, S, o);
+        }
+    }
+    free(o);
 }
 
 void ref_retention_chunkwise(const ref_retention *r, size_t chunk, const double *q, const double *k, const double *v,

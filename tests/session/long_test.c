@@ -1,5 +1,7 @@
 /* long_test.c: many thousand recurrent steps keep the state finite and equal to what the chunkwise form makes of the
- * same tokens. Without arguments 4,000 steps; the first argument is another number (issue: 100000). */
+ * same tokens.
+ *
+ *     test_session_long [STEPS [DIRECTORY]]      4,000 steps; of small models of our own, or of the one in DIRECTORY */
 #include "session/session_test.h"
 
 /* Tokens of the model's own choosing, so that decoding runs as it does for a host. */
@@ -17,13 +19,13 @@ static int32_t *generate(session_test *test, uint32_t count)
     return tokens;
 }
 
-static void check_fixture(const char *name, uint32_t steps)
+static void check_model(const char *name, session_test test, uint32_t steps)
 {
-    session_test test = session_test_create(fixture_named(name), 2, 0);
     int32_t *tokens = generate(&test, steps); /* the last of them has not been read */
     CHECK_INT(retnet_session_position(test.session, 0), steps);
     session_test_read_last(test.session, 1, tokens, steps, NULL);
     float *recurrent = session_test_state(test.session, 0), *chunkwise = session_test_state(test.session, 1);
+    for (size_t i = 0; i < test.info.layers * test.state_size; i++) REQUIRE(isfinite(recurrent[i]));
     for (uint32_t l = 0; l < test.info.layers; l++)
         session_test_check_same(name, recurrent + l * test.state_size, chunkwise + l * test.state_size, test.state_size,
                                 1e-4);
@@ -44,7 +46,11 @@ int main(int argc, char **argv)
 {
     uint32_t steps = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 4000;
     REQUIRE(steps > 0);
-    check_fixture("plain", steps);
-    check_fixture("torchscale", steps);
+    if (argc > 2) {
+        check_model(argv[2], session_test_open(argv[2], 2, 0), steps);
+    } else {
+        check_model("plain", session_test_create(fixture_named("plain"), 2, 0), steps);
+        check_model("torchscale", session_test_create(fixture_named("torchscale"), 2, 0), steps);
+    }
     return session_test_finish(test_failures);
 }

@@ -1,6 +1,7 @@
 /* session_test.c: see session_test.h. */
 #define _XOPEN_SOURCE 700 /* mkdtemp */
 #include "session/session_test.h"
+#include "pretend.h"
 
 #include <dirent.h>
 #include <unistd.h>
@@ -117,10 +118,8 @@ retnet_context *session_test_context(void)
 {
     retnet_context *context = NULL;
     retnet_context_desc desc = {.log = on_log, .enable_validation = true};
-    /* RETNET_TEST_PRETEND: retnet_pretend bits, so that ctest runs a program once for each kind of device. */
-    const char *pretend = getenv("RETNET_TEST_PRETEND");
-    if (pretend) desc.pretend = (uint32_t)strtoul(pretend, NULL, 0);
-    desc.pretend |= RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
+    desc.pretend =
+        test_pretend() | RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
     require_ok(retnet_context_create(&desc, &context), "creating a context");
     return context;
 }
@@ -145,17 +144,24 @@ retnet_session *session_test_session_of(retnet_model *model, const retnet_sessio
     return session;
 }
 
-session_test session_test_create(const fixture *f, uint32_t slots, uint32_t prompt_chunk)
+session_test session_test_open(const char *directory, uint32_t slots, uint32_t prompt_chunk)
 {
     session_test test = {0};
-    session_test_directory(test.directory, sizeof test.directory);
-    fixture_write(f, test.directory);
+    snprintf(test.directory, sizeof test.directory, "%s", directory);
     test.context = session_test_context();
     test.model = session_test_model(test.context, test.directory, RETNET_WEIGHTS_AS_STORED);
     test.session = session_test_session(test.model, slots, prompt_chunk);
     retnet_model_get_info(test.model, &test.info);
     test.state_size = (size_t)test.info.heads * test.info.key_size * test.info.value_size;
     return test;
+}
+
+session_test session_test_create(const fixture *f, uint32_t slots, uint32_t prompt_chunk)
+{
+    char directory[512];
+    session_test_directory(directory, sizeof directory);
+    fixture_write(f, directory);
+    return session_test_open(directory, slots, prompt_chunk);
 }
 
 void session_test_destroy(session_test *test)

@@ -26,6 +26,7 @@ typedef struct session_test {
     char directory[512];
 } session_test;
 
+session_test session_test_open(const char *directory, uint32_t slots, uint32_t prompt_chunk);
 session_test session_test_create(const fixture *f, uint32_t slots, uint32_t prompt_chunk);
 void session_test_destroy(session_test *test);
 

@@ -1,12 +1,12 @@
 /* soak.c: hours of a game in a row, or as many seconds as are asked for. Threads share one model; each opens sessions,
- * reads, generates, forks, takes snapshots and goes back to them, saves and loads, cancels, resets and closes, at random
- * by a seed. Every now and then a slot is compared, to the bit, with the same conversation told to a session of its own,
- * and at the end no host memory is kept but for the kernels.
+ * reads, generates, forks, takes snapshots and goes back to them, saves and loads, cancels, resets and closes, at
+ * random by a seed. Every now and then a slot is compared, to the bit, with the same conversation told to a session of
+ * its own, and at the end no host memory is kept but for the kernels.
  *
  *     soak [--seconds N] [--threads N] [--seed N] [--shape 30m | --model DIR] [--decode TOKENS]
  *
- * --decode makes so many tokens of 64 slots instead, half of which are twins of the other half, and reports the rate as it
- * goes: the state has to stay finite and twins have to stay the same. */
+ * --decode makes so many tokens of 64 slots instead, half of which are twins of the other half, and reports the rate as
+ * it goes: the state has to stay finite and twins have to stay the same. */
 #define _XOPEN_SOURCE 700
 #include "session/session_test.h"
 
@@ -15,7 +15,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 8, SNAPSHOTS = 3, MAX_PIECES = 12, MAX_PIECE = 200, GENERATED = 6, MAX_THREADS = 8, REPORTS = 16, KERNELS = 128 };
+enum {
+    SLOTS = 8,
+    SNAPSHOTS = 3,
+    MAX_PIECES = 12,
+    MAX_PIECE = 200,
+    GENERATED = 6,
+    MAX_THREADS = 8,
+    REPORTS = 16,
+    KERNELS = 128
+};
 
 typedef struct options {
     double seconds;
@@ -135,7 +144,10 @@ static piece *add_piece(world *w, conversation *c, uint32_t count)
     return p;
 }
 
-static bool is_full(const conversation *c) { return c->pieces == MAX_PIECES; }
+static bool is_full(const conversation *c)
+{
+    return c->pieces == MAX_PIECES;
+}
 
 /* Up to half of the slots at once, in one batch. */
 static void read_some(world *w)
@@ -163,8 +175,7 @@ static void generate_some(world *w)
         if (!is_full(c) && c->can_speak && below(w, 2)) slots[count++] = slot;
     }
     if (count == 0) return;
-    retnet_generation generation = {
-        .slots = slots, .slot_count = count, .max_tokens = GENERATED, .tokens = tokens};
+    retnet_generation generation = {.slots = slots, .slot_count = count, .max_tokens = GENERATED, .tokens = tokens};
     OK(retnet_session_generate(w->session, &generation));
     for (uint32_t i = 0; i < count; i++) {
         conversation *c = &w->conversations[slots[i]];

@@ -20,7 +20,10 @@ void faults_arm(fault_kind kind, long at, int code)
     armed = true;
 }
 
-void faults_disarm(void) { armed = false; }
+void faults_disarm(void)
+{
+    armed = false;
+}
 
 static bool strike(fault_kind kind, const char *function)
 {
@@ -38,7 +41,10 @@ static bool strike(fault_kind kind, const char *function)
  * functions, which cannot tell before vkEndCommandBuffer, and the validation layers where it does in vkQueueSubmit. */
 static int under_way;
 
-static void begin(const char *function) { under_way += strcmp(function, "vkQueueSubmit") ? 1 : 0; }
+static void begin(const char *function)
+{
+    under_way += strcmp(function, "vkQueueSubmit") ? 1 : 0;
+}
 
 static VkResult done(VkResult result)
 {
@@ -80,9 +86,8 @@ static PFN_vkGetDeviceProcAddr real_get_device_proc_addr;
     X(vkEnumerateDeviceExtensionProperties,                                                                            \
       (VkPhysicalDevice physical, const char *layer, uint32_t *count, VkExtensionProperties *properties),              \
       (physical, layer, count, properties), OUT_OF_MEMORY)                                                             \
-    X(vkAllocateCommandBuffers,                                                                                        \
-      (VkDevice device, const VkCommandBufferAllocateInfo *info, VkCommandBuffer *commands), (device, info, commands), \
-      OUT_OF_MEMORY)                                                                                                   \
+    X(vkAllocateCommandBuffers, (VkDevice device, const VkCommandBufferAllocateInfo *info, VkCommandBuffer *commands), \
+      (device, info, commands), OUT_OF_MEMORY)                                                                         \
     X(vkAllocateDescriptorSets, (VkDevice device, const VkDescriptorSetAllocateInfo *info, VkDescriptorSet *sets),     \
       (device, info, sets), OUT_OF_MEMORY, VK_ERROR_FRAGMENTED_POOL, VK_ERROR_OUT_OF_POOL_MEMORY)                      \
     X(vkBeginCommandBuffer, (VkCommandBuffer commands, const VkCommandBufferBeginInfo *info), (commands, info),        \
@@ -94,15 +99,14 @@ static PFN_vkGetDeviceProcAddr real_get_device_proc_addr;
       (VkDevice device, VkDeviceMemory memory, VkDeviceSize offset, VkDeviceSize size, VkMemoryMapFlags flags,         \
        void **data),                                                                                                   \
       (device, memory, offset, size, flags, data), OUT_OF_MEMORY, VK_ERROR_MEMORY_MAP_FAILED)                          \
-    X(vkResetCommandPool, (VkDevice device, VkCommandPool pool, VkCommandPoolResetFlags flags),                        \
-      (device, pool, flags), VK_ERROR_OUT_OF_DEVICE_MEMORY)                                                            \
+    X(vkResetCommandPool, (VkDevice device, VkCommandPool pool, VkCommandPoolResetFlags flags), (device, pool, flags), \
+      VK_ERROR_OUT_OF_DEVICE_MEMORY)                                                                                   \
     X(vkResetFences, (VkDevice device, uint32_t count, const VkFence *fences), (device, count, fences),                \
       VK_ERROR_OUT_OF_DEVICE_MEMORY)                                                                                   \
-    X(vkGetPipelineCacheData, (VkDevice device, VkPipelineCache cache, size_t *size, void *data),                      \
+    X(vkGetPipelineCacheData, (VkDevice device, VkPipelineCache cache, size_t * size, void *data),                     \
       (device, cache, size, data), OUT_OF_MEMORY)                                                                      \
-    X(vkMergePipelineCaches,                                                                                           \
-      (VkDevice device, VkPipelineCache to, uint32_t count, const VkPipelineCache *from), (device, to, count, from),   \
-      OUT_OF_MEMORY)                                                                                                   \
+    X(vkMergePipelineCaches, (VkDevice device, VkPipelineCache to, uint32_t count, const VkPipelineCache *from),       \
+      (device, to, count, from), OUT_OF_MEMORY)                                                                        \
     X(vkSetDebugUtilsObjectNameEXT, (VkDevice device, const VkDebugUtilsObjectNameInfoEXT *info), (device, info),      \
       OUT_OF_MEMORY)                                                                                                   \
     X(vkQueueSubmit, (VkQueue queue, uint32_t count, const VkSubmitInfo *infos, VkFence fence),                        \
@@ -112,7 +116,7 @@ static PFN_vkGetDeviceProcAddr real_get_device_proc_addr;
        VkDeviceSize stride, VkQueryResultFlags flags),                                                                 \
       (device, pool, first, count, size, data, stride, flags), OUT_OF_MEMORY, VK_ERROR_DEVICE_LOST)                    \
     X(vkGetFenceStatus, (VkDevice device, VkFence fence), (device, fence), OUT_OF_MEMORY, VK_ERROR_DEVICE_LOST)        \
-    X(vkGetSemaphoreCounterValue, (VkDevice device, VkSemaphore semaphore, uint64_t *value),                           \
+    X(vkGetSemaphoreCounterValue, (VkDevice device, VkSemaphore semaphore, uint64_t * value),                          \
       (device, semaphore, value), OUT_OF_MEMORY, VK_ERROR_DEVICE_LOST)
 
 #define DEFINE_CALL(name, parameters, arguments, ...)                                                                  \
@@ -123,7 +127,7 @@ static PFN_vkGetDeviceProcAddr real_get_device_proc_addr;
         VkResult fault = fault_of(#name, codes);                                                                       \
         if (fault) return fault;                                                                                       \
         begin(#name);                                                                                                  \
-        return done(real_##name arguments);                                                                  \
+        return done(real_##name arguments);                                                                            \
     }
 FAULTY_CALLS(DEFINE_CALL)
 
@@ -163,8 +167,8 @@ FAULTY_WAITS(DEFINE_WAIT)
 #define DEFINE_OBJECT(type, ...)                                                                                       \
     static PFN_vkCreate##type real_vkCreate##type;                                                                     \
     static PFN_vkDestroy##type real_vkDestroy##type;                                                                   \
-    static VKAPI_ATTR VkResult VKAPI_CALL faulty_vkCreate##type(                                                       \
-        VkDevice device, const Vk##type##CreateInfo *info, const VkAllocationCallbacks *allocator, Vk##type *out)      \
+    static VKAPI_ATTR VkResult VKAPI_CALL faulty_vkCreate##type(VkDevice device, const Vk##type##CreateInfo *info,     \
+                                                                const VkAllocationCallbacks *allocator, Vk##type *out) \
     {                                                                                                                  \
         static const VkResult codes[] = {__VA_ARGS__, VK_SUCCESS};                                                     \
         VkResult result = fault_of("vkCreate" #type, codes);                                                           \
@@ -182,7 +186,8 @@ FAULTY_WAITS(DEFINE_WAIT)
     }
 FAULTY_OBJECTS(DEFINE_OBJECT)
 
-/* The others, each made and destroyed in a way of its own. X(make, its parameters, arguments, how many objects, errors). */
+/* The others, each made and destroyed in a way of its own. X(make, its parameters, arguments, how many objects,
+ * errors). */
 #define FAULTY_MAKERS(X)                                                                                               \
     X(vkAllocateMemory,                                                                                                \
       (VkDevice device, const VkMemoryAllocateInfo *info, const VkAllocationCallbacks *allocator,                      \
@@ -192,8 +197,7 @@ FAULTY_OBJECTS(DEFINE_OBJECT)
       (VkDevice device, VkPipelineCache cache, uint32_t count, const VkComputePipelineCreateInfo *infos,               \
        const VkAllocationCallbacks *allocator, VkPipeline *out),                                                       \
       (device, cache, count, infos, allocator, out), (long)count, OUT_OF_MEMORY)                                       \
-    X(vkCreateInstance,                                                                                                \
-      (const VkInstanceCreateInfo *info, const VkAllocationCallbacks *allocator, VkInstance *out),                     \
+    X(vkCreateInstance, (const VkInstanceCreateInfo *info, const VkAllocationCallbacks *allocator, VkInstance *out),   \
       (info, allocator, out), 1, OUT_OF_MEMORY, VK_ERROR_INITIALIZATION_FAILED, VK_ERROR_LAYER_NOT_PRESENT,            \
       VK_ERROR_EXTENSION_NOT_PRESENT, VK_ERROR_INCOMPATIBLE_DRIVER)                                                    \
     X(vkCreateDevice,                                                                                                  \
@@ -334,12 +338,14 @@ static void *VKAPI_PTR driver_reallocate(void *user, void *old, size_t size, siz
     return memory;
 }
 
-retnet_allocator faults_allocator(void) { return (retnet_allocator){NULL, host_allocate, host_release}; }
+retnet_allocator faults_allocator(void)
+{
+    return (retnet_allocator){NULL, host_allocate, host_release};
+}
 
 retnet_vulkan_device faults_device(void)
 {
     static const VkAllocationCallbacks callbacks = {
         .pfnAllocation = driver_allocate, .pfnReallocation = driver_reallocate, .pfnFree = driver_free};
-    return (retnet_vulkan_device){.get_instance_proc_addr = get_instance_proc_addr,
-                                  .allocation_callbacks = &callbacks};
+    return (retnet_vulkan_device){.get_instance_proc_addr = get_instance_proc_addr, .allocation_callbacks = &callbacks};
 }

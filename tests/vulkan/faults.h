@@ -1,7 +1,7 @@
 /* faults.h: a Vulkan in which chosen calls fail. It stands between the library and the machine's loader as the
- * vkGetInstanceProcAddr that the library is given, lets calls through, counts them, keeps count of the objects that they
- * make, and gives one of them an error instead, as Vulkan's specification allows. The library's host memory and the
- * drivers' (VkAllocationCallbacks) can be made to run out the same way. */
+ * vkGetInstanceProcAddr that the library is given, lets calls through, counts them, keeps count of the objects that
+ * they make, and gives one of them an error instead, as Vulkan's specification allows. The library's host memory and
+ * the drivers' (VkAllocationCallbacks) can be made to run out the same way. */
 #ifndef RETNET_TESTS_FAULTS_H
 #define RETNET_TESTS_FAULTS_H
 

@@ -60,7 +60,21 @@ static void read_prompts(const setting *s, retnet_session *session, const uint32
 static void use(const setting *s, const retnet_session_desc *desc)
 {
     static const uint32_t prompts[][SLOTS] = {
-        {1}, {2}, {3}, {7}, {31}, {64}, {65}, {100}, {130}, {300}, {1, 1}, {1, 1, 1}, {1, 1, 1, 1, 1}, {1, 5}, {40, 1, 1, 9, 200},
+        {1},
+        {2},
+        {3},
+        {7},
+        {31},
+        {64},
+        {65},
+        {100},
+        {130},
+        {300},
+        {1, 1},
+        {1, 1, 1},
+        {1, 1, 1, 1, 1},
+        {1, 5},
+        {40, 1, 1, 9, 200},
     };
     static const uint32_t slots[] = {0, 1, 2, 3, 4};
     retnet_session *session = session_test_session_of(s->model, desc);
