@@ -132,8 +132,7 @@ static void paint_sign(const brush *b, int x, int y, building_kind kind)
         brush_rectangle(b, x + 3, y + 6, 5, 2, 0xb03a3a);
         brush_rectangle(b, x + 5, y + 2, 1, 7, 0xf0e0c0);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -292,50 +291,21 @@ static void paint_signpost(const brush *b)
 void paint_thing(const brush *b, thing_kind kind)
 {
     switch (kind) {
-    case THING_OAK:
-        paint_oak(b);
-        break;
-    case THING_BIRCH:
-        paint_birch(b);
-        break;
-    case THING_PINE:
-        paint_pine(b);
-        break;
-    case THING_BUSH:
-        paint_bush(b, false);
-        break;
-    case THING_BERRIES:
-        paint_bush(b, true);
-        break;
-    case THING_ROCK:
-        brush_ball(b, 6, 5, 5, 3.6f, 0xb4b0aa, 0x6a6668);
-        break;
-    case THING_WELL:
-        paint_well(b);
-        break;
-    case THING_STALL_RED:
-        paint_stall(b, 0xc0483c);
-        break;
-    case THING_STALL_BLUE:
-        paint_stall(b, 0x3f6fa8);
-        break;
-    case THING_BARREL:
-        paint_barrel(b);
-        break;
-    case THING_CRATE:
-        paint_crate(b);
-        break;
-    case THING_HAY:
-        paint_hay(b);
-        break;
-    case THING_BOAT:
-        paint_boat(b);
-        break;
-    case THING_SIGN:
-        paint_signpost(b);
-        break;
-    case THING_KINDS:
-        break;
+    case THING_OAK: paint_oak(b); break;
+    case THING_BIRCH: paint_birch(b); break;
+    case THING_PINE: paint_pine(b); break;
+    case THING_BUSH: paint_bush(b, false); break;
+    case THING_BERRIES: paint_bush(b, true); break;
+    case THING_ROCK: brush_ball(b, 6, 5, 5, 3.6f, 0xb4b0aa, 0x6a6668); break;
+    case THING_WELL: paint_well(b); break;
+    case THING_STALL_RED: paint_stall(b, 0xc0483c); break;
+    case THING_STALL_BLUE: paint_stall(b, 0x3f6fa8); break;
+    case THING_BARREL: paint_barrel(b); break;
+    case THING_CRATE: paint_crate(b); break;
+    case THING_HAY: paint_hay(b); break;
+    case THING_BOAT: paint_boat(b); break;
+    case THING_SIGN: paint_signpost(b); break;
+    case THING_KINDS: break;
     }
     brush_outline(b, 0x24201f);
 }

@@ -183,8 +183,7 @@ static void paint_hat(const brush *b, hat hat)
         brush_rectangle(b, 11, 3, 2, 7, 0xd8d4cc);
         brush_rectangle(b, 7, 1, 2, 2, 0x3f9c5a);
         break;
-    case HAT_NONE:
-        break;
+    case HAT_NONE: break;
     }
 }
 

@@ -40,7 +40,7 @@ typedef struct minds_memory {
 
 /* Reports what fails; so do all functions that return bool. */
 bool minds_create(const minds_desc *desc, minds **out);
-void minds_destroy(minds *minds);            /* accepts NULL */
+void minds_destroy(minds *minds); /* accepts NULL */
 
 /* Has nothing to read or to say. */
 bool minds_ready(const minds *minds, int mind);

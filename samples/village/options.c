@@ -131,9 +131,7 @@ static bool parse_value(options *options, int option, const char *text)
     uint64_t whole = 0;
     bool good = true;
     switch (option) {
-    case OPTION_MODEL:
-        options->model = text;
-        break;
+    case OPTION_MODEL: options->model = text; break;
     case OPTION_VILLAGERS:
         good = parse_whole(text, WORLD_MAX_VILLAGERS, &whole);
         options->villagers = (int)whole;
@@ -142,49 +140,23 @@ static bool parse_value(options *options, int option, const char *text)
         good = parse_whole(text, WORLD_MAX_VILLAGERS, &whole);
         options->talkers = (int)whole;
         break;
-    case OPTION_PAUSE:
-        good = parse_number(text, 0, 3600, &options->pause);
-        break;
+    case OPTION_PAUSE: good = parse_number(text, 0, 3600, &options->pause); break;
     case OPTION_BUDGET:
         good = parse_whole(text, 1000000, &whole);
         options->budget_us = (uint32_t)whole;
         break;
-    case OPTION_TEMPERATURE:
-        good = parse_number(text, 0, 100, &options->temperature);
-        break;
-    case OPTION_SEED:
-        good = parse_whole(text, UINT64_MAX, &options->seed);
-        break;
-    case OPTION_SAVE:
-        options->save = text;
-        break;
-    case OPTION_SIZE:
-        good = parse_size(text, options);
-        break;
-    case OPTION_DEVICE:
-        options->device = text;
-        break;
-    case OPTION_FONT:
-        options->font = text;
-        break;
-    case OPTION_SCRIPT:
-        options->script = text;
-        break;
-    case OPTION_FRAMES:
-        good = parse_whole(text, UINT64_MAX, &options->frames) && options->frames > 0;
-        break;
-    case OPTION_SCREENSHOT:
-        options->screenshot = text;
-        break;
-    case OPTION_TRANSCRIPT:
-        options->transcript = text;
-        break;
-    case OPTION_STATS:
-        options->stats = text;
-        break;
-    case OPTION_FRAME_LOG:
-        options->frame_log = text;
-        break;
+    case OPTION_TEMPERATURE: good = parse_number(text, 0, 100, &options->temperature); break;
+    case OPTION_SEED: good = parse_whole(text, UINT64_MAX, &options->seed); break;
+    case OPTION_SAVE: options->save = text; break;
+    case OPTION_SIZE: good = parse_size(text, options); break;
+    case OPTION_DEVICE: options->device = text; break;
+    case OPTION_FONT: options->font = text; break;
+    case OPTION_SCRIPT: options->script = text; break;
+    case OPTION_FRAMES: good = parse_whole(text, UINT64_MAX, &options->frames) && options->frames > 0; break;
+    case OPTION_SCREENSHOT: options->screenshot = text; break;
+    case OPTION_TRANSCRIPT: options->transcript = text; break;
+    case OPTION_STATS: options->stats = text; break;
+    case OPTION_FRAME_LOG: options->frame_log = text; break;
     }
     return good;
 }
@@ -217,28 +189,16 @@ options_result options_parse(options *options, int count, char **arguments)
     opterr = 0;
     while ((option = getopt_long(count, arguments, ":h", long_options, NULL)) != -1) {
         switch (option) {
-        case 'h':
-            fputs(help_text, stdout);
-            return OPTIONS_DONE;
+        case 'h': fputs(help_text, stdout); return OPTIONS_DONE;
         case OPTION_VERSION:
             printf("village (retnet) %d.%d.%d\n", RETNET_VERSION_MAJOR, RETNET_VERSION_MINOR, RETNET_VERSION_PATCH);
             return OPTIONS_DONE;
-        case OPTION_VALIDATE:
-            options->validate = true;
-            break;
-        case OPTION_PANEL:
-            options->panel = true;
-            break;
-        case OPTION_OFFSCREEN:
-            options->offscreen = true;
-            break;
-        case OPTION_FAST:
-            options->fast = true;
-            break;
-        case ':':
-            return bad("a value is missing after", arguments[optind - 1]);
-        case '?':
-            return bad("bad option", arguments[optind - 1]);
+        case OPTION_VALIDATE: options->validate = true; break;
+        case OPTION_PANEL: options->panel = true; break;
+        case OPTION_OFFSCREEN: options->offscreen = true; break;
+        case OPTION_FAST: options->fast = true; break;
+        case ':': return bad("a value is missing after", arguments[optind - 1]);
+        case '?': return bad("bad option", arguments[optind - 1]);
         default:
             if (parse_value(options, option, optarg)) break;
             report("\"%s\" is no value for --%s; see village --help", optarg, option_name(option));

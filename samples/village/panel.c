@@ -128,9 +128,8 @@ static float draw_graph(view *view, const stats *stats, const panel *panel, floa
                                    0.9f));
         draw_rectangle(view->list, at, y + h - 3 * ui - own, bar, own, draw_colour(orange, 1));
     }
-    for (int line = 1; line <= 1; line++)
-        draw_rectangle(view->list, x, floorf(y + h - 3 * ui - 16.7f / most * (h - 6 * ui)), w, 1,
-                       draw_colour(bright, 0.35f));
+    draw_rectangle(view->list, x, floorf(y + h - 3 * ui - 16.7f / most * (h - 6 * ui)), w, 1,
+                   draw_colour(bright, 0.35f));
     const float budget = floorf(y + h - 3 * ui - (float)panel->budget_us / 1000 / most * (h - 6 * ui));
     draw_rectangle(view->list, x, budget, w, 1, draw_colour(orange, 0.8f));
     print(view, TEXT_SMALL, x + 5 * ui,

@@ -85,7 +85,7 @@ static void put_world(uint8_t *at, const world *world)
     for (int i = 0; i < world->count; i++) at = put_person(at, &world->villagers[i].body);
 }
 
-/* Into `player` and `bodies` [count], so that the world changes only if all of it is good. */
+/* Into `copy` and `bodies` [count], so that the world changes only if all of it is good. */
 static bool get_world(const uint8_t *at, world *copy, person *bodies)
 {
     copy->minutes = (double)get(&at, 8) / 1000;

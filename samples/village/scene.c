@@ -278,15 +278,9 @@ static void draw_item(view *view, const world *world, const lighting *lighting, 
                       thing->kind <= THING_PINE && hides_people(world, source, thing->at) ? 0.45f : 1);
         break;
     }
-    case ITEM_BUILDING:
-        draw_building(view, lighting, item->index);
-        break;
-    case ITEM_LAMP:
-        draw_lamp(view, lighting, item->index);
-        break;
-    case ITEM_PERSON:
-        draw_person(view, lighting, item->person);
-        break;
+    case ITEM_BUILDING: draw_building(view, lighting, item->index); break;
+    case ITEM_LAMP: draw_lamp(view, lighting, item->index); break;
+    case ITEM_PERSON: draw_person(view, lighting, item->person); break;
     }
 }
 

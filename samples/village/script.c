@@ -155,37 +155,21 @@ static bool play(const command *command, game *game, int64_t frame, input *input
         world_visit(&game->world, villager);
         return true;
     case VERB_SAY:
-    case VERB_TYPE:
-        return speak(command, &game->talk, frame, input, done);
-    case VERB_LEAVE:
-        input->leave = true;
-        return true;
+    case VERB_TYPE: return speak(command, &game->talk, frame, input, done);
+    case VERB_LEAVE: input->leave = true; return true;
     case VERB_WALK:
         input->dx = (float)n[0];
         input->dy = (float)n[1];
         *done = frame + 1 >= (int64_t)n[2];
         return true;
-    case VERB_WAIT:
-        *done = frame + 1 >= (int64_t)n[0];
-        return true;
-    case VERB_TIME:
-        game->world.minutes = n[0] * 60 + n[1];
-        return game->world.minutes < WORLD_MINUTES;
-    case VERB_KEY:
-        return press(command->text, input);
-    case VERB_BUDGET:
-        game->panel.budget_us = (uint32_t)n[0];
-        return true;
-    case VERB_SCREENSHOT:
-        game->screenshot = command->text;
-        return true;
-    case VERB_RESIZE:
-        return game_resize(game, (uint32_t)n[0], (uint32_t)n[1]);
-    case VERB_CLOSE:
-        input->close = true;
-        return true;
-    case VERBS:
-        break;
+    case VERB_WAIT: *done = frame + 1 >= (int64_t)n[0]; return true;
+    case VERB_TIME: game->world.minutes = n[0] * 60 + n[1]; return game->world.minutes < WORLD_MINUTES;
+    case VERB_KEY: return press(command->text, input);
+    case VERB_BUDGET: game->panel.budget_us = (uint32_t)n[0]; return true;
+    case VERB_SCREENSHOT: game->screenshot = command->text; return true;
+    case VERB_RESIZE: return game_resize(game, (uint32_t)n[0], (uint32_t)n[1]);
+    case VERB_CLOSE: input->close = true; return true;
+    case VERBS: break;
     }
     return false;
 }

@@ -141,7 +141,7 @@ static bool step_chat(talk *talk, chat *chat)
     if (chat->lines_left-- == 0) return end_chat(talk, (int)(chat - talk->chats));
     chat->speaking = !chat->speaking;
     open_bubble(&talk->bubbles[other], false);
-    if (talk->desc.pause > 0) said->open = false;
+    said->open = false;
     return minds_hear(talk->desc.minds, other, said->text);
 }
 

@@ -84,61 +84,29 @@ static void read_key(const SDL_KeyboardEvent *event, input *input)
 {
     switch (event->keysym.sym) {
     case SDLK_RETURN:
-    case SDLK_KP_ENTER:
-        input->talk |= !event->repeat;
-        break;
-    case SDLK_ESCAPE:
-        input->leave = true;
-        break;
-    case SDLK_BACKSPACE:
-        input->erase = true;
-        break;
-    case SDLK_TAB:
-        input->suggest = true;
-        break;
-    case SDLK_F1:
-        input->panel |= !event->repeat;
-        break;
-    case SDLK_F5:
-        input->save |= !event->repeat;
-        break;
-    case SDLK_F6:
-        input->rewind |= !event->repeat;
-        break;
-    case SDLK_F9:
-        input->load |= !event->repeat;
-        break;
-    default:
-        break;
+    case SDLK_KP_ENTER: input->talk |= !event->repeat; break;
+    case SDLK_ESCAPE: input->leave = true; break;
+    case SDLK_BACKSPACE: input->erase = true; break;
+    case SDLK_TAB: input->suggest = true; break;
+    case SDLK_F1: input->panel |= !event->repeat; break;
+    case SDLK_F5: input->save |= !event->repeat; break;
+    case SDLK_F6: input->rewind |= !event->repeat; break;
+    case SDLK_F9: input->load |= !event->repeat; break;
+    default: break;
     }
 }
 
 static void read_button(Uint8 button, input *input)
 {
     switch (button) {
-    case SDL_CONTROLLER_BUTTON_A:
-        input->talk = true;
-        break;
-    case SDL_CONTROLLER_BUTTON_B:
-        input->leave = true;
-        break;
-    case SDL_CONTROLLER_BUTTON_X:
-        input->suggest = true;
-        break;
-    case SDL_CONTROLLER_BUTTON_Y:
-        input->panel = true;
-        break;
-    case SDL_CONTROLLER_BUTTON_BACK:
-        input->rewind = true;
-        break;
-    case SDL_CONTROLLER_BUTTON_LEFTSHOULDER:
-        input->budget_steps--;
-        break;
-    case SDL_CONTROLLER_BUTTON_RIGHTSHOULDER:
-        input->budget_steps++;
-        break;
-    default:
-        break;
+    case SDL_CONTROLLER_BUTTON_A: input->talk = true; break;
+    case SDL_CONTROLLER_BUTTON_B: input->leave = true; break;
+    case SDL_CONTROLLER_BUTTON_X: input->suggest = true; break;
+    case SDL_CONTROLLER_BUTTON_Y: input->panel = true; break;
+    case SDL_CONTROLLER_BUTTON_BACK: input->rewind = true; break;
+    case SDL_CONTROLLER_BUTTON_LEFTSHOULDER: input->budget_steps--; break;
+    case SDL_CONTROLLER_BUTTON_RIGHTSHOULDER: input->budget_steps++; break;
+    default: break;
     }
 }
 
@@ -154,21 +122,13 @@ static void move_pointer(window *window, int x, int y)
 static void read_event(window *window, const SDL_Event *event, input *input)
 {
     switch (event->type) {
-    case SDL_QUIT:
-        input->close = true;
-        break;
-    case SDL_KEYDOWN:
-        read_key(&event->key, input);
-        break;
+    case SDL_QUIT: input->close = true; break;
+    case SDL_KEYDOWN: read_key(&event->key, input); break;
     case SDL_TEXTINPUT:
         if (strlen(input->text) + strlen(event->text.text) < sizeof input->text) strcat(input->text, event->text.text);
         break;
-    case SDL_WINDOWEVENT:
-        input->resized |= event->window.event == SDL_WINDOWEVENT_SIZE_CHANGED;
-        break;
-    case SDL_MOUSEMOTION:
-        move_pointer(window, event->motion.x, event->motion.y);
-        break;
+    case SDL_WINDOWEVENT: input->resized |= event->window.event == SDL_WINDOWEVENT_SIZE_CHANGED; break;
+    case SDL_MOUSEMOTION: move_pointer(window, event->motion.x, event->motion.y); break;
     case SDL_MOUSEBUTTONDOWN:
     case SDL_MOUSEBUTTONUP:
         if (event->button.button != SDL_BUTTON_LEFT) break;
@@ -184,11 +144,8 @@ static void read_event(window *window, const SDL_Event *event, input *input)
             window->pad = NULL;
         }
         break;
-    case SDL_CONTROLLERBUTTONDOWN:
-        read_button(event->cbutton.button, input);
-        break;
-    default:
-        break;
+    case SDL_CONTROLLERBUTTONDOWN: read_button(event->cbutton.button, input); break;
+    default: break;
     }
 }
 
