@@ -97,7 +97,7 @@ static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool out
         if (cost->rows == rows && cost->class == class && cost->output == output) return cost;
     }
     rn_cost *cost = &session->costs[session->next_cost++ % RN_MAX_COSTS];
-    *cost = (rn_cost){class, output, rows, 0};
+    *cost = (rn_cost){.class = class, .output = output, .rows = rows};
     return cost;
 }
 
@@ -108,8 +108,8 @@ void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t 
     uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->rows);
     rn_cost *cost = find_cost(session, class, segment->output, rounded(segment->rows));
     ns = share(ns, whole, segment->weight);
-    if (cost->ns == 0 || ns > cost->ns)
-        cost->ns = cost->ns ? (cost->ns + ns) / 2 : ns;
-    else
-        cost->ns -= (cost->ns - ns) / 4;
+    /* The first time counts for little: memory is touched for the first time, and clocks are low. */
+    bool fresh = cost->times < 2;
+    cost->times = rn_min_u32(cost->times + 1, 2);
+    cost->ns = fresh ? ns : (cost->ns + ns) / 2;
 }

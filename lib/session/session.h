@@ -142,7 +142,8 @@ typedef struct rn_cost {
     rn_pass_class class;
     bool output;
     uint32_t rows; /* 0: an unused entry */
-    uint64_t ns;   /* of one layer, or of the output */
+    uint32_t times; /* it was measured, at most 2 */
+    uint64_t ns;    /* of one layer, or of the output */
 } rn_cost;
 
 typedef struct rn_task rn_task;

@@ -69,6 +69,8 @@ static retnet_result create_model(host *h)
     if (!result && o->model) result = retnet_model_load(h->context, &(retnet_model_desc){.path = o->model}, &h->model);
     if (!result && !o->model)
         result = retnet_model_synthesize(h->context, o->shape, RETNET_WEIGHTS_AS_STORED, &h->model);
+    /* Now, so that no frame waits for a compiler. */
+    if (!result) result = retnet_model_prepare(h->model, &(retnet_prepare_desc){.session = session});
     if (!result) result = retnet_session_create(h->model, &session, &h->session);
     return result;
 }

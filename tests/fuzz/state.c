@@ -48,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     model.config = (rn_config){.layers = LAYERS, .heads = HEADS, .key_size = KEYS, .value_size = VALUES};
     model.config.vocabulary = VOCABULARY;
     model.content_hash = 0x1122334455667788;
-    retnet_session session = {.model = &model, .device = &device, .slots = &slot};
+    rn_task *no_task = NULL;
+    retnet_session session = {.model = &model, .device = &device, .slots = &slot, .tasks = &no_task};
     session.layout.slots = 1;
     if (retnet_session_load(&session, 0, blob.data, blob.size) == RETNET_OK) check_slot(&slot);
     free(blob.data);
