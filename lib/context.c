@@ -1,5 +1,6 @@
 #include "context.h"
 
+#include "layers/lanes.h"
 #include "layers/loads.h"
 #include "layers/order.h"
 #include "layers/self_test.h"
@@ -24,6 +25,7 @@ retnet_result retnet_context_create_from_device(const retnet_vulkan_device *devi
     if (result == RETNET_OK) result = rn_loads_measure(&context->device);
     if (result == RETNET_OK) result = rn_order_test(&context->device);
     if (result == RETNET_OK) result = rn_self_test(&context->device);
+    if (result == RETNET_OK) result = rn_lanes_find(&context->device);
     if (result == RETNET_OK) {
         *out = context;
     } else {

@@ -1,8 +1,7 @@
 // weights.glsl: how weight matrices lie in memory, and reading a block of one.
 //
 // A matrix [rows, inputs] is cut into panels of 64 rows, a panel into blocks of 32 inputs. A block holds its 64 rows'
-// pieces interleaved in units of 16 bytes, so that neighbouring invocations, each with a row of its own, read
-// neighbouring memory:
+// pieces one after the other, in units of 16 bytes, so that what a workgroup reads at a time lies together:
 //
 //     F32       8 units of 4 weights a row            8192 bytes a block
 //     F16, BF16 4 units of 8 weights a row            4096
@@ -27,6 +26,18 @@ uint scale_word(uint format, uint row)
     return (format == FORMAT_Q8 ? 128 : 64) * 4 + (row >> 1);
 }
 
+// Units of a row in a block.
+uint row_units(uint format)
+{
+    return format == FORMAT_F32 ? 8 : format == FORMAT_Q8 ? 2 : format == FORMAT_Q4 ? 1 : 4;
+}
+
+// Where a unit of a row lies in its block.
+uint unit_in_block(uint format, uint row, uint unit)
+{
+    return row * row_units(format) + unit;
+}
+
 #ifdef WEIGHTS_BINDING
 const uint ROW_UNITS = FORMAT == FORMAT_F32 ? 8 : FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 1 : 4; // of a row in a block
 const uint UNIT_VECTORS = 8 / ROW_UNITS; // of four weights
@@ -45,7 +56,7 @@ uint weight_word(uint i) { return weight_words[i]; }
 
 uvec4 load_unit(uint block, uint row, uint unit)
 {
-    return weight_unit(block + unit * PANEL_ROWS + row);
+    return weight_unit(block + unit_in_block(FORMAT, row, unit));
 }
 
 float block_scale(uint format, uint block, uint row)

@@ -147,17 +147,26 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     project(f, &linear, halves, halves_out);
 }
 
+/* Whether q, k, v and the gate are f16: only chunks on matrix units read that. */
+static bool projects_halves(const forward *f, const rn_model_layer *layer)
+{
+    return f->matrix && !f->pass->steps && !layer->qkvg.has_bias &&
+           rn_retention_matrix_suits(f->session->device, f->session->model->config.key_size);
+}
+
 static rn_retention layer_retention(const forward *f, uint32_t layer, const layer_regions *r)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
+    bool halves = projects_halves(f, &session->model->layers[layer]);
     return (rn_retention){
         .heads = config->heads,
         .key_value_heads = config->kv_heads,
         .key_size = config->key_size,
         .value_size = config->value_size,
-        .x_stride = l->projected.stride,
+        .x_stride = halves ? halves_stride(l->projected) : l->projected.stride,
+        .halves = halves,
         .q_offset = l->q_offset,
         .k_offset = l->k_offset,
         .v_offset = l->v_offset,
@@ -184,7 +193,7 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
-    bool halves = retains_halves(f, layer);
+    bool halves = retains_halves(f, layer), gate_halves = projects_halves(f, layer);
     rn_norm n = {
         .mode = RN_NORM_NORMALISE,
         .layer_norm = config->norm == RN_NORM_LAYER,
@@ -203,8 +212,9 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
         .eps = config->norm_eps,
         .has_gate = config->output_gate,
         .gate = rn_region_binding(session, l->projected),
-        .gate_stride = l->projected.stride,
+        .gate_stride = gate_halves ? halves_stride(l->projected) : l->projected.stride,
         .gate_offset = l->gate_offset,
+        .gate_halves = gate_halves,
         .eps_scaled = config->score_normalised_eps,
         .chunks = row_records,
         .chunk_count = record_count,
@@ -281,15 +291,16 @@ static void retention_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
+    bool projected_halves = projects_halves(f, layer);
     layer_regions r = regions_of(f, index);
     rn_linear qkvg = {
         .matrix = &layer->qkvg.matrix,
         .output = rn_region_binding(session, r.projected),
-        .y_stride = l->projected.stride,
+        .y_stride = projected_halves ? halves_stride(l->projected) : l->projected.stride,
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    normed_linear(f, r.x, &layer->retention_norm, qkvg, false);
+    normed_linear(f, r.x, &layer->retention_norm, qkvg, projected_halves);
     rn_retention retention = layer_retention(f, index, &r);
     bool halves = retains_halves(f, layer);
     rn_linear o = {

@@ -121,7 +121,8 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
                        "session: %u slots, prompt_chunk %u and %u snapshots, at most %u, 65536 and %u", l->slots, rows,
                        snapshots, (unsigned)RN_MAX_SLOTS, (unsigned)RN_MAX_SNAPSHOTS);
     l->holders = l->slots + snapshots;
-    l->rows = rn_max_u32(rn_divide_up(rows, RN_CHUNK) * RN_CHUNK, l->slots);
+    /* Whole chunks, which is also what rn_matmul reads. */
+    l->rows = rn_divide_up(rn_max_u32(rows, l->slots), RN_CHUNK) * RN_CHUNK;
     l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
     if (l->chunks == 0)

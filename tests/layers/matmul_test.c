@@ -72,7 +72,7 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
         .halves = p->halves,
     };
     buffers b = {
-        .x = layers_test_buffer(test, (size_t)m.columns * m.x_stride / 2),
+        .x = layers_test_buffer(test, (size_t)rn_divide_up(m.columns, 64) * 64 * m.x_stride / 2),
         .y = layers_test_buffer(test, (size_t)m.columns * m.y_stride / (p->halves ? 2 : 1)),
     };
     layers_test_matrix(test, p->format, p->shape.rows, p->shape.inputs, glu, &b.matrix);
