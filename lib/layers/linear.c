@@ -49,8 +49,12 @@ static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear
 {
     const rn_matrix *matrix = linear->matrix;
     if (linear->shape.group_rows) return linear->shape;
-    rn_linear_shape shape = {16, 16, 1, 4, 132};
-    if (matrix->alternating) shape = (rn_linear_shape){8, 32, 1, 2, 132};
+    /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c). Where decoding takes longer than
+     * reading, more workgroups than it has multiprocessors win. */
+    bool scaled = matrix->format == RETNET_WEIGHTS_Q8 || matrix->format == RETNET_WEIGHTS_Q4;
+    rn_linear_shape shape = {16, 32, 1, 2, scaled ? 0 : 132};
+    if (matrix->alternating) shape = (rn_linear_shape){8, 32, 1, 2, 0};
+    if (matrix->rows >= 16384) shape = (rn_linear_shape){32, 8, 1, 4, 0};
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
     while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;

@@ -5,8 +5,9 @@
 #include "vulkan/device.h"
 
 /* Runs a chain of links of a few and of many workgroups, more than a device holds at once, and sets device->soft_order
- * if every one of them waited and was right. Does nothing on software drivers, which start a dispatch when the one
- * before has ended: there is nothing to win. Part of making a context; fails only where nothing can be run. */
+ * if every one of them waited and was right. Leaves it off on software drivers, which start a dispatch when the one
+ * before has ended: there is nothing to win; and where validation layers watch, or may, on a host's device: they know
+ * barriers and would report every link. Part of making a context; fails only where nothing can be run. */
 retnet_result rn_order_test(rn_device *device);
 
 #endif
