@@ -88,7 +88,7 @@ uint split() { return gl_SubgroupID / TILE_SUBGROUPS; }
 
 void store_value(uint token, uint row, float value)
 {
-    if (token >= push.columns || row >= push.rows) return;
+    if (split() != 0 || token >= push.columns || row >= push.rows) return;
     uint at = token * push.y_stride + push.row_base + row;
     y[at] = EPILOGUE == EPILOGUE_ADD ? y[at] + value : value;
 }
@@ -96,7 +96,7 @@ void store_value(uint token, uint row, float value)
 // Also writes zeros up to a multiple of 32 rows, the next projection's padding.
 void store_halves(uint token, uint row, vec4 value)
 {
-    if (token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
+    if (split() != 0 || token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
     value = clamp(value, -65504.0, 65504.0);
     y_halves[(token * push.y_stride + push.row_base + row) / 4] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
 }
@@ -119,7 +119,8 @@ void store_piece(uint token, uint row)
     }
 }
 
-// Piece m, n of the subgroup's, `factor` of the linear branch with GLU.
+// Piece m, n of the subgroup's, `factor` of the linear branch with GLU. Only split 0 stores; the others come along, since
+// one software driver takes a subgroup's barrier for the workgroup's.
 void store_result(uint m, uint n, ACCUMULATOR piece, ACCUMULATOR factor)
 {
     uint token = gl_WorkGroupID.x * TILE_TOKENS + sub_token() + m * MATRIX_M;
@@ -133,6 +134,7 @@ void store_result(uint m, uint n, ACCUMULATOR piece, ACCUMULATOR factor)
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = activate(ACTIVATION, piece[i]);
     if (GLU)
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
+    if (split() != 0 && inside) return;
     if (HALVES != 0 && inside) {
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = clamp(piece[i], -65504.0, 65504.0);
         coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =

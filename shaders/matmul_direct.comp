@@ -124,21 +124,22 @@ void main()
             fetch_w(n);
         }
     }
-    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N && SPLITS > 1; i++) {
-        ACCUMULATOR piece = sum[i];
-        barrier();
-        if (split() != 0)
+    if (SPLITS > 1) {
+        [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
+            ACCUMULATOR piece = sum[i];
+            barrier();
             coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
-        barrier();
-        [[unroll]] for (uint s = 1; s < SPLITS; s++) {
-            ACCUMULATOR other;
-            coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
-                        gl_CooperativeMatrixLayoutRowMajor);
-            piece += other;
+            barrier();
+            [[unroll]] for (uint s = 1; s < SPLITS; s++) {
+                ACCUMULATOR other;
+                coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
+                            gl_CooperativeMatrixLayoutRowMajor);
+                piece += other;
+            }
+            sum[i] = piece;
         }
-        sum[i] = piece;
+        barrier(); // scratch is used again
     }
-    if (split() != 0) return;
     // Copies: one driver computes nothing where a component of an array of matrices is named.
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {
