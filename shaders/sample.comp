@@ -1,5 +1,6 @@
 #version 450
 #extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
 // sample.comp: the next token of each row of logits, and all that goes with it, so that a token costs one small dispatch
 // and nothing of it passes the host (lib/layers/sampling.h says how exactly).
 //
@@ -11,7 +12,7 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // a power of two
 layout(constant_id = 1) const uint GROUPS = 128;    // the larger of LOCAL_SIZE and FOLDED
-layout(constant_id = 2) const uint AHEAD = 1;       // logits that are loaded before the first is looked at
+layout(constant_id = 2) const uint ALONE = 0;       // the workgroup is a single subgroup
 
 const uint RECENT = 256, BIASES = 512, ENDS = 256, RING = 64, RECORDS = 1024;
 const uint SLOT = 0xFFFFu, RESTS = 0x80000000u, NO_TOKEN = 0xFFFFFFFFu;
@@ -33,12 +34,16 @@ layout(std430, set = 0, binding = 0) coherent buffer Logits { float logits[]; };
 layout(std430, set = 0, binding = 1) coherent buffer Control {
     uvec4 steps[RECORDS]; // {row, state, position, sampler and rest}
     uint tokens[RECORDS];
+    uint failed[4];
     Sampler samplers[];
 };
 layout(std430, set = 0, binding = 2) writeonly buffer Results { uvec4 results[]; }; // {token, log-prob, number, -}
 layout(std430, set = 0, binding = 3) writeonly buffer Kept { float kept[]; };
 
-layout(push_constant) uniform Push { uint vocabulary; } push;
+layout(push_constant) uniform Push {
+    uint vocabulary;
+    uint turns; // at most, of search_border
+} push;
 
 const uint LISTED = 256;                   // tokens in the list
 const uint FOLDED = 128, FOLDED_RANK = 96; // the list begins at the 96th largest of 128 groups' maxima: some 180 tokens
@@ -58,6 +63,25 @@ shared uvec2 found_rest;
 
 uint lane, row_at, at_sampler;
 float top, scale; // of weight()
+
+// ---- Waiting for each other ----
+
+// Software drivers wait for nobody in a single subgroup, and compile barriers of workgroups very slowly.
+void meet()
+{
+    if (ALONE != 0) {
+        subgroupMemoryBarrierShared();
+        subgroupBarrier();
+    } else {
+        barrier();
+    }
+}
+
+void synchronise()
+{
+    memoryBarrierBuffer();
+    meet();
+}
 
 // ---- 64-bit integers, low word first ----
 
@@ -123,25 +147,11 @@ uvec2 draw_bits(uvec2 seed, uint position)
 
 // ---- Logits ----
 
-void synchronise()
-{
-    memoryBarrierBuffer();
-    barrier();
-}
-
 float logit(uint i)
 {
     float y = logits[row_at + i];
     bool nan = (floatBitsToUint(y) & 0x7fffffffu) > 0x7f800000u;
     return nan || y <= DEAD ? DEAD : clamp(y, -LARGEST, LARGEST);
-}
-
-// AHEAD logits that are `stride` apart, all under way at once; DEAD from `end` on.
-void load_logits(uint first, uint stride, uint end, out float y[AHEAD])
-{
-    [[unroll]] for (uint k = 0; k < AHEAD; k++) y[k] = logit(min(first + k * stride, end - 1));
-    [[unroll]] for (uint k = 0; k < AHEAD; k++)
-        if (first + k * stride >= end) y[k] = DEAD;
 }
 
 // exp of (y - top) / temperature in units of 2^-40, by operations that are the same everywhere: a power of two, and a
@@ -170,9 +180,9 @@ uvec2 weight(float y)
 
 void clear_spread()
 {
-    barrier();
+    meet();
     for (uint i = lane; i < 3 * GUESSES * SPREAD; i += LOCAL_SIZE) spread[i] = 0;
-    barrier();
+    meet();
 }
 
 // Lanes add to places of their own, since most devices let atomics on one word wait for each other.
@@ -188,7 +198,7 @@ void add_spread(uint guess, uvec2 mass, uint count)
 // Leaves {mass, count} of guesses [0, count) in totals.
 void sum_spread(uint count)
 {
-    barrier();
+    meet();
     for (uint guess = lane; guess < count; guess += LOCAL_SIZE) {
         uvec3 total = uvec3(0);
         for (uint i = 0; i < SPREAD; i++) {
@@ -198,7 +208,7 @@ void sum_spread(uint count)
         }
         totals[guess] = total;
     }
-    barrier();
+    meet();
 }
 
 uvec2 total_of(uvec2 mass)
@@ -213,11 +223,9 @@ uvec2 total_of(uvec2 mass)
 uvec2 total_from(float from)
 {
     uvec2 sum = uvec2(0);
-    for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
-        float y[AHEAD];
-        load_logits(base, LOCAL_SIZE, push.vocabulary, y);
-        [[unroll]] for (uint k = 0; k < AHEAD; k++)
-            if (y[k] >= from) sum = add(sum, weight(y[k]));
+    for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
+        float y = logit(i);
+        if (y >= from) sum = add(sum, weight(y));
     }
     return total_of(sum);
 }
@@ -231,15 +239,22 @@ void find_largest(out float largest, out uint id)
     uint best_id = NO_TOKEN;
     for (uint group = lane; group < GROUPS; group += LOCAL_SIZE) {
         float y = DEAD;
-        uint y_id = NO_TOKEN;
-        for (uint base = group; base < push.vocabulary; base += AHEAD * GROUPS) {
-            float some[AHEAD];
-            load_logits(base, GROUPS, push.vocabulary, some);
-            [[unroll]] for (uint k = 0; k < AHEAD; k++)
-                if (some[k] > y) {
-                    y = some[k];
-                    y_id = base + k * GROUPS;
+        uint y_id = NO_TOKEN, i = group;
+        for (; i + 3 * GROUPS < push.vocabulary; i += 4 * GROUPS) {
+            float four[4];
+            [[unroll]] for (uint k = 0; k < 4; k++) four[k] = logit(i + k * GROUPS);
+            [[unroll]] for (uint k = 0; k < 4; k++)
+                if (four[k] > y) {
+                    y = four[k];
+                    y_id = i + k * GROUPS;
                 }
+        }
+        for (; i < push.vocabulary; i += GROUPS) {
+            float one = logit(i);
+            if (one > y) {
+                y = one;
+                y_id = i;
+            }
         }
         first_words[group] = floatBitsToUint(y);
         if (y > best || (y == best && y_id < best_id)) {
@@ -248,42 +263,44 @@ void find_largest(out float largest, out uint id)
         }
     }
     if (lane == 0) found = NO_TOKEN;
-    barrier();
+    meet();
     for (uint i = lane; i < SPREAD; i += LOCAL_SIZE) {
         float y = DEAD;
         for (uint group = i; group < GROUPS; group += SPREAD) y = max(y, uintBitsToFloat(first_words[group]));
         list_y[i] = y;
     }
-    barrier();
+    meet();
     largest = DEAD;
     for (uint i = 0; i < SPREAD; i++) largest = max(largest, list_y[i]);
     if (best == largest && best > DEAD) atomicMin(found, best_id);
-    barrier();
+    meet();
     id = found;
 }
 
 // ---- Few candidates ----
 
-// A logit with something like 180 tokens at or above it, going by the maxima of groups; with a short row, none above DEAD.
-float list_border()
+// A logit with at least top_k, if these are few, or else something like 180 tokens at or above it, going by the maxima of
+// groups; DEAD where the list takes all of a row.
+float list_border(uint top_k)
 {
+    uint rank = top_k != 0 ? min(top_k, FOLDED_RANK) : FOLDED_RANK;
     if (push.vocabulary <= LISTED) return DEAD;
-    barrier();
+    meet();
     for (uint i = lane; i < FOLDED; i += LOCAL_SIZE) {
         float y = DEAD;
         for (uint group = i; group < GROUPS; group += FOLDED) y = max(y, uintBitsToFloat(first_words[group]));
         list_y[i] = y;
     }
-    barrier();
+    meet();
     for (uint i = lane; i < FOLDED; i += LOCAL_SIZE) {
         uint above = 0, equal = 0;
         for (uint k = 0; k < FOLDED; k++) {
             above += list_y[k] > list_y[i] ? 1u : 0u;
             equal += list_y[k] == list_y[i] ? 1u : 0u;
         }
-        if (above < FOLDED_RANK && above + equal >= FOLDED_RANK) found = floatBitsToUint(list_y[i]);
+        if (above < rank && above + equal >= rank) found = floatBitsToUint(list_y[i]);
     }
-    barrier();
+    meet();
     return uintBitsToFloat(found);
 }
 
@@ -291,22 +308,19 @@ float list_border()
 uvec2 fill_list(float border, bool weigh)
 {
     uvec2 sum = uvec2(0);
-    barrier();
+    meet();
     if (lane == 0) list_count = 0;
-    barrier();
-    for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
-        float y[AHEAD];
-        load_logits(base, LOCAL_SIZE, push.vocabulary, y);
-        [[unroll]] for (uint k = 0; k < AHEAD; k++) {
-            if (weigh) sum = add(sum, weight(y[k]));
-            if (y[k] < border || y[k] == DEAD) continue;
-            uint at = atomicAdd(list_count, 1);
-            if (at >= LISTED) continue;
-            list_y[at] = y[k];
-            list_id[at] = base + k * LOCAL_SIZE;
-        }
+    meet();
+    for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
+        float y = logit(i);
+        if (weigh) sum = add(sum, weight(y));
+        if (y < border || y == DEAD) continue;
+        uint at = atomicAdd(list_count, 1);
+        if (at >= LISTED) continue;
+        list_y[at] = y;
+        list_id[at] = i;
     }
-    barrier();
+    meet();
     for (uint i = lane; i < min(list_count, LISTED); i += LOCAL_SIZE) list_weight[i] = weight(list_y[i]);
     return weigh ? total_of(sum) : uvec2(0);
 }
@@ -314,8 +328,9 @@ uvec2 fill_list(float border, bool weigh)
 uvec2 list_total()
 {
     uvec2 sum = uvec2(0);
-    for (uint i = lane; i < list_count; i += LOCAL_SIZE) sum = add(sum, list_weight[i]);
-    return total_of(sum);
+    meet();
+    for (uint i = 0; i < list_count; i++) sum = add(sum, list_weight[i]);
+    return sum;
 }
 
 // Takes the weight of what does not survive, and gives how much is left.
@@ -324,7 +339,7 @@ uvec2 thin_list(uint top_k, uvec2 all, float lowest)
     uint top_p = samplers[at_sampler].top_p;
     uvec2 target = uvec2(0xFFFFFFFFu);
     if (top_k != 0) {
-        barrier();
+        meet();
         for (uint i = lane; i < list_count; i += LOCAL_SIZE) {
             uint above = 0;
             for (uint k = 0; k < list_count; k++) above += list_y[k] > list_y[i] ? 1u : 0u;
@@ -333,7 +348,7 @@ uvec2 thin_list(uint top_k, uvec2 all, float lowest)
         if (top_p != 0) all = list_total();
     }
     if (top_p != 0) target = multiply_shift(all, uvec2(top_p, 0), samplers[at_sampler].top_p_shift, true);
-    barrier();
+    meet();
     for (uint i = lane; i < list_count; i += LOCAL_SIZE) {
         uvec2 above = uvec2(0);
         if (top_p != 0)
@@ -341,7 +356,7 @@ uvec2 thin_list(uint top_k, uvec2 all, float lowest)
                 if (list_y[k] > list_y[i]) above = add(above, list_weight[k]);
         spread[i] = less(above, target) && list_y[i] >= lowest ? 1u : 0u;
     }
-    barrier();
+    meet();
     for (uint i = lane; i < list_count; i += LOCAL_SIZE)
         if (spread[i] == 0) list_weight[i] = uvec2(0);
     return list_total();
@@ -355,7 +370,7 @@ uint draw_from_list(uvec2 rest)
             if (list_id[k] < list_id[i]) before = add(before, list_weight[k]);
         if (!less(rest, before) && less(rest, add(before, list_weight[i]))) found = list_id[i];
     }
-    barrier();
+    meet();
     return found;
 }
 
@@ -367,7 +382,7 @@ float search_border(float lowest, uvec2 target, bool by_mass)
 {
     float low = lowest, high = top;
     uint above_high = 0;
-    for (uint turn = 0; turn < 100; turn++) {
+    for (uint turn = 0; turn < push.turns; turn++) {
         // In the first turn the largest and the lowest are guesses too; then `high` is known to be too high.
         float guesses[GUESSES];
         [[unroll]] for (uint g = 0; g < GUESSES; g++) {
@@ -385,22 +400,18 @@ float search_border(float lowest, uvec2 target, bool by_mass)
             mass[g] = uvec2(0);
             count[g] = 0;
         }
-        for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
-            float some[AHEAD];
-            load_logits(base, LOCAL_SIZE, push.vocabulary, some);
-            for (uint k = 0; k < AHEAD; k++) {
-                float y = some[k];
-                if (y < low || y == DEAD) continue;
-                uvec2 w = by_mass ? weight(y) : uvec2(1, 0);
-                [[unroll]] for (uint g = 0; g < GUESSES; g++)
-                    if (y >= guesses[g]) {
-                        mass[g] = add(mass[g], w);
-                        count[g]++;
-                    }
-            }
+        for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
+            float y = logit(i);
+            if (y < low || y == DEAD) continue;
+            uvec2 w = by_mass ? weight(y) : uvec2(1, 0);
+            [[unroll]] for (uint g = 0; g < GUESSES; g++)
+                if (y >= guesses[g]) {
+                    mass[g] = add(mass[g], w);
+                    count[g]++;
+                }
         }
         clear_spread();
-        [[unroll]] for (uint g = 0; g < GUESSES; g++) add_spread(g, mass[g], count[g]);
+        [[dont_unroll]] for (uint g = 0; g < GUESSES; g++) add_spread(g, mass[g], count[g]);
         sum_spread(GUESSES);
         uint hit = 0;
         while (hit < GUESSES && less(totals[hit].xy, target)) hit++;
@@ -422,21 +433,19 @@ float search_border(float lowest, uvec2 target, bool by_mass)
 // The smallest logit, or the smallest whose weight is not nothing.
 float lowest_logit()
 {
-    barrier();
+    meet();
     float y = top;
-    for (uint base = lane; base < push.vocabulary; base += AHEAD * LOCAL_SIZE) {
-        float some[AHEAD];
-        load_logits(base, LOCAL_SIZE, push.vocabulary, some);
-        [[unroll]] for (uint k = 0; k < AHEAD; k++)
-            if (some[k] != DEAD && (some[k] - top) * scale >= LIGHTEST) y = min(y, some[k]);
+    for (uint i = lane; i < push.vocabulary; i += LOCAL_SIZE) {
+        float other = logit(i);
+        if (other != DEAD && (other - top) * scale >= LIGHTEST) y = min(y, other);
     }
     for (uint i = lane; i < GROUPS; i += LOCAL_SIZE) first_words[i] = floatBitsToUint(y);
-    barrier();
+    meet();
     for (uint i = lane; i < SPREAD; i += LOCAL_SIZE) {
         for (uint group = i; group < GROUPS; group += SPREAD) y = min(y, uintBitsToFloat(first_words[group]));
         list_y[i] = y;
     }
-    barrier();
+    meet();
     for (uint i = 0; i < SPREAD; i++) y = min(y, list_y[i]);
     return y;
 }
@@ -446,11 +455,12 @@ float survivors_border(uint top_k, float lowest)
     uint top_p = samplers[at_sampler].top_p;
     if (top_k == 0 && top_p == 0) return lowest;
     float border = lowest_logit();
-    if (top_k != 0) border = search_border(border, uvec2(top_k, 0), false);
-    if (top_p != 0) {
-        uvec2 all = total_from(border);
-        border = search_border(border, multiply_shift(all, uvec2(top_p, 0), samplers[at_sampler].top_p_shift, true),
-                               true);
+    // One loop for both, so that it is compiled once.
+    for (uint which = top_k != 0 ? 0u : 1u; which < (top_p != 0 ? 2u : 1u); which++) {
+        uvec2 target = uvec2(top_k, 0);
+        if (which == 1)
+            target = multiply_shift(total_from(border), uvec2(top_p, 0), samplers[at_sampler].top_p_shift, true);
+        border = search_border(border, target, which == 1);
     }
     return max(border, lowest);
 }
@@ -460,7 +470,7 @@ float survivors_border(uint top_k, float lowest)
 void find_segment(inout uvec2 rest, out uint segment)
 {
     const uint BLOCK = 32, blocks = (LOCAL_SIZE + BLOCK - 1) / BLOCK;
-    barrier();
+    meet();
     for (uint b = lane; b < blocks; b += LOCAL_SIZE) {
         uvec2 sum = uvec2(0);
         for (uint i = b * BLOCK; i < min((b + 1) * BLOCK, LOCAL_SIZE); i++)
@@ -468,7 +478,7 @@ void find_segment(inout uvec2 rest, out uint segment)
         spread[2 * b] = sum.x;
         spread[2 * b + 1] = sum.y;
     }
-    barrier();
+    meet();
     for (uint b = lane; b < blocks; b += LOCAL_SIZE) {
         uvec2 before = uvec2(0), own = uvec2(spread[2 * b], spread[2 * b + 1]);
         for (uint i = 0; i < b; i++) before = add(before, uvec2(spread[2 * i], spread[2 * i + 1]));
@@ -480,7 +490,7 @@ void find_segment(inout uvec2 rest, out uint segment)
         found = i;
         found_rest = left;
     }
-    barrier();
+    meet();
     segment = found;
     rest = found_rest;
 }
@@ -492,14 +502,11 @@ uint draw_from_row(float border, uvec2 bits)
     for (uint turn = 0; turn == 0 || count > 1; turn++) {
         uint length = (count + LOCAL_SIZE - 1) / LOCAL_SIZE, first = begin + lane * length;
         uvec2 sum = uvec2(0);
-        uint stop = min(first + length, begin + count);
-        for (uint base = first; base < stop; base += AHEAD) {
-            float y[AHEAD];
-            load_logits(base, 1, stop, y);
-            [[unroll]] for (uint k = 0; k < AHEAD; k++)
-                if (y[k] >= border) sum = add(sum, weight(y[k]));
+        for (uint i = first; i < min(first + length, begin + count); i++) {
+            float y = logit(i);
+            if (y >= border) sum = add(sum, weight(y));
         }
-        barrier();
+        meet();
         first_words[lane] = sum.x;
         second_words[lane] = sum.y;
         if (turn == 0) rest = multiply_shift(total_of(sum), bits, 53, false);
@@ -522,7 +529,7 @@ uint draw(uint position)
     uvec2 bits = draw_bits(uvec2(samplers[at_sampler].seed[0], samplers[at_sampler].seed[1]), position);
     bool bounded = top_k != 0 || top_p != 0 || lowest > DEAD || push.vocabulary <= LISTED;
     if (bounded) {
-        float border = list_border();
+        float border = list_border(top_k);
         uvec2 all = fill_list(border, top_p != 0 && top_k == 0);
         bool whole = border == DEAD || (top_k != 0 ? list_count >= top_k : lowest >= border);
         if (list_count <= LISTED) {
@@ -575,11 +582,9 @@ void restore(uint position, uint window)
     synchronise();
 }
 
-// ln softmax(logits)[token]: of the logits as they are.
-float log_prob_of(uint token, bool adjusted)
+// ln softmax(logits)[token], of which the largest logit is known.
+float log_prob_of(uint token)
 {
-    uint id;
-    if (adjusted) find_largest(top, id);
     scale = 1.44269504;
     uvec2 all = total_from(-LARGEST);
     return logit(token) - top - log(float(all.y) * 0.00390625 + float(all.x) * 9.094947018e-13);
@@ -598,7 +603,7 @@ void main()
     lane = gl_LocalInvocationID.x;
     uint row = gl_WorkGroupID.x;
     uvec4 step = steps[row];
-    if ((step.w & RESTS) != 0) return;
+    if ((step.w & RESTS) != 0 || failed[0] != 0) return;
     at_sampler = step.w & SLOT;
     row_at = row * push.vocabulary;
 
@@ -613,11 +618,18 @@ void main()
     bool adjusted = window != 0 || samplers[at_sampler].bias_count != 0;
     if (adjusted) adjust(position, window);
     scale = samplers[at_sampler].scale;
-    find_largest(top, token);
-    if (scale > 0.0 && token != NO_TOKEN) token = draw(position);
-    if (adjusted) restore(position, window);
     float log_prob = 0.0;
-    if (samplers[at_sampler].log_prob != 0 && token != NO_TOKEN) log_prob = log_prob_of(token, adjusted);
+    // A second time for a log-probability, of the logits as they were.
+    for (uint time = 0; time < (samplers[at_sampler].log_prob != 0 ? 2u : 1u); time++) {
+        uint largest;
+        find_largest(top, largest);
+        if (time == 0) {
+            token = scale > 0.0 && largest != NO_TOKEN ? draw(position) : largest;
+            if (adjusted) restore(position, window);
+        } else if (token != NO_TOKEN) {
+            log_prob = log_prob_of(token);
+        }
+    }
 
     made++;
     bool rests = token == NO_TOKEN || made == last || is_end(token);

@@ -55,6 +55,11 @@ typedef struct rn_retention_step {
     bool raw, has_gate, has_weight, eps_scaled;
     uint32_t weight, sums_offset;
     float eps;
+    /* In a chain (recorder.h), on GPUs: the input is the chain's memory, in which rows begin at x_at, and there is a
+     * word for each row, head and tile from `marks` on, zero before the pass. If the pass fails, it can be run again
+     * over these marks. */
+    bool chained;
+    uint32_t x_at, marks; /* floats */
 } rn_retention_step;
 
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step);

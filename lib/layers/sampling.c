@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct sample_push {
-    uint32_t vocabulary;
+    uint32_t vocabulary, turns;
 } sample_push;
 
 /* ---- Parameters ------------------------------------------------------------------------------------------------- */
@@ -78,23 +78,30 @@ void rn_sampler_set(rn_sampler *s, const retnet_sampling *sampling, const int32_
 
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
-enum { FOLDED = 128 /* as in sample.comp */, AHEAD = 8 };
+enum { FOLDED = 128 /* as in sample.comp */, MOST_TURNS = 100, MOST_LOOPS = 26000 };
 
 /* A GPU has one workgroup to hide the time of all its loads. Software drivers run one of a single vector without
- * waiting at barriers, but Mesa's leave a shader's loops after 65,536 turns in all, so that a large vocabulary has to
- * be shared. */
+ * waiting at barriers, and compile it ten times as fast; but Mesa's leaves a shader's loops after 65,536 passes in all.
+ */
 static uint32_t local_size(const rn_device *device, uint32_t vocabulary)
 {
     bool cpu = device->caps.is_cpu;
     uint32_t size = cpu ? rn_device_vector(device) : 128;
-    while (size < 1024 && 2 * size <= device->caps.max_invocations && (!cpu || vocabulary / size > 256)) size *= 2;
+    while (size < 1024 && 2 * size <= device->caps.max_invocations && (!cpu || vocabulary / size > 1024)) size *= 2;
     return size;
+}
+
+/* A border is found in some ten turns; those between 1e38 and 1e-38 take a hundred. */
+static uint32_t most_turns(const rn_device *device, uint32_t size, uint32_t vocabulary)
+{
+    if (!device->caps.is_cpu) return MOST_TURNS;
+    return rn_min_u32(MOST_LOOPS / rn_divide_up(vocabulary, size), MOST_TURNS);
 }
 
 void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
 {
     uint32_t size = local_size(recorder->device, sampling->vocabulary);
-    uint32_t constants[] = {size, rn_max_u32(size, FOLDED), recorder->device->caps.is_cpu ? 1 : AHEAD};
+    uint32_t constants[] = {size, rn_max_u32(size, FOLDED), size == recorder->device->caps.subgroup_size};
     const rn_kernel *kernel;
     retnet_result result =
         rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_SAMPLE], constants, RN_COUNT(constants), &kernel);
@@ -103,7 +110,7 @@ void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
         return;
     }
     rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept};
-    sample_push push = {sampling->vocabulary};
+    sample_push push = {sampling->vocabulary, most_turns(recorder->device, size, sampling->vocabulary)};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, sampling->rows, 1, 1,
                          4ull * sampling->rows * sampling->vocabulary);
 }

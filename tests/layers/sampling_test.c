@@ -317,10 +317,12 @@ int main(void)
     } sizes[] = {{1, 3},    {2, 5},    {5, 5},     {96, 40},  {128, 10},  {255, 5},   {256, 10},
                  {257, 20}, {428, 20}, {1000, 30}, {8192, 8}, {32000, 2}, {131072, 1}};
     layers_test test = layers_test_create();
+    /* Software drivers take long to compile and to run what a GPU would, and a minute to compile for large
+     * vocabularies. */
+    bool pretends = getenv("RETNET_TEST_PRETEND") != NULL, gpu = !test.device->caps.is_cpu && !pretends;
     check_merging();
-    for (size_t i = 0; i < RN_COUNT(sizes); i++) /* What a GPU runs takes a software driver long. */
-        for (uint32_t k = 0; k < sizes[i].batches; k += test.device->caps.is_cpu ? 1 : 10)
-            check_batch(&test, sizes[i].vocabulary);
+    for (size_t i = 0; i < RN_COUNT(sizes) && (gpu || sizes[i].vocabulary < 32000); i++)
+        for (uint32_t k = 0; k < sizes[i].batches; k += pretends ? 10 : 1) check_batch(&test, sizes[i].vocabulary);
     printf("%zu tokens, %zu of them near-ties that fell to the other side\n", cases, near_ties);
     CHECK_AT_MOST((double)near_ties, 0.005 * (double)cases);
     return layers_test_finish(&test, test_failures);

@@ -1,4 +1,5 @@
 /* sampling_test.c: generation: the choice of tokens, its reproducibility, and how it ends. */
+#include "reference/reference.h"
 #include "session/session_test.h"
 
 #include <pthread.h>
@@ -331,21 +332,149 @@ static void test_idle_cancel(session_test *test)
     CHECK_INT(generate(test, (retnet_sampling){0}, 4, tokens), 4);
 }
 
+/* ---- Bias, bans and log-probabilities ---------------------------------------------------------------------------- */
+
+/* Greedy with a ban and biases, recomputed here from the logits, and what the model alone gives each token. */
+static void test_bias(session_test *test)
+{
+    enum { COUNT = 25 };
+    size_t vocabulary = test->info.vocabulary_size;
+    int32_t plain[COUNT], tokens[COUNT];
+    float log_probs[COUNT], *logits = session_test_alloc(vocabulary, sizeof *logits);
+    double *wide = session_test_alloc(vocabulary, sizeof *wide);
+    generate(test, (retnet_sampling){0}, COUNT, plain);
+    const retnet_logit_bias biases[] = {{7, 1.5f}, {plain[1], -2}, {7, 1}};
+    const retnet_sampling sampling = {
+        .biases = biases, .bias_count = 3, .banned_tokens = plain, .banned_count = 1, .repetition_penalty = 1.1f};
+    start(test, NULL);
+    retnet_generation generation = {
+        .sampling = sampling, .max_tokens = COUNT, .tokens = tokens, .log_probs = log_probs};
+    CHECK_OK(retnet_session_generate(test->session, &generation));
+    int32_t read[PROMPT + COUNT];
+    memcpy(read, prompt, sizeof prompt);
+    start(test, logits);
+    for (int i = 0; i < COUNT; i++) {
+        for (size_t k = 0; k < vocabulary; k++) wide[k] = logits[k];
+        double expected = ref_log_prob(wide, vocabulary, tokens[i]);
+        CHECK_AT_MOST(fabs(log_probs[i] - expected), 1e-4);
+        ref_adjust(&sampling, logits, vocabulary, read, (size_t)(PROMPT + i)); /* all of it is in the window */
+        CHECK_AT_MOST(logits[largest(logits, vocabulary)] - logits[tokens[i]], 1e-5);
+        CHECK(tokens[i] != plain[0]);
+        read[PROMPT + i] = tokens[i];
+        session_test_read_last(test->session, 0, &tokens[i], 1, logits);
+    }
+    free(logits);
+    free(wide);
+}
+
+/* Nothing left to choose from is an error that leaves the slot as it was. */
+static void test_bans(session_test *test)
+{
+    enum { MANY = 600 };
+    size_t vocabulary = test->info.vocabulary_size;
+    int32_t all[MANY], token = -1;
+    REQUIRE(vocabulary <= 512);
+    for (int32_t i = 0; i < MANY; i++) all[i] = i % (int32_t)vocabulary;
+    start(test, NULL);
+    retnet_generation generation = {.max_tokens = 1, .tokens = &token};
+    generation.sampling = (retnet_sampling){.banned_tokens = all, .banned_count = vocabulary};
+    CHECK_REFUSED(retnet_session_generate(test->session, &generation), RETNET_ERROR_INVALID_ARGUMENT);
+    generation.sampling.temperature = 1;
+    CHECK_REFUSED(retnet_session_generate(test->session, &generation), RETNET_ERROR_INVALID_ARGUMENT);
+    CHECK_INT(retnet_session_position(test->session, 0), PROMPT);
+    generation.sampling.banned_count--; /* one is left */
+    CHECK_OK(retnet_session_generate(test->session, &generation));
+    CHECK_INT(token, vocabulary - 1);
+    check_stands_after(test, NULL, 0);
+
+    const retnet_logit_bias wrong[] = {{(int32_t)vocabulary, 1}, {-1, 1}, {0, NAN}, {0, INFINITY}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        generation.sampling = (retnet_sampling){.biases = &wrong[i], .bias_count = 1};
+        CHECK_REFUSED(retnet_session_generate(test->session, &generation), RETNET_ERROR_INVALID_ARGUMENT);
+    }
+    generation.sampling = (retnet_sampling){.banned_count = 1};
+    CHECK_REFUSED(retnet_session_generate(test->session, &generation), RETNET_ERROR_INVALID_ARGUMENT);
+    generation = (retnet_generation){.max_tokens = 1, .end_tokens = all, .end_token_count = 257};
+    CHECK_REFUSED(retnet_session_generate(test->session, &generation), RETNET_ERROR_LIMIT);
+}
+
+/* Several slots of which one ends early and one is stopped by its callback, with tokens of the others on the way. */
+typedef struct chorus {
+    uint32_t counts[SLOTS];
+    int32_t tokens[SLOTS][64];
+} chorus;
+
+static bool on_chorus(void *user, uint32_t slot, int32_t token)
+{
+    chorus *c = user;
+    c->tokens[slot][c->counts[slot]++] = token;
+    return slot != 2 || c->counts[slot] < 10;
+}
+
+static void test_chorus(session_test *test)
+{
+    enum { COUNT = 23 };
+    const uint32_t slots[SLOTS] = {0, 1, 2, 3};
+    chorus c = {0};
+    start(test, NULL);
+    for (uint32_t slot = 1; slot < SLOTS; slot++) {
+        const int32_t own = 10 + (int32_t)slot;
+        CHECK_OK(retnet_session_fork(test->session, 0, slot));
+        session_test_read_last(test->session, slot, &own, 1, NULL);
+    }
+    retnet_generation generation = {.slots = slots,
+                                    .slot_count = SLOTS,
+                                    .sampling = {.temperature = 1, .seed = 5},
+                                    .max_tokens = COUNT,
+                                    .token = on_chorus,
+                                    .token_user = &c};
+    CHECK_OK(retnet_session_generate(test->session, &generation));
+    for (uint32_t slot = 1; slot < SLOTS; slot++) {
+        uint32_t expected = slot == 2 ? 10 : COUNT;
+        const int32_t own = 10 + (int32_t)slot;
+        CHECK_INT(c.counts[slot], expected);
+        CHECK_INT(retnet_session_position(test->session, slot), PROMPT + expected);
+        /* What a slot says alone, one token after the other, and where it then stands. */
+        start(test, NULL);
+        session_test_read_last(test->session, 0, &own, 1, NULL);
+        session_test_read_singly(test->session, 0, c.tokens[slot], expected - 1, NULL);
+        float *actual = session_test_state(test->session, slot), *alone = session_test_state(test->session, 0);
+        session_test_check_same("a slot of several", actual, alone, test->info.layers * test->state_size, 1e-5);
+        free(actual);
+        free(alone);
+    }
+}
+
+static void test_all(session_test *test)
+{
+    test_greedy(test);
+    check_penalty(test, 1.3f, 0);
+    check_penalty(test, 100, 10);
+    check_penalty(test, 0.5f, 256);
+    test_seeds(test);
+    test_end_token(test);
+    test_callback_stops(test);
+    test_callback_cancels(test);
+    test_bias(test);
+    test_bans(test);
+    test_chorus(test);
+    test_thread_cancels_generate(test);
+}
+
 int main(void)
 {
     session_test test = session_test_create(fixture_named("odd-v"), SLOTS, 0);
-    test_greedy(&test);
-    check_penalty(&test, 1.3f, 0);
-    check_penalty(&test, 100, 10);
-    check_penalty(&test, 0.5f, 256);
-    test_seeds(&test);
+    test_all(&test);
     test_distribution(&test);
-    test_end_token(&test);
-    test_callback_stops(&test);
-    test_callback_cancels(&test);
-    test_thread_cancels_generate(&test);
     test_thread_cancels_run(&test);
     test_idle_cancel(&test);
+    /* With tokens on the way that a callback or an end token makes void. */
+    for (uint32_t tokens = 2; tokens <= 7; tokens += 5) {
+        retnet_session_destroy(test.session);
+        test.session =
+            session_test_session_of(test.model, &(retnet_session_desc){.slots = SLOTS, .tokens_per_submit = tokens});
+        test_all(&test);
+    }
     session_test_destroy(&test);
     return session_test_finish(test_failures);
 }
