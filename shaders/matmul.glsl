@@ -22,6 +22,7 @@ const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
 
 #define WEIGHTS_BINDING 0
 #include "weights.glsl"
+#include "weights_half.glsl"
 #include "activation.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
@@ -49,33 +50,6 @@ const uint OUT_N = GLU ? PIECES_N / 2 : PIECES_N; // pieces along rows that are 
 #define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 
 shared float scratch[LOCAL_SIZE / SUBGROUP * PIECE];
-
-// ---- Weights as f16 -------------------------------------------------------------------------------------------------
-
-// Integers of up to 10 bits become f16 by setting the exponent of 1024.
-uint scaled_pair(uint integers, float zero, f16vec2 scale)
-{
-    return packFloat2x16((unpackFloat2x16(integers | 0x64006400u) - f16vec2(1024.0 + zero)) * scale);
-}
-
-uint signed_byte_pair(uint word, uint first, f16vec2 scale)
-{
-    uint bytes = word >> first * 8;
-    return scaled_pair(((bytes & 0xffu) | (bytes & 0xff00u) << 8) ^ 0x00800080u, 128.0, scale);
-}
-
-uvec4 eight_nibbles(uint word, f16vec2 scale)
-{
-    uint a = word & 0xffffu, b = word >> 16;
-    uvec4 split = (uvec4(a, a >> 8, b, b >> 8) | uvec4(a << 12, a << 4, b << 12, b << 4)) & 0xf000fu;
-    return uvec4(scaled_pair(split.x, 8.0, scale), scaled_pair(split.y, 8.0, scale),
-                 scaled_pair(split.z, 8.0, scale), scaled_pair(split.w, 8.0, scale));
-}
-
-uint bf16_pair(uint word)
-{
-    return packHalf2x16(vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u)));
-}
 
 // ---- Result --------------------------------------------------------------------------------------------------------
 
