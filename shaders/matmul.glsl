@@ -22,6 +22,7 @@ const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
 
 #define WEIGHTS_BINDING 0
 #include "weights.glsl"
+#include "weights_half.glsl"
 #include "activation.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
@@ -50,33 +51,6 @@ const uint OUT_N = GLU ? PIECES_N / 2 : PIECES_N; // pieces along rows that are 
 
 shared float scratch[LOCAL_SIZE / SUBGROUP * PIECE];
 
-// ---- Weights as f16 -------------------------------------------------------------------------------------------------
-
-// Integers of up to 10 bits become f16 by setting the exponent of 1024.
-uint scaled_pair(uint integers, float zero, f16vec2 scale)
-{
-    return packFloat2x16((unpackFloat2x16(integers | 0x64006400u) - f16vec2(1024.0 + zero)) * scale);
-}
-
-uint signed_byte_pair(uint word, uint first, f16vec2 scale)
-{
-    uint bytes = word >> first * 8;
-    return scaled_pair(((bytes & 0xffu) | (bytes & 0xff00u) << 8) ^ 0x00800080u, 128.0, scale);
-}
-
-uvec4 eight_nibbles(uint word, f16vec2 scale)
-{
-    uint a = word & 0xffffu, b = word >> 16;
-    uvec4 split = (uvec4(a, a >> 8, b, b >> 8) | uvec4(a << 12, a << 4, b << 12, b << 4)) & 0xf000fu;
-    return uvec4(scaled_pair(split.x, 8.0, scale), scaled_pair(split.y, 8.0, scale),
-                 scaled_pair(split.z, 8.0, scale), scaled_pair(split.w, 8.0, scale));
-}
-
-uint bf16_pair(uint word)
-{
-    return packHalf2x16(vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u)));
-}
-
 // ---- Result --------------------------------------------------------------------------------------------------------
 
 // This subgroup's part of the tile: its first token, and its first piece along the rows that are stored. More subgroups than
@@ -88,7 +62,7 @@ uint split() { return gl_SubgroupID / TILE_SUBGROUPS; }
 
 void store_value(uint token, uint row, float value)
 {
-    if (token >= push.columns || row >= push.rows) return;
+    if (split() != 0 || token >= push.columns || row >= push.rows) return;
     uint at = token * push.y_stride + push.row_base + row;
     y[at] = EPILOGUE == EPILOGUE_ADD ? y[at] + value : value;
 }
@@ -96,7 +70,7 @@ void store_value(uint token, uint row, float value)
 // Also writes zeros up to a multiple of 32 rows, the next projection's padding.
 void store_halves(uint token, uint row, vec4 value)
 {
-    if (token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
+    if (split() != 0 || token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
     value = clamp(value, -65504.0, 65504.0);
     y_halves[(token * push.y_stride + push.row_base + row) / 4] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
 }
@@ -119,7 +93,8 @@ void store_piece(uint token, uint row)
     }
 }
 
-// Piece m, n of the subgroup's, `factor` of the linear branch with GLU.
+// Piece m, n of the subgroup's, `factor` of the linear branch with GLU. Only split 0 stores; the others come along, since
+// one software driver takes a subgroup's barrier for the workgroup's.
 void store_result(uint m, uint n, ACCUMULATOR piece, ACCUMULATOR factor)
 {
     uint token = gl_WorkGroupID.x * TILE_TOKENS + sub_token() + m * MATRIX_M;
@@ -133,6 +108,7 @@ void store_result(uint m, uint n, ACCUMULATOR piece, ACCUMULATOR factor)
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = activate(ACTIVATION, piece[i]);
     if (GLU)
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
+    if (split() != 0 && inside) return;
     if (HALVES != 0 && inside) {
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = clamp(piece[i], -65504.0, 65504.0);
         coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =

@@ -76,14 +76,9 @@ uvec4 halves_of(uint i)
 {
     uvec4 w = w_next[i * RAW];
     f16vec2 scale = unpackFloat2x16(scale_next[i]).xx;
-    if (FORMAT == FORMAT_F32) {
-        vec4 low = uintBitsToFloat(w), high = uintBitsToFloat(w_next[i * RAW + RAW - 1]);
-        return uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
-    }
-    if (FORMAT == FORMAT_BF16) return uvec4(bf16_pair(w.x), bf16_pair(w.y), bf16_pair(w.z), bf16_pair(w.w));
-    if (FORMAT == FORMAT_Q8)
-        return uvec4(signed_byte_pair(w.x, 0, scale), signed_byte_pair(w.x, 2, scale), signed_byte_pair(w.y, 0, scale),
-                     signed_byte_pair(w.y, 2, scale));
+    if (FORMAT == FORMAT_F32) return eight_f32(w, w_next[i * RAW + RAW - 1]);
+    if (FORMAT == FORMAT_BF16) return eight_bf16(w);
+    if (FORMAT == FORMAT_Q8) return eight_bytes(w.xy, scale);
     if (FORMAT == FORMAT_Q4) return eight_nibbles(w.x, scale);
     return w;
 }
@@ -124,21 +119,22 @@ void main()
             fetch_w(n);
         }
     }
-    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N && SPLITS > 1; i++) {
-        ACCUMULATOR piece = sum[i];
-        barrier();
-        if (split() != 0)
+    if (SPLITS > 1) {
+        [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
+            ACCUMULATOR piece = sum[i];
+            barrier();
             coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
-        barrier();
-        [[unroll]] for (uint s = 1; s < SPLITS; s++) {
-            ACCUMULATOR other;
-            coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
-                        gl_CooperativeMatrixLayoutRowMajor);
-            piece += other;
+            barrier();
+            [[unroll]] for (uint s = 1; s < SPLITS; s++) {
+                ACCUMULATOR other;
+                coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
+                            gl_CooperativeMatrixLayoutRowMajor);
+                piece += other;
+            }
+            sum[i] = piece;
         }
-        sum[i] = piece;
+        barrier(); // scratch is used again
     }
-    if (split() != 0) return;
     // Copies: one driver computes nothing where a component of an array of matrices is named.
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {

@@ -69,6 +69,10 @@ shared uint is_last;
 uvec4 x_next[X_LOADS], w_next[W_LOADS * ITEM_UNITS];
 float scale_next[W_LOADS];
 
+// Neighbouring items are a row's in a block, then the next row's, as they lie in memory.
+uint item_row(uint item) { return item / ROW_ITEMS % TILE_ROWS; }
+uint item_in_chunk(uint item) { return item / (TILE_ROWS * ROW_ITEMS) * ROW_ITEMS + item % ROW_ITEMS; }
+
 // Where row `row` of the tile lies: its panel's first block, and its row in the panel.
 void find_row(uint row, out uint panel, out uint panel_row)
 {
@@ -87,8 +91,8 @@ void fetch(uint first_block)
     }
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, panel, row;
-        find_row(item % TILE_ROWS, panel, row);
-        uint in_chunk = item / TILE_ROWS % (CHUNK * ROW_ITEMS), b = min(first_block + in_chunk / ROW_ITEMS, push.blocks - 1);
+        find_row(item_row(item), panel, row);
+        uint in_chunk = item_in_chunk(item) % (CHUNK * ROW_ITEMS), b = min(first_block + in_chunk / ROW_ITEMS, push.blocks - 1);
         uint block = (panel * push.blocks + b) * block_units(FORMAT);
         [[unroll]] for (uint u = 0; u < ITEM_UNITS; u++)
             w_next[i * ITEM_UNITS + u] = load_unit(block, row, in_chunk % ROW_ITEMS * ITEM_UNITS + u);
@@ -107,7 +111,7 @@ void stage(uint first_block)
     }
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
-        uint at = (TOKENS + item % TILE_ROWS) * STRIDE + item / TILE_ROWS * ITEM_HALVES;
+        uint at = (TOKENS + item_row(item)) * STRIDE + item_in_chunk(item) * ITEM_HALVES;
         if (item >= W_ITEMS) break;
         uvec4 w = w_next[i * ITEM_UNITS];
         f16vec2 s = f16vec2(scale_next[i]);

@@ -14,8 +14,8 @@ uint signed_byte_pair(uint word, uint first, f16vec2 scale)
 
 uvec4 eight_nibbles(uint word, f16vec2 scale)
 {
-    uvec4 pair = uvec4(word, word >> 8, word >> 16, word >> 24);
-    uvec4 split = (pair & 0xfu) | (pair & 0xf0u) << 12;
+    uint a = word & 0xffffu, b = word >> 16;
+    uvec4 split = (uvec4(a, a >> 8, b, b >> 8) | uvec4(a << 12, a << 4, b << 12, b << 4)) & 0xf000fu;
     return uvec4(scaled_pair(split.x, 8.0, scale), scaled_pair(split.y, 8.0, scale),
                  scaled_pair(split.z, 8.0, scale), scaled_pair(split.w, 8.0, scale));
 }

@@ -3,6 +3,7 @@
  * no kernel for them.
  *
  *     test_layers_matmul [full]      `full`: every kind of kernel, on slow compilers too */
+#include "layers/lanes.h"
 #include "layers/matmul.h"
 #include "layers/layers_test.h"
 
@@ -16,6 +17,8 @@ typedef struct problem {
     rn_linear_epilogue epilogue;
     uint32_t activation;
     bool halves;
+    bool staged;         /* through shared memory, where another way is possible */
+    rn_matmul_tile tile; /* or chosen */
 } problem;
 
 typedef struct buffers {
@@ -70,6 +73,8 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
         .epilogue = p->epilogue,
         .activation = p->activation,
         .halves = p->halves,
+        .staged = p->staged,
+        .tile = p->tile,
     };
     buffers b = {
         .x = layers_test_buffer(test, (size_t)rn_divide_up(m.columns, 64) * 64 * m.x_stride / 2),
@@ -116,26 +121,33 @@ static void check(layers_test *test, const problem *p)
 static const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F16, RETNET_WEIGHTS_BF16,
                                                RETNET_WEIGHTS_Q8, RETNET_WEIGHTS_Q4};
 
-static void check_all_kinds(layers_test *test, shape s)
+static void check_all_kinds(layers_test *test, shape s, bool staged)
 {
     for (size_t f = 0; f < RN_COUNT(formats); f++) {
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, staged, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, staged, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, staged, {0}});
     }
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, staged, {0}});
 }
 
 /* Each format, epilogue, activation and kind of output once. */
-static void check_some_kinds(layers_test *test, shape s)
+static void check_some_kinds(layers_test *test, shape s, bool staged)
 {
-    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true});
-    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false});
+    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}});
+}
+
+/* Inputs split among subgroups, with more and with fewer blocks than splits. */
+static void check_splits(layers_test *test, rn_matmul_tile tile)
+{
+    check(test, &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, tile});
+    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, false, tile});
 }
 
 int main(int argc, char **argv)
@@ -147,9 +159,20 @@ int main(int argc, char **argv)
     bool full = !test.device->caps.is_cpu || (argc > 1 && strcmp(argv[1], "full") == 0);
     for (size_t s = 0; s < RN_COUNT(shapes); s++) {
         if (full)
-            check_all_kinds(&test, shapes[s]);
+            check_all_kinds(&test, shapes[s], false);
         else
-            check_some_kinds(&test, shapes[s]);
+            check_some_kinds(&test, shapes[s], false);
+    }
+    if (test.device->caps.matrix.lanes != RN_LANES_UNKNOWN) {
+        /* Else this is what was checked above. */
+        for (size_t s = 4; s < (full ? RN_COUNT(shapes) : 5); s++) {
+            if (full)
+                check_all_kinds(&test, shapes[s], true);
+            else
+                check_some_kinds(&test, shapes[s], true);
+        }
+        check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
+        if (!test.device->caps.is_cpu) check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
     }
     return layers_test_finish(&test, test_failures);
 }
