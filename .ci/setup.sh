@@ -1,7 +1,8 @@
 # setup.sh: what samples/chat/run.sh, tests/run.sh and CI share. To be sourced by bash, not run.
 #
-#   retnet_setup [tests|ci]   installs the packages that are missing (`tests`: also what only the tests need; `ci`: and
-#                             what only CI needs, where there is apt)
+#   retnet_setup [SET]        installs the packages that are missing. SET `game`: also what samples/village needs;
+#                             `tests`: that, and what only the tests need; `ci`: and what only CI needs, where there
+#                             is apt
 #   retnet_build TARGETS...   configures if needed and builds the targets ("all" for everything)
 #   RETNET_PRESET             CMake preset to use; default "release"
 #
@@ -19,6 +20,8 @@ fi
 # The one list of packages per system. g++ is for sentencepiece, the only C++ code there is.
 retnet_packages_apt="gcc g++ cmake ninja-build pkg-config glslc libvulkan-dev libvulkan-volk-dev libvulkan1
     libjansson-dev libsentencepiece-dev libedit-dev"
+retnet_packages_apt_game="libsdl2-dev libsdl2-ttf-dev libpng-dev fonts-dejavu-core"
+retnet_packages_apt_tests="$retnet_packages_apt_game vulkan-validationlayers xvfb"
 retnet_packages_dnf="gcc gcc-c++ cmake ninja-build pkgconf-pkg-config glslc vulkan-headers vulkan-loader-devel
     vulkan-volk-devel jansson-devel sentencepiece-devel libedit-devel"
 retnet_packages_pacman="gcc cmake ninja pkgconf shaderc vulkan-headers vulkan-icd-loader volk jansson sentencepiece
@@ -71,8 +74,9 @@ retnet_setup_apt() {
     local packages="$retnet_packages_apt" missing
     retnet_have_driver || packages="$packages mesa-vulkan-drivers"
     case ${1:-} in
-    tests) packages="$packages vulkan-validationlayers" ;;
-    ci) packages="$packages vulkan-validationlayers $retnet_packages_ci" ;;
+    game) packages="$packages $retnet_packages_apt_game" ;;
+    tests) packages="$packages $retnet_packages_apt_tests" ;;
+    ci) packages="$packages $retnet_packages_apt_tests $retnet_packages_ci" ;;
     esac
     # shellcheck disable=SC2086 # words are wanted
     missing=$(retnet_missing_apt $packages)

@@ -1,6 +1,8 @@
 #include "context.h"
 
+#include "layers/lanes.h"
 #include "layers/loads.h"
+#include "layers/order.h"
 #include "layers/self_test.h"
 #include "vulkan/kernel.h"
 #include "vulkan/pipeline_cache.h"
@@ -21,7 +23,9 @@ retnet_result retnet_context_create_from_device(const retnet_vulkan_device *devi
     rn_host_init(&context->host, &desc->allocator, desc->log, desc->log_user);
     retnet_result result = rn_device_open(&context->host, desc, device, &context->device);
     if (result == RETNET_OK) result = rn_loads_measure(&context->device);
+    if (result == RETNET_OK) result = rn_order_test(&context->device);
     if (result == RETNET_OK) result = rn_self_test(&context->device);
+    if (result == RETNET_OK) result = rn_lanes_find(&context->device);
     if (result == RETNET_OK) {
         *out = context;
     } else {

@@ -10,7 +10,7 @@ layout(constant_id = 1) const uint FORMAT = 2;
 #include "weights.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Tokens { uint tokens[]; };
-layout(std430, set = 0, binding = 2) writeonly buffer Output { vec4 y[]; };
+layout(std430, set = 0, binding = 2) coherent writeonly buffer Output { vec4 y[]; };
 
 layout(push_constant) uniform Push {
     uint blocks;    // of 32 inputs
@@ -29,8 +29,7 @@ void main()
     uint row = tokens[index] - push.first_row;
     if (row >= push.rows) return;
     uint block = (row / PANEL_ROWS * push.blocks + b) * block_units(FORMAT);
-    float scale = push.scale;
-    if (FORMAT == FORMAT_Q8 || FORMAT == FORMAT_Q4) scale *= block_scale(FORMAT, block, row % PANEL_ROWS);
+    float scale = push.scale * decode_scale(FORMAT, block, row % PANEL_ROWS);
     for (uint u = 0; u < ROW_UNITS; u++) {
         uvec4 unit = load_unit(block, row % PANEL_ROWS, u);
         for (uint i = 0; i < UNIT_VECTORS; i++)

@@ -3,8 +3,8 @@
 // linear.comp: y = epilogue(W x) for a few columns x at a time, W in panels (weights.glsl). The columns are tokens.
 //
 // An invocation owns one row in each of PANELS neighbouring panels (with GLU an activated and a linear one alternate) and
-// every SPLITS-th block of inputs, for COLUMNS columns; the splits are added in shared memory in a fixed order. With one column the norm before the
-// projection can be taken on the way in (PROLOGUE), so that it costs no dispatch of its own.
+// every SPLITS-th block of inputs, for COLUMNS columns; the splits are added in shared memory in a fixed order.
+// linear_column.comp is the same for one column, with more done on the way.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // GROUP_ROWS * SPLITS
@@ -15,71 +15,28 @@ layout(constant_id = 4) const uint PROLOGUE = 0;
 layout(constant_id = 5) const uint EPILOGUE = 0;
 layout(constant_id = 6) const uint ACTIVATION = 0;
 layout(constant_id = 7) const uint BIAS = 0;
-layout(constant_id = 8) const uint STAGED = 1; // floats of shared memory for the staged input
-layout(constant_id = 9) const uint PANELS = 1; // of an invocation; even with GLU
-layout(constant_id = 10) const uint AHEAD = 1; // blocks that are loaded before they are needed
-layout(constant_id = 11) const uint HEAD_SUMS = 1; // GROUP_NORM: sums are [heads][HEAD_SUMS / heads]
+layout(constant_id = 8) const uint PANELS = 1; // of an invocation; even with GLU
+layout(constant_id = 9) const uint AHEAD = 1; // blocks that are loaded before they are needed
 
 #define WEIGHTS_BINDING 0
 #include "weights.glsl"
 #include "activation.glsl"
-#include "norm_sum.glsl"
 #include "linear_push.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) readonly buffer InputVectors { vec4 x4[]; };
 layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
-layout(std430, set = 0, binding = 3) readonly buffer ParamVectors { vec4 params4[]; };
 
 const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
 
-shared vec4 staged[STAGED / 4 + 1];
 shared float partial[SPLITS > 1 ? PANELS * LOCAL_SIZE : 1];
-shared float head_scale[PROLOGUE == PROLOGUE_GROUP_NORM ? 128 : 1], head_sum[HEAD_SUMS];
 
 const uint PANELS_PER_ROW = EPILOGUE == EPILOGUE_GLU ? 2 : 1;
 
-const bool STAGES = PROLOGUE == PROLOGUE_RMS_NORM || PROLOGUE == PROLOGUE_GROUP_NORM;
-
-// The norm's factor stays out of the staged values: it scales the whole sum in the end.
-float stage_rms_norm(uint lane)
-{
-    for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) {
-        float sum = 0.0;
-        for (uint i = part; i < push.blocks * 8; i += NORM_PARTS) {
-            vec4 v = x4[i];
-            sum += dot(v, v);
-            staged[i] = i * 4 < push.inputs ? v * params4[push.norm_weight / 4 + i] : vec4(0.0);
-        }
-        norm_part[part] = sum;
-    }
-    return inversesqrt(norm_sum(lane) / float(push.inputs) + push.eps);
-}
-
-// Whole vectors are stored: invocations would overwrite each other's components of one vector on some devices.
-float stage_group_norm(uint lane)
-{
-    for (uint i = lane; i < HEAD_SUMS; i += LOCAL_SIZE) head_sum[i] = x[push.scale_offset + i];
-    barrier();
-    uint tiles = HEAD_SUMS / push.heads;
-    for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
-        float sum = 0.0;
-        for (uint i = 0; i < tiles; i++) sum += head_sum[head * tiles + i];
-        head_scale[head] = inversesqrt(sum / float(push.head_size));
-    }
-    barrier();
-    for (uint i = lane; i < push.blocks * 8; i += LOCAL_SIZE) {
-        uvec4 head = min((i * 4 + uvec4(0, 1, 2, 3)) / push.head_size, push.heads - 1);
-        staged[i] = x4[i] * vec4(head_scale[head.x], head_scale[head.y], head_scale[head.z], head_scale[head.w]);
-    }
-    barrier();
-    return 1.0;
-}
-
 vec4 input_at(uint column, uint index)
 {
-    return STAGES ? staged[index] : x4[column * (push.x_stride >> 2) + index];
+    return x4[column * (push.x_stride >> 2) + index];
 }
 
 // Where block b of a panel begins; past the end, the last one, so that looking ahead stays inside.
@@ -128,20 +85,15 @@ void main()
     [[unroll]] for (uint c = 0; c < COLUMNS; c++) column[c] = min(first_column + c, push.columns - 1);
     [[unroll]] for (uint p = 0; p < PANELS; p++) panel[p] = min(first_panel + p, push.panels - 1);
 
-    // The first weights are under way while the input is staged: they do not depend on it.
     uvec4 ahead[AHEAD * PANELS * ROW_UNITS];
     float ahead_scale[AHEAD * PANELS];
     [[unroll]] for (uint a = 0; a < AHEAD; a++) {
         [[unroll]] for (uint p = 0; p < PANELS; p++) {
             uint block = block_at(panel[p], split + a * SPLITS), slot = a * PANELS + p;
             [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) ahead[slot * ROW_UNITS + u] = load_unit(block, panel_row, u);
-            ahead_scale[slot] = SCALED ? block_scale(FORMAT, block, panel_row) : 1.0;
+            ahead_scale[slot] = decode_scale(FORMAT, block, panel_row);
         }
     }
-
-    float factor = 1.0;
-    if (PROLOGUE == PROLOGUE_RMS_NORM) factor = stage_rms_norm(lane);
-    if (PROLOGUE == PROLOGUE_GROUP_NORM) factor = stage_group_norm(lane);
 
     float sum[COLUMNS * PANELS];
     [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) sum[i] = 0.0;
@@ -157,7 +109,7 @@ void main()
                     units[u] = ahead[slot * ROW_UNITS + u];
                     ahead[slot * ROW_UNITS + u] = load_unit(next, panel_row, u);
                 }
-                if (SCALED) ahead_scale[slot] = block_scale(FORMAT, next, panel_row);
+                if (SCALED) ahead_scale[slot] = decode_scale(FORMAT, next, panel_row);
                 [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
                     float s = 0.0;
                     [[unroll]] for (uint u = 0; u < ROW_UNITS; u++)
@@ -176,6 +128,7 @@ void main()
             add_splits(local_row, split);
             [[unroll]] for (uint p = 0; p < PANELS; p++) sum[c * PANELS + p] = partial[p * LOCAL_SIZE + local_row];
         }
+        float factor = 1.0;
         if (PROLOGUE == PROLOGUE_ROW_SCALE) factor = x[column[c] * push.x_stride + push.scale_offset];
         if (split != 0 || first_column + c >= push.columns) continue;
         [[unroll]] for (uint p = 0; p < PANELS; p += PANELS_PER_ROW) {

@@ -1,10 +1,12 @@
-// linear_push.glsl: what the host tells linear.comp and linear_serial.glsl (lib/layers/linear.c, linear_push).
+// linear_push.glsl: what the host tells linear.comp, linear_column.comp and linear_serial.glsl (lib/layers/linear.c, linear_push).
 
 const uint PROLOGUE_NONE = 0;       // x as it is
 const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)
 const uint PROLOGUE_RMS_NORM = 2;   // x is normalised with a weight from params
 const uint PROLOGUE_GROUP_NORM = 3; // x is scaled head by head with the sums that retention_step left
 const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
+
+const uint IN_PLACE = 0xffffffffu;
 
 layout(push_constant) uniform Push {
     uint blocks;       // of 32 inputs
@@ -20,4 +22,7 @@ layout(push_constant) uniform Push {
     uint bias;         // in params
     float eps;
     uint heads, head_size, tiles; // GROUP_NORM: sums are [heads][tiles]
+    uint x_at;      // linear_column: where x begins, a multiple of 4
+    uint before_at; // linear_column: in the input, what ADD adds to; IN_PLACE: y itself
+    uint patience;  // linear_column: see order.glsl
 } push;

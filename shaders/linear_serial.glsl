@@ -124,7 +124,7 @@ void main()
                             part[c] += dot(w, v[c * BLOCK_VECTORS + u * UNIT_VECTORS + i]);
                     }
                 }
-                float scale = SCALED ? block_scale(FORMAT, block, row) : 1.0;
+                float scale = decode_scale(FORMAT, block, row);
                 [[unroll]] for (uint c = 0; c < COLUMNS; c++) sum[c * SUMS + p * ROWS + r] += part[c] * scale;
             }
         }

@@ -11,7 +11,7 @@ layout(constant_id = 0) const uint LOCAL_SIZE = 64;
 layout(constant_id = 1) const uint LAYER_NORM = 0; // subtract the mean
 layout(constant_id = 2) const uint WEIGHT = 0;
 layout(constant_id = 3) const uint BIAS = 0;
-layout(constant_id = 4) const uint GATE = 0;
+layout(constant_id = 4) const uint GATE = 0; // 1: fp32, 2: f16
 layout(constant_id = 5) const uint EPS_SCALED = 0; // 1: by s_n, 2: by what lies in the input at c_offset
 layout(constant_id = 6) const uint MODE = 0;
 layout(constant_id = 7) const uint HALVES = 0; // y is f16, zero from the last segment up to a multiple of 32; not with DEFER
@@ -29,6 +29,7 @@ layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 1) buffer OutputHalves { uint y_pairs[]; };
 layout(std430, set = 0, binding = 3) readonly buffer GateInput { float gate[]; };
+layout(std430, set = 0, binding = 3) readonly buffer GatePairs { uint gate_pairs[]; };
 layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // EPS_SCALED 1: chunks {row, length, position, -}
 
 layout(push_constant) uniform Push {
@@ -37,7 +38,7 @@ layout(push_constant) uniform Push {
     uint x_offset;
     uint y_stride;     // floats, or halves
     uint y_offset;
-    uint gate_stride;
+    uint gate_stride;  // floats, or halves
     uint gate_offset;
     uint weight;       // in params, [size]
     uint bias;
@@ -75,13 +76,20 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
     return inversesqrt(norm_sum(lane) / float(push.size) + eps);
 }
 
+float gate_at(uint i)
+{
+    if (GATE == 1) return gate[i];
+    vec2 pair = unpackHalf2x16(gate_pairs[i / 2]);
+    return (i & 1u) == 0 ? pair.x : pair.y;
+}
+
 float normalised(uint row, uint segment, uint i, float mean, float factor)
 {
     float value = x[push.x_offset + row * push.x_stride + segment * push.size + i] - mean;
     if (MODE != MODE_DEFER) value *= factor;
     if (WEIGHT != 0) value *= params[push.weight + i];
     if (BIAS != 0) value += params[push.bias + i];
-    if (GATE != 0) value *= silu(gate[row * push.gate_stride + push.gate_offset + segment * push.size + i]);
+    if (GATE != 0) value *= silu(gate_at(row * push.gate_stride + push.gate_offset + segment * push.size + i));
     return value;
 }
 

@@ -9,17 +9,28 @@ const uint NORM_PARTS = 256;
 
 shared float norm_part[NORM_PARTS], norm_sixteenth[16];
 
-// All invocations of the workgroup call this; nobody may write norm_part again before another barrier.
-float norm_sum(uint lane)
+// In two steps, for what has barriers of its own: after a barrier behind the parts, and after another behind the first step.
+void norm_add_sixteenths(uint lane)
 {
-    barrier();
     for (uint group = lane; group < 16; group += LOCAL_SIZE) {
         float sum = 0.0;
         for (uint i = 0; i < 16; i++) sum += norm_part[group * 16 + i];
         norm_sixteenth[group] = sum;
     }
-    barrier();
+}
+
+float norm_add_rest()
+{
     float sum = 0.0;
     for (uint i = 0; i < 16; i++) sum += norm_sixteenth[i];
     return sum;
+}
+
+// All invocations of the workgroup call this; nobody may write norm_part again before another barrier.
+float norm_sum(uint lane)
+{
+    barrier();
+    norm_add_sixteenths(lane);
+    barrier();
+    return norm_add_rest();
 }

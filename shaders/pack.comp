@@ -95,7 +95,7 @@ void write_q8(uint block, uint row, float w[32], uint source_row, uint b)
             int q = int(clamp(roundEven(w[i * 4 + k] * inverse), -127.0, 127.0));
             word |= uint(q & 255) << (8 * k);
         }
-        panels[(block + i / 4 * 64 + row) * 4 + i % 4] = word;
+        panels[(block + unit_in_block(FORMAT, row, i / 4)) * 4 + i % 4] = word;
     }
 }
 
@@ -125,13 +125,13 @@ void main()
     float w[32];
     [[unroll]] for (uint i = 0; i < 32; i++) w[i] = source_at(source_row, b * 32 + i);
     if (FORMAT == FORMAT_F32) {
-        [[unroll]] for (uint i = 0; i < 32; i++) panels[(block + i / 4 * 64 + row) * 4 + i % 4] = floatBitsToUint(w[i]);
+        [[unroll]] for (uint i = 0; i < 32; i++) panels[(block + unit_in_block(FORMAT, row, i / 4)) * 4 + i % 4] = floatBitsToUint(w[i]);
     } else if (FORMAT == FORMAT_F16) {
         [[unroll]] for (uint i = 0; i < 16; i++)
-            panels[(block + i / 4 * 64 + row) * 4 + i % 4] = packHalf2x16(vec2(w[2 * i], w[2 * i + 1]));
+            panels[(block + unit_in_block(FORMAT, row, i / 4)) * 4 + i % 4] = packHalf2x16(vec2(w[2 * i], w[2 * i + 1]));
     } else if (FORMAT == FORMAT_BF16) {
         [[unroll]] for (uint i = 0; i < 16; i++)
-            panels[(block + i / 4 * 64 + row) * 4 + i % 4] =
+            panels[(block + unit_in_block(FORMAT, row, i / 4)) * 4 + i % 4] =
                 round_to_bf16(w[2 * i]) | round_to_bf16(w[2 * i + 1]) << 16;
     } else if (FORMAT == FORMAT_Q8) {
         write_q8(block, row, w, source_row, b);

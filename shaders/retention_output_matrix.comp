@@ -45,26 +45,28 @@ shared float piece_scratch[4 * PIECE];
 #define LEFT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>
 #define RIGHT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB>
 
+#include "retention_output.glsl"
+
 uvec4 next[LOADS];
-uint queries, queries_out, keys, before, values; // where this workgroup's rows begin in scratch
+uint queries, keys, before, values; // where this workgroup's rows begin in scratch
 uint key_blocks;
 
 // ---- Global memory to registers to shared memory -------------------------------------------------------------------
 
-// Blocks [0, key_blocks) are of Q and K, as many more of the scaled Q and R, the last two of V.
+// Blocks [0, key_blocks) are of Q and K, as many more of Q and R, the last two of V.
 void fetch(uint i)
 {
-    uint key_stride = push.padded_key / 8;
     bool scoring = i < key_blocks, inner = i >= 2 * key_blocks;
-    uint in_row = (scoring ? i : inner ? i - 2 * key_blocks : i - key_blocks) * BLOCK_UNITS;
-    uint left = (scoring ? queries : queries_out) + in_row, right = (scoring ? keys : inner ? values : before) + in_row;
-    uint right_rows = scoring ? CHUNK : TILE_V, right_stride = inner ? CHUNK / 8 : key_stride;
+    uint block = scoring ? i : inner ? i - 2 * key_blocks : i - key_blocks;
+    uint right_rows = scoring ? CHUNK : TILE_V, all_rows = scoring ? CHUNK : push.padded_value;
+    uint left = queries + block * CHUNK * BLOCK_UNITS;
+    uint right = (scoring ? keys : inner ? values : before) + block * all_rows * BLOCK_UNITS;
     [[unroll]] for (uint l = 0; l < LOADS; l++) {
-        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, row = item / BLOCK_UNITS, unit = item % BLOCK_UNITS;
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, row = item / BLOCK_UNITS;
         if (row < CHUNK) {
-            if (!inner) next[l] = scratch[left + row * key_stride + unit];
+            if (!inner) next[l] = scratch[left + item];
         } else if (row - CHUNK < right_rows) {
-            next[l] = scratch[right + (row - CHUNK) * right_stride + unit];
+            next[l] = scratch[right + item - CHUNK * BLOCK_UNITS];
         }
     }
 }
@@ -73,28 +75,14 @@ void stage(uint i)
 {
     [[unroll]] for (uint l = 0; l < LOADS; l++) {
         uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, row = item / BLOCK_UNITS;
-        if (row < STAGED_ROWS) staged[(i & 1u) * STAGE + row * STRIDE + item % BLOCK_UNITS] = next[l];
+        if (row >= STAGED_ROWS) continue;
+        uvec4 unit = next[l];
+        if (row < CHUNK && i >= key_blocks) unit = faded(unit, out_scale(row));
+        staged[(i & 1u) * STAGE + row * STRIDE + item % BLOCK_UNITS] = unit;
     }
 }
 
 // ---- Scores --------------------------------------------------------------------------------------------------------
-
-// D, in place.
-void mask_scores(uint powers)
-{
-    for (uint item = gl_LocalInvocationID.x; item < CHUNK * CHUNK / 8; item += LOCAL_SIZE) {
-        uint i = item / (CHUNK / 8), j = item % (CHUNK / 8) * 8, at = i * SCORE_STRIDE + item % (CHUNK / 8);
-        uvec4 eight = scores[at];
-        [[unroll]] for (uint k = 0; k < 4; k++) {
-            uint column = j + 2 * k;
-            vec2 pair = clamp(unpackHalf2x16(eight[k]), -65504.0, 65504.0);
-            float first = column <= i ? pair.x * params[powers + i - column] : 0.0;
-            float second = column < i ? pair.y * params[powers + i - column - 1] : 0.0;
-            eight[k] = packHalf2x16(vec2(first, second));
-        }
-        scores[at] = eight;
-    }
-}
 
 void make_scores(uint sub_row, uint sub_column)
 {
@@ -131,11 +119,12 @@ void main()
     uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
     uint v0 = gl_WorkGroupID.x * TILE_V, sub_row = gl_SubgroupID / 2 * SUB_ROWS, sub_column = gl_SubgroupID % 2 * SUB_V;
     uvec4 chunk = chunks[c];
-    queries = query_at(push.query, c, head);
-    queries_out = query_at(push.query_out, c, head);
+    head_powers = push.powers + head * (CHUNK + 1);
+    head_decay = push.decays + head;
+    queries = query_at(c, head);
     keys = key_at(c, key_head);
-    before = before_at(c, head) + v0 * (push.padded_key / 8);
-    values = value_at(c, key_head) + v0 * (CHUNK / 8);
+    before = before_at(c, head) + v0 * BLOCK_UNITS;
+    values = value_at(c, key_head) + v0 * BLOCK_UNITS;
     key_blocks = push.padded_key / BLOCK;
 
     fetch(0);
@@ -143,7 +132,7 @@ void main()
     barrier();
     make_scores(sub_row, gl_SubgroupID % 2 * SUB_ROWS);
     barrier();
-    mask_scores(push.powers + head * (CHUNK + 1));
+    mask_scores();
     barrier();
 
     ACCUMULATOR o[PIECES_M * PIECES_N];

@@ -10,14 +10,25 @@ layout(constant_id = 0) const uint LOCAL_SIZE = 64;
 #include "positions.glsl"
 #include "retention_scratch.glsl"
 
+layout(constant_id = 1) const uint HALVES = 0; // the input is f16
+
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 0) readonly buffer InputPairs { uint x_pairs[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec2 scratch[]; };
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
-void store(uint at, vec4 value)
+float input_at(uint i)
+{
+    if (HALVES == 0) return x[i];
+    vec2 pair = unpackHalf2x16(x_pairs[i / 2]);
+    return (i & 1u) == 0 ? pair.x : pair.y;
+}
+
+// Four values of a row, number `four` of it.
+void store(uint array, uint row, uint four, vec4 value)
 {
     value = clamp(value, -65504.0, 65504.0);
-    scratch[at] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+    scratch[(array + unit_at(CHUNK, row, four / 2)) * 2 + four % 2] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
 }
 
 // Four pairs at `pair`, rotated: the lower halves and the upper ones.
@@ -26,7 +37,7 @@ void rotated(uint from, uint position, uint pair, float scale, out vec4 low, out
     uint pairs = push.key_size / 2;
     [[unroll]] for (uint i = 0; i < 4; i++) {
         vec2 r = rotation_at(push.angles, pairs, position, pair + i) * scale;
-        float a = x[from + pair + i], b = x[from + pair + i + pairs];
+        float a = input_at(from + pair + i), b = input_at(from + pair + i + pairs);
         low[i] = a * r.x - b * r.y;
         high[i] = a * r.y + b * r.x;
     }
@@ -47,14 +58,9 @@ void main()
         uint head = item / head_items, i = item % head_items;
         bool pairs = i < half_fours;
         uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
-        uint at = query_at(push.query, c, head) * 2 + row * fours, out_at = query_at(push.query_out, c, head) * 2 + row * fours;
         if (pairs && inside) rotated(from + push.q_offset + head * push.key_size, chunk.z + row, i * 4, push.query_scale, low, high);
-        float decay = params[push.decays + head];
-        float out_scale = params[push.powers + head * (CHUNK + 1) + row + 1] / state_factor(decay);
-        store(at + first, low);
-        store(at + second, high);
-        store(out_at + first, low * out_scale);
-        store(out_at + second, high * out_scale);
+        store(query_at(c, head), row, first, low);
+        store(query_at(c, head), row, second, high);
         return;
     }
     item -= query_items;
@@ -62,8 +68,7 @@ void main()
     uint key_head = item / head_items, i = item % head_items;
     bool pairs = i < half_fours;
     uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
-    uint at = key_at(c, key_head) * 2 + row * fours;
     if (pairs && inside) rotated(from + push.k_offset + key_head * push.key_size, chunk.z + row, i * 4, 1.0, low, high);
-    store(at + first, low);
-    store(at + second, high);
+    store(key_at(c, key_head), row, first, low);
+    store(key_at(c, key_head), row, second, high);
 }

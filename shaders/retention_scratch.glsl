@@ -1,13 +1,14 @@
 // retention_scratch.glsl: what retention on matrix units keeps between its kernels, f16 in units of eight. Chunks are
 // padded to 64 rows, K and V as the host says (lib/layers/retention_matrix.c); all padding is zero.
 //
-//     query, query_out [chunks][heads][CHUNK][K]     rotated; times K^(-1/2), the second also times decay^(i+1) / c
-//     key              [chunks][key_value_heads][CHUNK][K]     rotated
-//     key_in           [chunks][heads][K][CHUNK]     times decay^(L-1-i), L = length of the chunk
-//     value            [chunks][key_value_heads][V][CHUNK]
-//     before           [chunks][heads][V][K]         the state before each chunk, times c
+//     query     [chunks][heads][CHUNK][K]              rotated, times K^(-1/2)
+//     key       [chunks][key_value_heads][CHUNK][K]    rotated
+//     key_in    [chunks][heads][K][CHUNK]              times decay^(L-1-i), L = length of the chunk
+//     value     [chunks][key_value_heads][V][CHUNK]
+//     before    [chunks][heads][V][K]                  the state before each chunk, times c
 //
-// so that matrix units always read along the dimension that they sum over.
+// so that matrix units always read along the dimension that they sum over, which is innermost. It is cut into blocks of 32
+// that lie outside of the rows, [K / 32][CHUNK][32] and so on: what a subgroup reads at a time lies together.
 //
 // c keeps states in the range of f16: they grow like 1 / sqrt(1 - decay).
 
@@ -18,7 +19,7 @@ layout(push_constant) uniform Push {
     uint y_stride;
     uint heads, key_value_heads, key_size, value_size, value_stride;
     uint padded_key, padded_value;
-    uint query, query_out, key, key_in, value, before; // in scratch, units of eight
+    uint query, key, key_in, value, before; // in scratch, units of eight
     uint angles, decays, powers;                       // in params: angles in units of vec2; decay^0..decay^CHUNK of each head
     float query_scale;
 } push;
@@ -28,10 +29,16 @@ float state_factor(float decay)
     return max(sqrt(1.0 - decay), 1.0 / 1024.0);
 }
 
-// Where the rows of a chunk and head begin.
-uint query_at(uint array, uint chunk, uint head)
+// Where a unit of a row lies in one of these arrays, whose rows are so many.
+uint unit_at(uint rows, uint row, uint unit)
 {
-    return array + (chunk * push.heads + head) * CHUNK * (push.padded_key / 8);
+    return (unit / 4 * rows + row) * 4 + unit % 4;
+}
+
+// Where the rows of a chunk and head begin.
+uint query_at(uint chunk, uint head)
+{
+    return push.query + (chunk * push.heads + head) * CHUNK * (push.padded_key / 8);
 }
 
 uint key_at(uint chunk, uint key_head)

@@ -44,23 +44,22 @@ uvec4 next[LOADS];
 
 void fetch(uint c, uint head, uint key_head)
 {
-    uint values = value_at(c, key_head) + gl_WorkGroupID.x * TILE * CHUNK_UNITS;
-    uint keys = key_in_at(c, head) + gl_WorkGroupID.y * TILE * CHUNK_UNITS;
+    uint values = value_at(c, key_head), keys = key_in_at(c, head);
     [[unroll]] for (uint l = 0; l < LOADS; l++) {
-        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x;
-        if (item < TILE * CHUNK_UNITS)
-            next[l] = scratch[values + item];
-        else if (item < 2 * TILE * CHUNK_UNITS)
-            next[l] = scratch[keys + item - TILE * CHUNK_UNITS];
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, unit = item / (TILE * 4) * 4 + item % 4, row = item / 4 % TILE;
+        if (unit < CHUNK_UNITS)
+            next[l] = scratch[values + unit_at(push.padded_value, gl_WorkGroupID.x * TILE + row, unit)];
+        else if (unit < 2 * CHUNK_UNITS)
+            next[l] = scratch[keys + unit_at(push.padded_key, gl_WorkGroupID.y * TILE + row, unit - CHUNK_UNITS)];
     }
 }
 
 void stage()
 {
     [[unroll]] for (uint l = 0; l < LOADS; l++) {
-        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x;
-        if (item < 2 * TILE * CHUNK_UNITS)
-            staged[item / CHUNK_UNITS * STRIDE + item % CHUNK_UNITS] = next[l];
+        uint item = l * LOCAL_SIZE + gl_LocalInvocationID.x, unit = item / (TILE * 4) * 4 + item % 4;
+        uint row = item / 4 % TILE + unit / CHUNK_UNITS * TILE;
+        if (unit < 2 * CHUNK_UNITS) staged[row * STRIDE + unit % CHUNK_UNITS] = next[l];
     }
 }
 
@@ -97,12 +96,12 @@ uint clamped(uint pair)
 // The state before chunk c, from out_tile.
 void store_before(uint c, uint head)
 {
-    uint stride = push.padded_key / 8;
-    uint to = before_at(c, head) + gl_WorkGroupID.x * TILE * stride + gl_WorkGroupID.y * (TILE / 8);
+    uint first_v = gl_WorkGroupID.x * TILE, first_unit = gl_WorkGroupID.y * (TILE / 8);
     for (uint item = gl_LocalInvocationID.x; item < TILE * TILE / 8; item += LOCAL_SIZE) {
-        uvec4 eight = out_tile[item / (TILE / 8) * OUT_STRIDE + item % (TILE / 8)];
+        uint unit = item / (TILE * 4) * 4 + item % 4, v = item / 4 % TILE;
+        uvec4 eight = out_tile[v * OUT_STRIDE + unit];
         eight = uvec4(clamped(eight.x), clamped(eight.y), clamped(eight.z), clamped(eight.w));
-        scratch[to + item / (TILE / 8) * stride + item % (TILE / 8)] = eight;
+        scratch[before_at(c, head) + unit_at(push.padded_value, first_v + v, first_unit + unit)] = eight;
     }
 }
 

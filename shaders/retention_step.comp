@@ -7,6 +7,9 @@
 // S [K, V] is read and written once. A workgroup owns LANES * 4 columns of V and splits the rows of S, K, SPLITS ways.
 // It leaves y = o * weight * silu(gate) and, because the group norm needs all of V, its part of the sum of o^2 plus
 // its share of the norm's eps: the reader multiplies by 1 / sqrt(sum of the parts / V).
+//
+// In a chain (order.glsl) a pass that failed half-way is run once more. A workgroup that has updated its part of the
+// state leaves a mark, the position plus one, and where it finds that mark it only reads.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // LANES * SPLITS
@@ -18,12 +21,13 @@ layout(constant_id = 5) const uint EPS_SCALED = 0;
 layout(constant_id = 6) const uint AHEAD = 1; // rows of the state that are loaded before they are needed
 
 #define PARAMS_BINDING 3
+#define CHAIN_INPUT 0
+#define CHAIN_OUTPUT 1
 #include "positions.glsl"
 #include "activation.glsl"
 #include "retention_step_push.glsl"
+#include "order.glsl"
 
-layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
-layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
 layout(std430, set = 0, binding = 2) buffer State { vec4 state[]; }; // [states][heads][K][value_stride / 4]
 layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, bit 31: rests}
 
@@ -35,17 +39,30 @@ shared float squares[LANES];
 
 void stage_rotated(uint lane, uint row, uint head, uint position)
 {
-    uint q = row * push.x_stride + push.q_offset + head * KEY_SIZE;
-    uint k = row * push.x_stride + push.k_offset + head / push.key_value_group * KEY_SIZE;
+    uint q = push.x_at + row * push.x_stride + push.q_offset + head * KEY_SIZE;
+    uint k = push.x_at + row * push.x_stride + push.k_offset + head / push.key_value_group * KEY_SIZE;
     for (uint i = lane; i < KEY_SIZE / 2; i += LOCAL_SIZE) {
         vec2 r = rotation_at(push.angles, KEY_SIZE / 2, position, i);
-        vec2 a = vec2(x[q + i], x[q + i + KEY_SIZE / 2]) * push.query_scale;
-        vec2 b = vec2(x[k + i], x[k + i + KEY_SIZE / 2]);
+        uvec4 words = uvec4(chain_in[q + i], chain_in[q + i + KEY_SIZE / 2], chain_in[k + i], chain_in[k + i + KEY_SIZE / 2]);
+        vec2 a = vec2(chain_await(q + i, words.x, push.patience), chain_await(q + i + KEY_SIZE / 2, words.y, push.patience));
+        vec2 b = vec2(chain_await(k + i, words.z, push.patience), chain_await(k + i + KEY_SIZE / 2, words.w, push.patience));
+        a *= push.query_scale;
         query[i] = a.x * r.x - a.y * r.y;
         query[i + KEY_SIZE / 2] = a.x * r.y + a.y * r.x;
         key[i] = b.x * r.x - b.y * r.y;
         key[i + KEY_SIZE / 2] = b.x * r.y + b.y * r.x;
     }
+}
+
+// Up to four words of the input, all under way at once; zero beyond `count`.
+vec4 await_four(uint at, uint count)
+{
+    uvec4 words = uvec4(0);
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        if (i < count) words[i] = chain_in[at + i];
+    vec4 v;
+    [[unroll]] for (uint i = 0; i < 4; i++) v[i] = chain_await(at + i, words[i], push.patience);
+    return v;
 }
 
 // Adds the splits' sums into split 0, in eights, so that few barriers are needed.
@@ -66,7 +83,8 @@ void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
     uvec4 record = records[gl_WorkGroupID.z];
-    if (record.w >> 31 != 0) return; // its sequence has ended, and the state is to stay as it is
+    bool rests = record.w >> 31 != 0; // its sequence has ended, and the state is to stay as it is
+    if (rests && push.marks == NO_MARKS) return; // in a chain others wait for what it leaves
     uint row = record.x, position = record.z;
     uint column = SPLITS == 1 ? lane : lane % LANES, split = SPLITS == 1 ? 0 : lane / LANES;
     uint vector = gl_WorkGroupID.x * LANES + column, vectors = push.value_stride / 4;
@@ -76,28 +94,45 @@ void main()
     vec4 ahead[AHEAD];
     [[unroll]] for (uint i = 0; i < AHEAD; i++) ahead[i] = state[at + min(split + i * SPLITS, KEY_SIZE - 1) * vectors];
 
+    uint mark = push.marks + (row * push.heads + head) * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    bool done = push.marks != NO_MARKS && chain_in[mark] == position + 1 || rests;
+
+    uint first = vector * 4, present = first < push.value_size ? min(push.value_size - first, 4) : 0;
+    float decay = params[push.decays + head];
+    vec4 weight = vec4(1.0);
+    if (WEIGHT != 0 && split == 0)
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            if (i < present) weight[i] = params[push.weight + first + i];
+
+    chain_begin(lane);
+    // After a token that failed, one that follows in the same submit has nothing to go by.
+    if (push.patience != 0 && lane == 0 && chain_in[CHAIN_FLAG] != 0) chain_gave_up = 1;
+    uint x_row = push.x_at + row * push.x_stride, in_head = head * push.value_size + first;
     stage_rotated(lane, row, head, position);
+    vec4 v = await_four(x_row + push.v_offset + head / push.key_value_group * push.value_size + first, present);
+    vec4 gate = vec4(0.0);
+    if (GATE != 0 && split == 0) gate = await_four(x_row + push.gate_offset + in_head, present);
     barrier();
+    if (chain_failed(lane)) return;
 
     vec4 o = vec4(0.0);
-    uint first = vector * 4;
     if (vector < vectors) {
-        uint v_at = row * push.x_stride + push.v_offset + head / push.key_value_group * push.value_size;
-        vec4 v = vec4(0.0);
-        [[unroll]] for (uint i = 0; i < 4; i++)
-            if (first + i < push.value_size) v[i] = x[v_at + first + i];
-        float decay = params[push.decays + head];
+        if (done) {
+            decay = 1.0;
+            v = vec4(0.0);
+        }
         for (uint base = split; base < KEY_SIZE; base += AHEAD * SPLITS) {
             [[unroll]] for (uint i = 0; i < AHEAD; i++) {
                 uint k = base + i * SPLITS;
                 if (k >= KEY_SIZE) break;
                 vec4 s = decay * ahead[i] + key[k] * v;
-                ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
+                if (AHEAD * SPLITS < KEY_SIZE) ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
                 o += query[k] * s;
-                state[at + k * vectors] = s;
+                if (!rests) state[at + k * vectors] = s;
             }
         }
     }
+    if (push.marks != NO_MARKS && lane == 0 && !rests) chain_in[mark] = position + 1;
     if (SPLITS > 1) {
         partial[lane] = o;
         add_splits(column, split);
@@ -114,15 +149,13 @@ void main()
             if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, position);
             sum += eps;
         }
-        y[row * push.y_stride + push.sums_offset + head * gl_NumWorkGroups.x + gl_WorkGroupID.x] = sum;
+        chain_announce(row * push.y_stride + push.sums_offset + head * gl_NumWorkGroups.x + gl_WorkGroupID.x, sum);
     }
     if (split != 0) return;
     [[unroll]] for (uint i = 0; i < 4; i++) {
-        if (first + i >= push.value_size) break;
-        uint in_row = head * push.value_size + first + i;
-        float value = o[i];
-        if (WEIGHT != 0) value *= params[push.weight + first + i];
-        if (GATE != 0) value *= silu(x[row * push.x_stride + push.gate_offset + in_row]);
-        y[row * push.y_stride + in_row] = value;
+        if (i >= present) break;
+        float value = o[i] * weight[i];
+        if (GATE != 0) value *= silu(gate[i]);
+        chain_announce(row * push.y_stride + in_head + i, value);
     }
 }

@@ -1,6 +1,8 @@
 // retention_step_push.glsl: what the host tells retention_step.comp and retention_step_serial.glsl
 // (lib/layers/retention.c, step_push).
 
+const uint NO_MARKS = 0xffffffffu;
+
 layout(push_constant) uniform Push {
     uint x_stride, q_offset, k_offset, v_offset, gate_offset; // floats
     uint y_stride, sums_offset;
@@ -8,6 +10,9 @@ layout(push_constant) uniform Push {
     uint value_size, value_stride;
     uint angles, decays, weight, decay_sums; // in params; angles and decay_sums in units of vec2
     float query_scale, eps;
+    uint x_at;     // retention_step: where the rows of x begin
+    uint marks;    // retention_step: in the input, a word for each workgroup; NO_MARKS: none
+    uint patience; // retention_step: see order.glsl
 } push;
 
 const uint NO_SUMS = 0xffffffffu; // as sums_offset: none are wanted

@@ -6,6 +6,7 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64;
+layout(constant_id = 1) const uint HALVES = 0; // the input is f16
 
 const uint ROWS = 16;
 
@@ -14,10 +15,19 @@ const uint ROWS = 16;
 #include "retention_scratch.glsl"
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 0) readonly buffer InputPairs { uint x_pairs[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec4 scratch[]; }; // from key_in on
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
-void store(uint at, float value[ROWS], float scale[ROWS])
+float input_at(uint i)
+{
+    if (HALVES == 0) return x[i];
+    vec2 pair = unpackHalf2x16(x_pairs[i / 2]);
+    return (i & 1u) == 0 ? pair.x : pair.y;
+}
+
+// Tokens from first_row on of one row of an array.
+void store(uint array, uint rows, uint row, uint first_row, float value[ROWS], float scale[ROWS])
 {
     [[unroll]] for (uint i = 0; i < ROWS / 8; i++) {
         uvec4 eight;
@@ -26,7 +36,7 @@ void store(uint at, float value[ROWS], float scale[ROWS])
             vec2 pair = vec2(value[r] * scale[r], value[r + 1] * scale[r + 1]);
             eight[k] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
         }
-        scratch[at - push.key_in + i] = eight;
+        scratch[array + unit_at(rows, row, first_row / 8 + i) - push.key_in] = eight;
     }
 }
 
@@ -43,7 +53,7 @@ void transpose_keys(uint c, uint key_head, uint i, uint first_row)
         if (i >= pairs || row >= chunk.y) continue;
         uint from = (chunk.x + row) * push.x_stride + push.k_offset + key_head * push.key_size + i;
         vec2 turn = rotation_at(push.angles, pairs, chunk.z + row, i);
-        float a = x[from], b = x[from + pairs];
+        float a = input_at(from), b = input_at(from + pairs);
         low[r] = a * turn.x - b * turn.y;
         high[r] = a * turn.y + b * turn.x;
     }
@@ -52,9 +62,8 @@ void transpose_keys(uint c, uint key_head, uint i, uint first_row)
             uint row = min(first_row + r, chunk.y - 1);
             scale[r] = params[push.powers + head * (CHUNK + 1) + chunk.y - 1 - row];
         }
-        uint at = key_in_at(c, head) + first_row / 8;
-        store(at + low_at * (CHUNK / 8), low, scale);
-        store(at + high_at * (CHUNK / 8), high, scale);
+        store(key_in_at(c, head), push.padded_key, low_at, first_row, low, scale);
+        store(key_in_at(c, head), push.padded_key, high_at, first_row, high, scale);
     }
 }
 
@@ -65,10 +74,10 @@ void transpose_values(uint c, uint key_head, uint i, uint first_row)
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         uint row = first_row + r;
         bool inside = row < chunk.y && i < push.value_size;
-        v[r] = inside ? x[(chunk.x + row) * push.x_stride + push.v_offset + key_head * push.value_size + i] : 0.0;
+        v[r] = inside ? input_at((chunk.x + row) * push.x_stride + push.v_offset + key_head * push.value_size + i) : 0.0;
         scale[r] = 1.0;
     }
-    store(value_at(c, key_head) + i * (CHUNK / 8) + first_row / 8, v, scale);
+    store(value_at(c, key_head), push.padded_value, i, first_row, v, scale);
 }
 
 void main()

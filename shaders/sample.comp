@@ -34,6 +34,7 @@ layout(std430, set = 0, binding = 0) coherent buffer Logits { float logits[]; };
 layout(std430, set = 0, binding = 1) coherent buffer Control {
     uvec4 steps[RECORDS]; // {row, state, position, sampler and rest}
     uint tokens[RECORDS];
+    uint failed[4];
     Sampler samplers[];
 };
 layout(std430, set = 0, binding = 2) writeonly buffer Results { uvec4 results[]; }; // {token, log-prob, number, -}
@@ -602,7 +603,7 @@ void main()
     lane = gl_LocalInvocationID.x;
     uint row = gl_WorkGroupID.x;
     uvec4 step = steps[row];
-    if ((step.w & RESTS) != 0) return;
+    if ((step.w & RESTS) != 0 || failed[0] != 0) return;
     at_sampler = step.w & SLOT;
     row_at = row * push.vocabulary;
 

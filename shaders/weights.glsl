@@ -1,8 +1,7 @@
 // weights.glsl: how weight matrices lie in memory, and reading a block of one.
 //
 // A matrix [rows, inputs] is cut into panels of 64 rows, a panel into blocks of 32 inputs. A block holds its 64 rows'
-// pieces interleaved in units of 16 bytes, so that neighbouring invocations, each with a row of its own, read
-// neighbouring memory:
+// pieces one after the other, in units of 16 bytes, so that what a workgroup reads at a time lies together:
 //
 //     F32       8 units of 4 weights a row            8192 bytes a block
 //     F16, BF16 4 units of 8 weights a row            4096
@@ -27,6 +26,18 @@ uint scale_word(uint format, uint row)
     return (format == FORMAT_Q8 ? 128 : 64) * 4 + (row >> 1);
 }
 
+// Units of a row in a block.
+uint row_units(uint format)
+{
+    return format == FORMAT_F32 ? 8 : format == FORMAT_Q8 ? 2 : format == FORMAT_Q4 ? 1 : 4;
+}
+
+// Where a unit of a row lies in its block.
+uint unit_in_block(uint format, uint row, uint unit)
+{
+    return row * row_units(format) + unit;
+}
+
 #ifdef WEIGHTS_BINDING
 const uint ROW_UNITS = FORMAT == FORMAT_F32 ? 8 : FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 1 : 4; // of a row in a block
 const uint UNIT_VECTORS = 8 / ROW_UNITS; // of four weights
@@ -45,7 +56,7 @@ uint weight_word(uint i) { return weight_words[i]; }
 
 uvec4 load_unit(uint block, uint row, uint unit)
 {
-    return weight_unit(block + unit * PANEL_ROWS + row);
+    return weight_unit(block + unit_in_block(FORMAT, row, unit));
 }
 
 float block_scale(uint format, uint block, uint row)
@@ -54,23 +65,38 @@ float block_scale(uint format, uint block, uint row)
     return (row & 1u) == 0 ? pair.x : pair.y;
 }
 
-vec4 signed_bytes(uint word)
+// Integers become fractions of a float between 1 and 2, of which 1.5 is taken away: every step is exact, and none of them is a
+// conversion, which runs at a quarter of the rate of other instructions on much hardware.
+vec4 signed_fractions(uvec4 mantissas)
 {
-    return vec4(bitfieldExtract(int(word), 0, 8), bitfieldExtract(int(word), 8, 8), bitfieldExtract(int(word), 16, 8),
-                int(word) >> 24);
+    return uintBitsToFloat(mantissas | 0x3f800000u) - 1.5;
 }
 
-vec4 low_nibbles(uint word)
+vec4 bytes_over_256(uint word)
 {
-    return vec4(word & 15u, word >> 4 & 15u, word >> 8 & 15u, word >> 12 & 15u) - 8.0;
+    word ^= 0x80808080u; // signed to unsigned plus 128
+    return signed_fractions(uvec4(word << 15, word << 7, word >> 1, word >> 9) & 0x7f8000u);
 }
 
-// Vector i of a unit, in weights; Q8 and Q4 without their scale.
+vec4 nibbles_over_16(uint word, bool upper)
+{
+    uvec4 mantissas = upper ? uvec4(word << 3, word >> 1, word >> 5, word >> 9)
+                            : uvec4(word << 19, word << 15, word << 11, word << 7);
+    return signed_fractions(mantissas & 0x780000u);
+}
+
+// What the vectors of decode_unit have to be multiplied by.
+float decode_scale(uint format, uint block, uint row)
+{
+    return SCALED ? block_scale(format, block, row) * (format == FORMAT_Q8 ? 256.0 : 16.0) : 1.0;
+}
+
+// Vector i of a unit, in weights over decode_scale.
 vec4 decode_unit(uint format, uvec4 unit, uint i)
 {
     if (format == FORMAT_F32) return uintBitsToFloat(unit);
-    if (format == FORMAT_Q8) return signed_bytes(unit[i]);
-    if (format == FORMAT_Q4) return low_nibbles((i & 1u) == 0 ? unit[i >> 1] : unit[i >> 1] >> 16);
+    if (format == FORMAT_Q8) return bytes_over_256(unit[i]);
+    if (format == FORMAT_Q4) return nibbles_over_16(unit[i >> 1], (i & 1u) != 0);
     uvec2 pair = i == 0 ? unit.xy : unit.zw;
     if (format == FORMAT_F16) return vec4(unpackHalf2x16(pair.x), unpackHalf2x16(pair.y));
     return uintBitsToFloat(uvec4(pair.x << 16, pair.x & 0xffff0000u, pair.y << 16, pair.y & 0xffff0000u));

@@ -5,8 +5,10 @@
 typedef struct linear_push {
     uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride, inputs, scale_offset, norm_weight, bias;
     float eps;
-    uint32_t heads, head_size, tiles;
+    uint32_t heads, head_size, tiles, x_at, before_at, patience;
 } linear_push;
+
+#define IN_PLACE UINT32_MAX /* linear_push.glsl */
 
 static uint32_t block_bytes(retnet_weight_format format)
 {
@@ -42,28 +44,36 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
     return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
 }
 
-/* The splits depend on the matrix and the device only, so that results do not depend on the number of columns. */
-static rn_linear_shape choose_shape(const rn_device *device, const rn_matrix *matrix)
+/* Depends on the matrix and the device only, so that results do not depend on the number of columns. */
+static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear)
 {
-    /* The fastest on an H200 (samples/bench/linear_sweep.c). */
-    uint32_t pair = matrix->alternating ? 2 : 1;
-    rn_linear_shape shape = {16, 32, pair, 1};
-    if (matrix->alternating) shape.group_rows = 8;
-    if (matrix->rows >= 8192) shape = (rn_linear_shape){32, 8, pair, 1};
+    const rn_matrix *matrix = linear->matrix;
+    if (linear->shape.group_rows) return linear->shape;
+    rn_linear_shape shape = {16, 16, 1, 4, 132};
+    if (matrix->alternating) shape = (rn_linear_shape){8, 32, 1, 2, 132};
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
     while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;
+}
+
+/* Whether linear_column.comp can stage the column. */
+static bool can_stage(const rn_device *device, const rn_linear *linear)
+{
+    bool groups = linear->prologue == RN_PROLOGUE_GROUP_NORM;
+    rn_linear_shape shape = shape_of(device, linear);
+    uint32_t sums = shape.rows * (linear->matrix->alternating ? 2 : 1),
+             partial = 2 * sums * shape.group_rows * shape.splits;
+    uint32_t others =
+        partial + 272 + 1 + (groups ? 128 + linear->heads * linear->tiles : 1); /* norm parts, order, heads */
+    return linear->columns == 1 && (!groups || linear->heads <= 128) &&
+           (rn_matrix_blocks(linear->matrix) * RN_BLOCK_INPUTS + others) * 4 <= device->caps.shared_memory;
 }
 
 bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear)
 {
     bool groups = linear->prologue == RN_PROLOGUE_GROUP_NORM;
     if (device->caps.is_cpu) return !groups || linear->head_size % RN_BLOCK_INPUTS == 0;
-    uint32_t sums = groups ? linear->heads * linear->tiles : 0;
-    uint32_t staged = rn_divide_up(linear->matrix->inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS + 4;
-    uint32_t others = 2 * 512 + 128 + 272 + sums; /* partial sums, head factors, norm parts, head sums */
-    return linear->columns == 1 && (!groups || linear->heads <= 128) &&
-           (staged + others) * 4 <= device->caps.shared_memory;
+    return can_stage(device, linear);
 }
 
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
@@ -71,14 +81,21 @@ bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear)
 /* A kernel for this projection, and how its workgroups lie over rows and columns. */
 typedef struct choice {
     const rn_kernel *kernel;
-    uint32_t group_rows, panels, columns; /* of a workgroup */
+    uint32_t group_rows, panels, columns; /* of a workgroup, or of a tile where it makes several */
+    uint32_t groups;                      /* at most; 0: any number */
 } choice;
+
+/* The largest divisor of `number` up to `most`. */
+static uint32_t divisor(uint32_t number, uint32_t most)
+{
+    while (number % most) most--;
+    return most;
+}
 
 static retnet_result choose_for_gpu(rn_device *device, const rn_linear *linear, choice *out)
 {
     const rn_matrix *matrix = linear->matrix;
-    bool staged = linear->prologue == RN_PROLOGUE_RMS_NORM || linear->prologue == RN_PROLOGUE_GROUP_NORM;
-    rn_linear_shape shape = linear->shape.group_rows ? linear->shape : choose_shape(device, matrix);
+    rn_linear_shape shape = shape_of(device, linear);
     uint32_t n = linear->columns, columns = n <= 2 ? n : n <= 4 ? 4 : 8;
     uint32_t constants[] = {
         shape.group_rows * shape.splits,
@@ -89,13 +106,32 @@ static retnet_result choose_for_gpu(rn_device *device, const rn_linear *linear, 
         linear->epilogue,
         linear->activation,
         linear->has_bias,
-        staged ? rn_matrix_blocks(matrix) * RN_BLOCK_INPUTS : 1,
-        shape.panels,
-        shape.ahead,
-        linear->prologue == RN_PROLOGUE_GROUP_NORM ? linear->heads * linear->tiles : 1,
+        matrix->alternating ? 2 : 1,
+        1,
     };
-    *out = (choice){.group_rows = shape.group_rows, .panels = shape.panels, .columns = columns};
+    *out = (choice){.group_rows = shape.group_rows, .panels = constants[8], .columns = columns};
     return rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR], constants, RN_COUNT(constants), &out->kernel);
+}
+
+static retnet_result choose_column(rn_device *device, const rn_linear *linear, choice *out)
+{
+    const rn_matrix *matrix = linear->matrix;
+    rn_linear_shape shape = shape_of(device, linear);
+    uint32_t constants[] = {
+        shape.group_rows * shape.splits,
+        matrix->format,
+        shape.group_rows,
+        rn_matrix_blocks(matrix),
+        linear->prologue,
+        linear->epilogue,
+        linear->activation,
+        linear->has_bias,
+        divisor(rn_divide_up(rn_matrix_blocks(matrix), shape.splits), shape.ahead),
+        linear->prologue == RN_PROLOGUE_GROUP_NORM ? linear->heads * linear->tiles : 1,
+        shape.rows,
+    };
+    *out = (choice){NULL, shape.group_rows * shape.rows, matrix->alternating ? 2 : 1, 1, shape.groups};
+    return rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR_COLUMN], constants, RN_COUNT(constants), &out->kernel);
 }
 
 static bool fits_texels(const rn_device *device, const rn_linear *linear)
@@ -133,9 +169,12 @@ static retnet_result choose(rn_device *device, const rn_linear *linear, choice *
 {
     bool glu = linear->epilogue == RN_EPILOGUE_GLU;
     bool fuses = linear->prologue == RN_PROLOGUE_RMS_NORM || linear->prologue == RN_PROLOGUE_GROUP_NORM;
-    if (glu != linear->matrix->alternating || (fuses && !rn_linear_can_fuse(device, linear)))
+    bool column = !device->caps.is_cpu && linear->prologue != RN_PROLOGUE_ROW_SCALE && can_stage(device, linear);
+    if (glu != linear->matrix->alternating || (fuses && !rn_linear_can_fuse(device, linear)) ||
+        (linear->chained && !column))
         return rn_fail(device->host, RETNET_ERROR_INTERNAL, "linear: matrix, prologue and epilogue do not fit");
-    return device->caps.is_cpu ? choose_for_cpu(device, linear, out) : choose_for_gpu(device, linear, out);
+    if (device->caps.is_cpu) return choose_for_cpu(device, linear, out);
+    return column ? choose_column(device, linear, out) : choose_for_gpu(device, linear, out);
 }
 
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
@@ -175,9 +214,13 @@ void rn_linear_record(rn_recorder *recorder, const rn_linear *linear)
             .heads = linear->heads,
             .head_size = linear->head_size,
             .tiles = linear->tiles,
+            .x_at = linear->x_at,
+            .before_at = linear->chained ? linear->before_at : IN_PLACE,
+            .patience = linear->chained ? rn_recorder_patience(recorder) : 0,
         };
-        rn_recorder_dispatch(recorder, chosen.kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             rn_divide_up(count, chosen.panels) * (RN_PANEL_ROWS / chosen.group_rows),
+        uint32_t groups = rn_divide_up(count, chosen.panels) * (RN_PANEL_ROWS / chosen.group_rows);
+        if (chosen.groups) groups = rn_min_u32(groups, chosen.groups);
+        rn_recorder_dispatch(recorder, chosen.kernel, bindings, RN_COUNT(bindings), &push, sizeof push, groups,
                              rn_divide_up(linear->columns, chosen.columns), 1, bytes);
     }
 }

@@ -32,12 +32,13 @@ typedef enum rn_linear_prologue {
 } rn_linear_prologue;
 typedef enum rn_linear_epilogue { RN_EPILOGUE_STORE, RN_EPILOGUE_ADD, RN_EPILOGUE_GLU } rn_linear_epilogue;
 
-/* How a workgroup is shaped. */
+/* How a projection is shared out among workgroups and invocations. */
 typedef struct rn_linear_shape {
-    uint32_t group_rows; /* rows of a panel that it takes; a power of two up to 64. 0: chosen for matrix and device */
-    uint32_t splits;     /* ways in which each row's inputs are split */
-    uint32_t panels;     /* panels it takes rows of; even with GLU */
-    uint32_t ahead;      /* blocks of weights under way at once */
+    uint32_t group_rows; /* rows of a panel side by side; a power of two. 0: chosen for matrix and device */
+    uint32_t splits;     /* ways in which each row's inputs are split; group_rows * splits invocations a workgroup */
+    uint32_t rows;       /* one column: rows of an invocation; a power of two, group_rows * rows is up to 64 */
+    uint32_t ahead;      /* one column: blocks of weights under way at once, at most */
+    uint32_t groups;     /* one column: workgroups at most; 0: one a tile */
 } rn_linear_shape;
 
 typedef struct rn_linear {
@@ -53,8 +54,12 @@ typedef struct rn_linear {
     rn_linear_epilogue epilogue;
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool has_bias;
-    uint32_t bias;         /* in params */
-    rn_linear_shape shape; /* on GPUs */
+    uint32_t bias; /* in params */
+    /* In a chain (recorder.h), which takes one column, no ROW_SCALE, on GPUs: the input is the chain's
+     * memory, in which x begins at x_at, a multiple of 4, and what ADD adds to at before_at. */
+    bool chained;
+    uint32_t x_at, before_at; /* floats */
+    rn_linear_shape shape;    /* on GPUs */
 } rn_linear;
 
 /* Whether this projection's prologue, RMS_NORM or GROUP_NORM, can be taken on this device for its columns. ROW_SCALE is

@@ -1,5 +1,6 @@
 #include "layers/matmul.h"
 
+#include "layers/lanes.h"
 #include "shaders.h"
 
 typedef struct matmul_push {
@@ -11,7 +12,7 @@ enum { FEWEST_COLUMNS = 32 };
 
 static uint32_t invocations(const rn_matrix_unit *unit, const rn_matmul_tile *tile)
 {
-    return tile->tokens / tile->sub_tokens * (tile->rows / tile->sub_rows) * unit->subgroup;
+    return tile->tokens / tile->sub_tokens * (tile->rows / tile->sub_rows) * tile->splits * unit->subgroup;
 }
 
 static bool fits(const rn_device *device, const rn_matmul_tile *tile)
@@ -24,21 +25,20 @@ static bool fits(const rn_device *device, const rn_matmul_tile *tile)
 
 /* From the most work an invocation to the least; the last one fits every device with matrix units. */
 static const rn_matmul_tile tiles[] = {
-    {128, 128, 64, 64},
-    {64, 128, 32, 64},
-    {32, 128, 32, 32},
-    {16, 128, 16, 32},
+    {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, /* only straight from memory */
+    {64, 128, 32, 64, 1},  {32, 128, 32, 32, 1},  {16, 128, 16, 32, 1},
 };
 
-/* The largest tile of which there are enough to keep a large GPU busy. The order in which products are added does not
- * depend on it. */
-static rn_matmul_tile choose_tile(const rn_device *device, uint32_t columns, uint32_t rows)
+/* The largest tile of which there are enough to keep a large GPU busy. */
+static rn_matmul_tile choose_tile(const rn_device *device, bool direct, uint32_t columns, uint32_t rows)
 {
     const uint32_t enough = 256;
     uint32_t i = device->caps.is_cpu ? RN_COUNT(tiles) - 1 : 0; /* small code: software drivers compile slowly */
     for (; i + 1 < RN_COUNT(tiles); i++) {
-        uint32_t count = rn_divide_up(columns, tiles[i].tokens) * rn_divide_up(rows, tiles[i].rows);
-        if (fits(device, &tiles[i]) && count >= enough) break;
+        uint32_t count = rn_divide_up(columns, tiles[i].tokens) * rn_divide_up(rows, tiles[i].rows) * tiles[i].splits;
+        bool possible = direct ? invocations(&device->caps.matrix, &tiles[i]) <= device->caps.max_invocations
+                               : tiles[i].splits == 1 && fits(device, &tiles[i]);
+        if (possible && count >= enough) break;
     }
     return tiles[i];
 }
@@ -60,8 +60,9 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
         return;
     }
     uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
-    rn_matmul_tile tile =
-        matmul->tile.tokens ? matmul->tile : choose_tile(device, matmul->columns, panels * RN_PANEL_ROWS);
+    bool direct = unit->lanes != RN_LANES_UNKNOWN && !matmul->staged;
+    rn_matmul_tile tile = matmul->tile;
+    if (!tile.tokens) tile = choose_tile(device, direct, matmul->columns, panels * RN_PANEL_ROWS);
     uint32_t constants[] = {
         invocations(unit, &tile),
         matrix->format,
@@ -76,11 +77,15 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
         tile.rows,
         tile.sub_tokens,
         tile.sub_rows,
-        device->caps.is_cpu ? 1 : 2,
+        direct                ? unit->lanes
+        : device->caps.is_cpu ? 1
+                              : 2,
+        tile.splits,
     };
+    uint32_t constant_count = RN_COUNT(constants) - !direct;
     const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(device, &rn_shaders[RN_SHADER_MATMUL], constants, RN_COUNT(constants), &kernel);
+    retnet_result result = rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
+                                         constants, constant_count, &kernel);
     if (result != RETNET_OK) {
         rn_recorder_fail(recorder, result);
         return;

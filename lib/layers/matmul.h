@@ -5,14 +5,16 @@
 
 #include "layers/linear.h"
 
-/* A workgroup's tile and a subgroup's part of it; tokens 0: chosen for the problem and the device. */
+/* A workgroup's tile, a subgroup's part of it, and parts that the inputs are cut into; tokens 0: chosen for the problem
+ * and the device. */
 typedef struct rn_matmul_tile {
-    uint32_t tokens, rows, sub_tokens, sub_rows;
+    uint32_t tokens, rows, sub_tokens, sub_rows, splits;
 } rn_matmul_tile;
 
 typedef struct rn_matmul {
     const rn_matrix *matrix;
-    rn_binding input;  /* f16; finite from the matrix's inputs up to a multiple of 32 */
+    rn_binding input; /* f16; finite from the matrix's inputs up to a multiple of 32; columns up to a multiple of 64 are
+                         there */
     rn_binding output; /* fp32, or f16 */
     uint32_t columns;  /* tokens */
     uint32_t x_stride; /* halves, a multiple of 32 */
@@ -20,12 +22,22 @@ typedef struct rn_matmul {
     rn_linear_epilogue epilogue;
     uint32_t activation; /* 0 none, else 1 + rn_activation */
     bool halves;         /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */
-    rn_matmul_tile tile;
+    rn_matmul_tile tile; /* not of the narrow kind */
+    bool staged;         /* through shared memory, where both ways are possible */
+    rn_binding partials; /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
 } rn_matmul;
 
 /* Whether the device and this build can, and it is worth it for so many columns. */
 bool rn_matmul_suits(const rn_device *device, uint32_t columns);
 
 void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
+
+/* ---- matmul_narrow.c: the same for up to 64 columns, bound by reading the weights ---- */
+
+enum { RN_NARROW_COUNTERS = 4096 }; /* words of its scratch memory that count */
+
+bool rn_matmul_narrow_suits(const rn_device *device, uint32_t columns);
+uint64_t rn_matmul_narrow_bytes(const rn_device *device); /* of scratch memory; 0: never suits */
+void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul);
 
 #endif

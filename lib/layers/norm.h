@@ -26,7 +26,8 @@ typedef struct rn_norm {
     float eps;
     bool has_gate; /* times silu(gate) */
     rn_binding gate;
-    uint32_t gate_stride, gate_offset;
+    uint32_t gate_stride, gate_offset; /* floats, or halves */
+    bool gate_halves;                  /* the gate is f16 */
     /* eps times c^2 (retnet.md, NORM): s_n of the row's position, or what lies in the input for each segment. */
     bool eps_scaled, eps_given;
     rn_binding chunks; /* of eps_scaled; without, any buffer of RN_MAX_RECORDS records, or none: params is one */

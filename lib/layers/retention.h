@@ -29,7 +29,8 @@ typedef struct rn_retention_tables {
 /* One layer's retention over rows of projected activations: q, k, v and the gate lie in one row at their offsets. */
 typedef struct rn_retention {
     uint32_t heads, key_value_heads, key_size, value_size;
-    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats */
+    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats, or halves */
+    bool halves; /* the input is f16: only for chunks, and where rn_retention_matrix_suits */
     uint32_t y_stride;
     uint32_t y_offset; /* floats; not in the recurrent form */
     /* c^2 of each row and head, by which torchscale's normalisation of scores multiplies the group norm's eps
@@ -54,6 +55,11 @@ typedef struct rn_retention_step {
     bool raw, has_gate, has_weight, eps_scaled;
     uint32_t weight, sums_offset;
     float eps;
+    /* In a chain (recorder.h), on GPUs: the input is the chain's memory, in which rows begin at x_at, and there is a
+     * word for each row, head and tile from `marks` on, zero before the pass. If the pass fails, it can be run again
+     * over these marks. */
+    bool chained;
+    uint32_t x_at, marks; /* floats */
 } rn_retention_step;
 
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step);

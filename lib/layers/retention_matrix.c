@@ -1,6 +1,7 @@
 /* retention_matrix.c: the chunkwise form of retention on matrix units (shaders/retention_scratch.glsl). */
 #include "layers/retention.h"
 
+#include "layers/lanes.h"
 #include "shaders.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@ enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, TRANSPOSED_ROWS = 16 };
 typedef struct matrix_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, y_stride;
     uint32_t heads, key_value_heads, key_size, value_size, value_stride, padded_key, padded_value;
-    uint32_t query, query_out, key, key_in, value, before;
+    uint32_t query, key, key_in, value, before;
     uint32_t angles, decays, powers;
     float query_scale;
 } matrix_push;
@@ -34,15 +35,15 @@ static uint32_t padded_values(uint32_t value_size)
 
 /* Offsets of the arrays in the scratch, in units of eight halves; returns where they end. */
 static uint64_t place_arrays(uint32_t heads, uint32_t key_value_heads, uint32_t key_size, uint32_t value_size,
-                             uint32_t chunk_count, uint64_t offsets[6])
+                             uint32_t chunk_count, uint64_t offsets[5])
 {
     uint64_t keys = (uint64_t)RN_CHUNK * rounded_up(key_size, KEY_STEP) / 8 * chunk_count;
     uint64_t values = (uint64_t)RN_CHUNK * padded_values(value_size) / 8 * chunk_count;
     uint64_t states = (uint64_t)rounded_up(key_size, KEY_STEP) * padded_values(value_size) / 8 * chunk_count;
-    const uint64_t sizes[6] = {
-        keys * heads, keys * heads, keys * key_value_heads, keys * heads, values * key_value_heads, states * heads};
+    const uint64_t sizes[5] = {keys * heads, keys * key_value_heads, keys * heads, values * key_value_heads,
+                               states * heads};
     uint64_t end = 0;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 5; i++) {
         offsets[i] = end;
         end += sizes[i];
     }
@@ -63,7 +64,7 @@ bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size)
 uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
                                            uint32_t value_size, uint32_t chunk_count)
 {
-    uint64_t offsets[6];
+    uint64_t offsets[5];
     return 16 * place_arrays(heads, key_value_heads, key_size, value_size, chunk_count, offsets);
 }
 
@@ -78,7 +79,7 @@ static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint
 static void record_prepare(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
                            rn_binding scratch, const matrix_push *push)
 {
-    uint32_t constants[] = {64};
+    uint32_t constants[] = {64, r->halves};
     const rn_kernel *rows = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
     const rn_kernel *columns = get_kernel(recorder, RN_SHADER_RETENTION_TRANSPOSE, constants, RN_COUNT(constants));
     if (!rows || !columns) return;
@@ -114,18 +115,24 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
                           rn_binding scratch, const matrix_push *push)
 {
     const rn_matrix_unit *unit = &recorder->device->caps.matrix;
+    bool direct = unit->lanes != RN_LANES_UNKNOWN;
     uint32_t columns = output_columns(recorder->device, r->value_size);
-    uint32_t constants[] = {SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants));
+    /* More columns a workgroup share the scores. */
+    uint32_t across = direct && !recorder->device->caps.is_cpu && push->padded_value % (4 * columns) == 0 ? 4 : 2;
+    uint32_t constants[] = {
+        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
+    const rn_kernel *kernel =
+        direct ? get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants))
+               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 1);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (2 * columns), chunks->chunk_count, r->heads, 0);
+                         push->padded_value / (across * columns), chunks->chunk_count, r->heads, 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
 {
-    uint64_t offsets[6];
+    uint64_t offsets[5];
     uint64_t units =
         place_arrays(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count, offsets);
     rn_binding scratch = {chunks->scratch, chunks->scratch_offset, 16 * units};
@@ -143,11 +150,10 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .padded_key = rounded_up(r->key_size, KEY_STEP),
         .padded_value = padded_values(r->value_size),
         .query = (uint32_t)offsets[0],
-        .query_out = (uint32_t)offsets[1],
-        .key = (uint32_t)offsets[2],
-        .key_in = (uint32_t)offsets[3],
-        .value = (uint32_t)offsets[4],
-        .before = (uint32_t)offsets[5],
+        .key = (uint32_t)offsets[1],
+        .key_in = (uint32_t)offsets[2],
+        .value = (uint32_t)offsets[3],
+        .before = (uint32_t)offsets[4],
         .angles = r->tables.angles,
         .decays = r->tables.decays,
         .powers = r->tables.powers,

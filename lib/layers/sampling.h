@@ -58,6 +58,7 @@ typedef struct rn_sampler {
 typedef struct rn_control {
     rn_step_record steps[RN_MAX_RECORDS];
     uint32_t tokens[RN_MAX_RECORDS]; /* that the rows read next */
+    uint32_t failed[4];              /* first word not zero: the logits are none, and no row makes a token */
     rn_sampler samplers[];
 } rn_control;
 

@@ -109,13 +109,19 @@ static rn_binding speech_logits(const retnet_session *session)
     return (rn_binding){&session->logits, 0, session->layout.outputs_at};
 }
 
+/* Behind the results the host reads whether a chain of the last submit failed. */
+static uint64_t flag_at(const rn_decoder *decoder)
+{
+    return decoder->results.size - RN_FLAG_BYTES;
+}
+
 static void record_sampling(retnet_session *session, rn_recorder *recorder, uint32_t rows)
 {
     rn_decoder *d = &session->decoder;
     rn_sampling sampling = {
         .logits = speech_logits(session),
         .control = {&d->control, 0, d->control.size},
-        .results = {&d->results, 0, d->results.size},
+        .results = {&d->results, 0, flag_at(d)},
         .kept = {&d->kept, 0, d->kept.size},
         .vocabulary = session->model->config.vocabulary,
         .rows = rows,
@@ -128,6 +134,7 @@ void rn_decode_record_start(retnet_session *session, rn_recorder *recorder)
     rn_decoder *d = &session->decoder;
     uint64_t logits_bytes = 4ull * session->model->config.vocabulary;
     rn_decode_record_rows(session, recorder);
+    rn_recorder_write(recorder, &d->control, offsetof(rn_control, failed), 0);
     for (uint32_t row = 0; row < d->rows; row++) {
         uint64_t slot = d->row_slots[row];
         copy_staged(session, recorder, offsetof(rn_control, samplers) + slot * sizeof(rn_sampler),
@@ -152,10 +159,17 @@ void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, con
     record_sampling(session, recorder, pass->rows);
 }
 
-void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows)
+void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt)
 {
+    rn_decoder *d = &session->decoder;
     rn_pass pass = {.class = RN_PASS_TOKEN, .rows = rows, .steps = rows};
     rn_decode_bind(session, &pass);
+    if (rn_forward_chain(session, recorder, &pass, attempt, speech_logits(session))) {
+        record_sampling(session, recorder, rows);
+        rn_recorder_copy(recorder, &d->control, offsetof(rn_control, failed), &d->results, flag_at(d),
+                         sizeof(uint32_t));
+        return;
+    }
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) rn_forward_stage(session, recorder, &pass, i);
     rn_decode_record_output(session, recorder, &pass);
 }
@@ -260,7 +274,8 @@ static retnet_result record_program(retnet_session *session, rn_recorder *record
     retnet_result result = recorder->device ? RETNET_OK : rn_recorder_create(session->device, recorder);
     if (result != RETNET_OK) return result;
     rn_recorder_begin(recorder);
-    for (uint32_t i = 0; i < units; i++) rn_decode_record_token(session, recorder, rows);
+    for (uint32_t i = 0; i < units; i++)
+        rn_decode_record_token(session, recorder, rows, i == 0 ? RN_ATTEMPT_FIRST : RN_ATTEMPT_NEXT);
     return rn_recorder_end(recorder);
 }
 
@@ -297,6 +312,42 @@ static retnet_result run_slices(retnet_session *session)
     return result;
 }
 
+static bool take_failure(retnet_session *session)
+{
+    rn_decoder *d = &session->decoder;
+    uint32_t *flag = (uint32_t *)(void *)((uint8_t *)d->results.mapped + flag_at(d));
+    if (*flag == 0) return false;
+    *flag = 0;
+    if (atomic_exchange(&session->device->soft_order, false))
+        rn_log(session->device->host, RETNET_LOG_WARNING,
+               "%s did not keep the order of dispatches: barriers stand between them from now on",
+               session->device->name);
+    return true;
+}
+
+static uint32_t count_results(const retnet_session *session, uint32_t slot)
+{
+    const rn_result *ring = (const rn_result *)session->decoder.results.mapped + (size_t)slot * RN_RESULT_RING;
+    uint32_t count = 0, number = session->decoder.speakers[slot].taken + 1;
+    while (ring[(number + count) % RN_RESULT_RING].number == number + count) count++;
+    return count;
+}
+
+/* After a chain that failed: makes that token between barriers, and those of `units` that were to follow. All that was
+ * recorded with other ideas is recorded anew. Where the row came to rest before, nothing of this is kept. */
+static retnet_result run_again(retnet_session *session, uint32_t units)
+{
+    rn_decoder *d = &session->decoder;
+    for (uint32_t i = 0; i <= session->layout.slots; i++)
+        if (d->programs[i]) d->programs[i]->single_recorded = d->programs[i]->several_recorded = false;
+    uint32_t made = count_results(session, d->row_slots[0]);
+    rn_recorder_begin(&d->copies);
+    for (uint32_t i = made; i < units; i++)
+        rn_decode_record_token(session, &d->copies, d->rows, i == made ? RN_ATTEMPT_AGAIN : RN_ATTEMPT_NEXT);
+    retnet_result result = rn_recorder_end(&d->copies);
+    return result == RETNET_OK ? rn_recorder_run(&d->copies) : result;
+}
+
 static retnet_result run_program(retnet_session *session, uint32_t units)
 {
     uint32_t rows = session->decoder.rows;
@@ -311,6 +362,7 @@ static retnet_result run_program(retnet_session *session, uint32_t units)
     }
     uint64_t begin = rn_clock_ns();
     retnet_result result = rn_recorder_run(recorder);
+    if (result == RETNET_OK && take_failure(session)) return run_again(session, units);
     if (result == RETNET_OK && units == 1) choose_units(session, program, rn_clock_ns() - begin);
     return result;
 }

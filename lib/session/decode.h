@@ -24,6 +24,11 @@
 
 typedef struct rn_pass rn_pass;
 
+/* How a token is made in a chain: in one submit the first or a later one, or once more after it failed. */
+typedef enum rn_attempt { RN_ATTEMPT_FIRST, RN_ATTEMPT_NEXT, RN_ATTEMPT_AGAIN } rn_attempt;
+
+enum { RN_FLAG_BYTES = 16 };
+
 /* What one slot is to say. */
 typedef struct rn_speech {
     const retnet_sampling *sampling;
@@ -52,7 +57,7 @@ typedef struct rn_decode_program {
 typedef struct rn_decoder {
     rn_buffer control;       /* rn_control */
     rn_buffer staging;       /* the same, written by the host */
-    rn_buffer results, kept; /* as of rn_sampling, read by the host */
+    rn_buffer results, kept; /* as of rn_sampling, read by the host; behind the results, whether a chain failed */
     rn_speaker *speakers;    /* [slots] */
     uint32_t *row_slots;     /* [rows], at most slots */
     uint32_t rows;
@@ -80,8 +85,10 @@ void rn_decode_record_start(retnet_session *session, rn_recorder *recorder);
 /* Step 3. Rows are slots[0, count), which were started. */
 void rn_decode_set_rows(retnet_session *session, const uint32_t *slots, uint32_t count);
 void rn_decode_record_rows(retnet_session *session, rn_recorder *recorder);
-/* Step 4: rows [0, rows) read their tokens and make the next. Depends on nothing but `rows`. */
-void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows);
+/* Step 4: rows [0, rows) read their tokens and make the next. Depends on nothing but `rows`. A single row goes through
+ * a chain (recorder.h) where that can be. If that fails, the device makes no more tokens until the failed one is
+ * recorded as RN_ATTEMPT_AGAIN. */
+void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt);
 /* The same in stages: where the pass finds its tokens, and its last stage. */
 void rn_decode_bind(const retnet_session *session, rn_pass *pass);
 void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, const rn_pass *pass);

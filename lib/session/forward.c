@@ -2,12 +2,15 @@
 #include "layers/matmul.h"
 #include "session/session.h"
 
+#include <stddef.h>
+
 /* One pass through the model, in the order of the paper:
  *
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
  * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
- * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. */
+ * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. A token that one slot
+ * makes is then a chain (recorder.h), from the embedding to the logits, and works in memory of its own. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -20,7 +23,41 @@ typedef struct forward {
     const rn_pass *pass;
     uint32_t rows;
     bool matrix; /* on matrix units: what norms and activations leave for a projection is f16 */
+    bool narrow; /* on those, by rn_matmul_narrow_record */
+    bool chained;
 } forward;
+
+/* Where a layer reads and writes. */
+typedef struct layer_regions {
+    rn_region x, projected, retained, middle, hidden, out;
+} layer_regions;
+
+static layer_regions regions_of(const forward *f, uint32_t layer)
+{
+    const rn_session_layout *l = &f->session->layout;
+    const rn_chain_layout *c = &l->chain;
+    if (!f->chained) return (layer_regions){l->x, l->projected, l->retained, l->x, l->hidden, l->x};
+    layer_regions r = {c->x, c->projected, c->retained, c->middle, c->hidden, c->out};
+    rn_region *own[] = {&r.projected, &r.retained, &r.middle, &r.hidden, &r.out};
+    for (size_t i = 0; i < RN_COUNT(own); i++) own[i]->offset += layer * c->layer_bytes;
+    if (layer) {
+        r.x = r.out;
+        r.x.offset -= c->layer_bytes;
+    }
+    return r;
+}
+
+/* How a projection or retention reads: from a region or, in a chain, from somewhere in all of its memory. */
+static rn_binding input_binding(const forward *f, rn_region region)
+{
+    const rn_chain_layout *c = &f->session->layout.chain;
+    return f->chained ? (rn_binding){&f->session->activations, c->at, c->bytes} : rn_region_binding(f->session, region);
+}
+
+static uint32_t chain_word(const forward *f, rn_region region)
+{
+    return f->chained ? (uint32_t)((region.offset - f->session->layout.chain.at) / 4) : 0;
+}
 
 static rn_binding records(const forward *f, uint64_t offset)
 {
@@ -50,8 +87,13 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .epilogue = linear->epilogue,
         .activation = linear->activation,
         .halves = halves_out,
+        .partials = {&f->session->activations, f->session->layout.partials_at,
+                     rn_matmul_narrow_bytes(f->session->device)},
     };
-    rn_matmul_record(f->recorder, &matmul);
+    if (f->narrow)
+        rn_matmul_narrow_record(f->recorder, &matmul);
+    else
+        rn_matmul_record(f->recorder, &matmul);
 }
 
 /* linear(norm(x)), fused where that is possible. `halves_out` asks for f16 where matrix units are used. */
@@ -67,7 +109,9 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
     bool halves = f->matrix && !linear.has_bias, defer = rms && !halves && !session->device->caps.is_cpu;
     rn_linear fused = linear;
-    fused.input = rn_region_binding(session, from);
+    fused.input = input_binding(f, from);
+    fused.chained = f->chained;
+    fused.x_at = chain_word(f, from);
     fused.x_stride = from.stride;
     fused.prologue = RN_PROLOGUE_RMS_NORM;
     fused.norm_weight = norm->weight;
@@ -103,25 +147,34 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     project(f, &linear, halves, halves_out);
 }
 
-static rn_retention layer_retention(const forward *f, uint32_t layer)
+/* Whether q, k, v and the gate are f16: only chunks on matrix units read that. */
+static bool projects_halves(const forward *f, const rn_model_layer *layer)
+{
+    return f->matrix && !f->pass->steps && !layer->qkvg.has_bias &&
+           rn_retention_matrix_suits(f->session->device, f->session->model->config.key_size);
+}
+
+static rn_retention layer_retention(const forward *f, uint32_t layer, const layer_regions *r)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
+    bool halves = projects_halves(f, &session->model->layers[layer]);
     return (rn_retention){
         .heads = config->heads,
         .key_value_heads = config->kv_heads,
         .key_size = config->key_size,
         .value_size = config->value_size,
-        .x_stride = l->projected.stride,
+        .x_stride = halves ? halves_stride(l->projected) : l->projected.stride,
+        .halves = halves,
         .q_offset = l->q_offset,
         .k_offset = l->k_offset,
         .v_offset = l->v_offset,
         .gate_offset = l->gate_offset,
         .y_stride = l->retained.stride,
         .tables = session->model->tables,
-        .input = rn_region_binding(session, l->projected),
-        .output = rn_region_binding(session, l->retained),
+        .input = input_binding(f, r->projected),
+        .output = rn_region_binding(session, r->retained),
         .params = rn_model_params(session->model),
         .state = rn_session_layer_state(session, layer),
     };
@@ -140,7 +193,7 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
-    bool halves = retains_halves(f, layer);
+    bool halves = retains_halves(f, layer), gate_halves = projects_halves(f, layer);
     rn_norm n = {
         .mode = RN_NORM_NORMALISE,
         .layer_norm = config->norm == RN_NORM_LAYER,
@@ -159,8 +212,9 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
         .eps = config->norm_eps,
         .has_gate = config->output_gate,
         .gate = rn_region_binding(session, l->projected),
-        .gate_stride = l->projected.stride,
+        .gate_stride = gate_halves ? halves_stride(l->projected) : l->projected.stride,
         .gate_offset = l->gate_offset,
+        .gate_halves = gate_halves,
         .eps_scaled = config->score_normalised_eps,
         .chunks = row_records,
         .chunk_count = record_count,
@@ -170,8 +224,9 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
 }
 
 /* Single tokens. With `defer` the group norm is left to the output projection. */
-static void retain_steps(const forward *f, const rn_model_layer *layer, const rn_retention *retention, bool defer)
+static void retain_steps(const forward *f, uint32_t index, const rn_retention *retention, bool defer)
 {
+    const rn_model_layer *layer = &f->session->model->layers[index];
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
@@ -187,6 +242,9 @@ static void retain_steps(const forward *f, const rn_model_layer *layer, const rn
         .weight = layer->group_norm.weight,
         .sums_offset = l->retained_sums,
         .eps = config->norm_eps,
+        .chained = f->chained,
+        .x_at = chain_word(f, regions_of(f, index).projected),
+        .marks = l->chain.marks + index * l->chain.layer_marks,
     };
     rn_retention_step_record(f->recorder, retention, &step);
     if (raw) group_norm(f, layer, 0, f->pass->steps, step.records, f->pass->steps);
@@ -233,22 +291,27 @@ static void retention_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
+    bool projected_halves = projects_halves(f, layer);
+    layer_regions r = regions_of(f, index);
     rn_linear qkvg = {
         .matrix = &layer->qkvg.matrix,
-        .output = rn_region_binding(session, l->projected),
-        .y_stride = l->projected.stride,
+        .output = rn_region_binding(session, r.projected),
+        .y_stride = projected_halves ? halves_stride(l->projected) : l->projected.stride,
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    normed_linear(f, l->x, &layer->retention_norm, qkvg, false);
-    rn_retention retention = layer_retention(f, index);
+    normed_linear(f, r.x, &layer->retention_norm, qkvg, projected_halves);
+    rn_retention retention = layer_retention(f, index, &r);
     bool halves = retains_halves(f, layer);
     rn_linear o = {
         .matrix = &layer->o.matrix,
-        .input = rn_region_binding(session, halves ? l->normed : l->retained),
-        .output = rn_region_binding(session, l->x),
+        .input = halves ? rn_region_binding(session, l->normed) : input_binding(f, r.retained),
+        .output = rn_region_binding(session, r.middle),
         .params = rn_model_params(session->model),
         .columns = f->rows,
+        .chained = f->chained,
+        .x_at = chain_word(f, r.retained),
+        .before_at = chain_word(f, r.x),
         .x_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .y_stride = l->x.stride,
         .prologue = RN_PROLOGUE_GROUP_NORM,
@@ -262,7 +325,7 @@ static void retention_layer(const forward *f, uint32_t index)
     };
     bool defer = !f->pass->chunks && !halves && config->norm == RN_NORM_RMS && rn_linear_can_fuse(session->device, &o);
     if (!defer) o.prologue = RN_PROLOGUE_NONE;
-    if (f->pass->steps) retain_steps(f, layer, &retention, defer);
+    if (f->pass->steps) retain_steps(f, index, &retention, defer);
     if (f->pass->chunks) retain_chunks(f, layer, &retention);
     project(f, &o, halves, false);
 }
@@ -273,23 +336,27 @@ static void feed_forward_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
+    layer_regions r = regions_of(f, index);
     bool halves = f->matrix && !config->ffn_norm && !layer->up.has_bias && !layer->down.has_bias;
     rn_linear up = {
         .matrix = &layer->up.matrix,
-        .output = rn_region_binding(session, l->hidden),
+        .output = rn_region_binding(session, r.hidden),
         .y_stride = halves ? halves_stride(l->hidden) : l->hidden.stride,
         .epilogue = config->ffn_gated ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .activation = 1 + (uint32_t)config->activation,
         .has_bias = layer->up.has_bias,
         .bias = layer->up.bias,
     };
-    normed_linear(f, l->x, &layer->ffn_norm, up, halves);
+    normed_linear(f, r.middle, &layer->ffn_norm, up, halves);
     rn_linear down = {
         .matrix = &layer->down.matrix,
-        .input = rn_region_binding(session, l->hidden),
-        .output = rn_region_binding(session, l->x),
+        .input = input_binding(f, r.hidden),
+        .output = rn_region_binding(session, r.out),
         .params = rn_model_params(session->model),
         .columns = f->rows,
+        .chained = f->chained,
+        .x_at = chain_word(f, r.hidden),
+        .before_at = chain_word(f, r.middle),
         .x_stride = up.y_stride,
         .y_stride = l->x.stride,
         .epilogue = RN_EPILOGUE_ADD,
@@ -297,7 +364,7 @@ static void feed_forward_layer(const forward *f, uint32_t index)
         .bias = layer->down.bias,
     };
     if (config->ffn_norm)
-        normed_linear(f, l->hidden, &layer->ffn_inner_norm, down, false);
+        normed_linear(f, r.hidden, &layer->ffn_inner_norm, down, false);
     else
         project(f, &down, halves, false);
 }
@@ -307,7 +374,7 @@ static void embed(const forward *f)
     const retnet_session *session = f->session;
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
-    rn_binding x = rn_region_binding(session, l->x);
+    rn_binding x = rn_region_binding(session, regions_of(f, 0).x);
     rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
@@ -335,46 +402,142 @@ uint32_t rn_forward_layer_stages(const retnet_session *session)
     return 2 * session->model->config.layers;
 }
 
+static bool is_of_steps(const rn_pass *pass)
+{
+    return pass->class == RN_PASS_STEPS || pass->class == RN_PASS_TOKEN;
+}
+
+/* Where it suits, few tokens of many slots are multiplied by a kernel of their own. */
+static bool suits_narrow(const retnet_session *session, const rn_pass *pass)
+{
+    return is_of_steps(pass) && rn_matmul_narrow_suits(session->device, pass->rows);
+}
+
 /* A long reading is on matrix units to its end, however few rows a pass has of it. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
     switch (pass->class) {
     case RN_PASS_STEPS:
-    case RN_PASS_TOKEN: return rn_matmul_suits(session->device, pass->rows);
+    case RN_PASS_TOKEN: return suits_narrow(session, pass) || rn_matmul_suits(session->device, pass->rows);
     case RN_PASS_SHORT: return false;
     default: return true;
     }
 }
 
-void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage)
+static void record_stage(const forward *f, uint32_t stage)
 {
-    forward f = {session, recorder, pass, pass->rows, rn_forward_suits_matrices(session, pass)};
+    const rn_pass *pass = f->pass;
     uint32_t layer = stage / 2;
     if (stage == 0) {
-        rn_recorder_label(recorder, "embedding");
-        embed(&f);
+        rn_recorder_label(f->recorder, "embedding");
+        embed(f);
     }
     if (stage % 2) {
-        rn_recorder_label(recorder, "layer %u feed-forward", layer);
-        feed_forward_layer(&f, layer);
+        rn_recorder_label(f->recorder, "layer %u feed-forward", layer);
+        feed_forward_layer(f, layer);
         return;
     }
-    rn_recorder_label(recorder, "layer %u retention", layer);
-    for (uint32_t i = 0; i < pass->part_count; i++) rn_session_prepare_state(session, recorder, &pass->parts[i], layer);
-    retention_layer(&f, layer);
+    rn_recorder_label(f->recorder, "layer %u retention", layer);
+    for (uint32_t i = 0; i < pass->part_count; i++)
+        rn_session_prepare_state(f->session, f->recorder, &pass->parts[i], layer);
+    retention_layer(f, layer);
+}
+
+void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage)
+{
+    forward f = {
+        .session = session,
+        .recorder = recorder,
+        .pass = pass,
+        .rows = pass->rows,
+        .matrix = rn_forward_suits_matrices(session, pass),
+        .narrow = suits_narrow(session, pass),
+    };
+    record_stage(&f, stage);
+}
+
+static void record_head(const forward *f, rn_region from, rn_binding logits)
+{
+    const retnet_model *model = f->session->model;
+    rn_linear head = {
+        .matrix = &model->head,
+        .output = logits,
+        .y_stride = model->config.vocabulary,
+    };
+    rn_recorder_label(f->recorder, "output");
+    normed_linear(f, from, &model->output_norm, head, false);
 }
 
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits)
 {
-    const retnet_model *model = session->model;
-    uint32_t vocabulary = model->config.vocabulary;
-    forward f = {session, recorder, NULL, rows, matrix};
-    rn_linear head = {
-        .matrix = &model->head,
-        .output = logits,
-        .y_stride = vocabulary,
+    forward f = {.session = session, .recorder = recorder, .rows = rows, .matrix = matrix};
+    record_head(&f, from, logits);
+}
+
+/* ---- Chains ------------------------------------------------------------------------------------------------------ */
+
+static bool is_chain_norm(const rn_config *config, const rn_model_norm *norm)
+{
+    return config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
+}
+
+static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_linear_prologue prologue)
+{
+    const rn_config *config = &session->model->config;
+    rn_linear linear = {
+        .matrix = matrix,
+        .columns = 1,
+        .prologue = prologue,
+        .epilogue = matrix->alternating ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
+        .heads = config->heads,
+        .head_size = config->value_size,
+        .tiles = rn_retention_step_tiles(session->device, config->value_size),
     };
-    rn_recorder_label(recorder, "output");
-    normed_linear(&f, from, &model->output_norm, head, false);
+    return rn_linear_can_fuse(session->device, &linear);
+}
+
+/* Every dispatch of the pass has to be of a kind that waits. */
+static bool can_chain(const retnet_session *session, const rn_pass *pass)
+{
+    const retnet_model *model = session->model;
+    const rn_config *config = &model->config;
+    if (session->device->caps.is_cpu || pass->rows != 1 || config->embedding_norm || config->ffn_norm ||
+        session->layout.chain.bytes > session->device->caps.max_storage_range)
+        return false;
+    bool can = is_chain_norm(config, &model->output_norm) && fuses(session, &model->head, RN_PROLOGUE_RMS_NORM);
+    for (uint32_t i = 0; i < config->layers && can; i++) {
+        const rn_model_layer *layer = &model->layers[i];
+        can = is_chain_norm(config, &layer->retention_norm) && is_chain_norm(config, &layer->ffn_norm) &&
+              fuses(session, &layer->qkvg.matrix, RN_PROLOGUE_RMS_NORM) &&
+              fuses(session, &layer->o.matrix, RN_PROLOGUE_GROUP_NORM) &&
+              fuses(session, &layer->up.matrix, RN_PROLOGUE_RMS_NORM) &&
+              fuses(session, &layer->down.matrix, RN_PROLOGUE_NONE);
+    }
+    return can;
+}
+
+/* A later token of the submit that failed must find the flag and the marks of the one that did. */
+static void prepare_chain(const retnet_session *session, rn_recorder *recorder, rn_attempt attempt)
+{
+    const rn_chain_layout *c = &session->layout.chain;
+    const rn_buffer *memory = &session->activations;
+    if (attempt == RN_ATTEMPT_FIRST) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->data);
+    if (attempt == RN_ATTEMPT_AGAIN) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->marks);
+    rn_recorder_fill(recorder, memory, c->at + 4ull * c->data, c->bytes - 4ull * c->data, RN_NOT_YET);
+}
+
+bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
+                      rn_binding logits)
+{
+    forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true};
+    if (!can_chain(session, pass)) return false;
+    prepare_chain(session, recorder, attempt);
+    rn_recorder_chain_begin(recorder, attempt == RN_ATTEMPT_AGAIN);
+    for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);
+    record_head(&f, regions_of(&f, session->model->config.layers).x, logits);
+    rn_recorder_chain_end(recorder);
+    rn_recorder_copy(recorder, &session->activations, session->layout.chain.at, &session->decoder.control,
+                     offsetof(rn_control, failed), sizeof(uint32_t));
+    return true;
 }

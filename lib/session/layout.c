@@ -1,5 +1,7 @@
 #include "session/session.h"
 
+#include "layers/matmul.h"
+
 enum {
     ALIGNMENT = 256, /* the most that Vulkan lets a device ask of a binding's offset */
     MOST_SPARES = 4, /* more slots than this with a callback are answered after each token */
@@ -24,6 +26,29 @@ static uint64_t place_bytes(uint64_t *end, uint64_t bytes)
     return at;
 }
 
+static void place_chain(const retnet_model *model, rn_session_layout *l, uint64_t *end)
+{
+    const rn_config *c = &model->config;
+    rn_chain_layout *chain = &l->chain;
+    uint64_t at = *end, layer;
+    chain->at = at;
+    chain->marks = ALIGNMENT / 4;
+    chain->layer_marks = c->heads * rn_retention_step_tiles(model->device, c->value_size);
+    *end += ALIGNMENT;
+    place_bytes(end, 4ull * c->layers * chain->layer_marks);
+    chain->data = (uint32_t)((*end - at) / 4);
+    chain->x = place(end, 1, l->x.stride);
+    layer = *end;
+    chain->projected = place(end, 1, l->projected.stride);
+    chain->retained = place(end, 1, l->retained.stride);
+    chain->middle = place(end, 1, l->x.stride);
+    chain->hidden = place(end, 1, l->hidden.stride);
+    chain->out = place(end, 1, l->x.stride);
+    chain->layer_bytes = *end - layer;
+    *end += (c->layers - 1) * chain->layer_bytes;
+    chain->bytes = *end - at;
+}
+
 static void place_activations(const retnet_model *model, rn_session_layout *l)
 {
     const rn_config *c = &model->config;
@@ -45,6 +70,8 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     l->retained = place(&end, l->rows, padded(values) + padded(sums));
     l->hidden = place(&end, l->rows, padded(c->ffn));
     l->gathered = place(&end, l->logit_rows, padded(c->hidden));
+    place_chain(model, l, &end);
+    l->partials_at = place_bytes(&end, rn_matmul_narrow_bytes(model->device));
     l->activation_bytes = end;
 }
 
@@ -94,7 +121,8 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
                        "session: %u slots, prompt_chunk %u and %u snapshots, at most %u, 65536 and %u", l->slots, rows,
                        snapshots, (unsigned)RN_MAX_SLOTS, (unsigned)RN_MAX_SNAPSHOTS);
     l->holders = l->slots + snapshots;
-    l->rows = rn_max_u32(rn_divide_up(rows, RN_CHUNK) * RN_CHUNK, l->slots);
+    /* Whole chunks, which is also what rn_matmul reads. */
+    l->rows = rn_divide_up(rn_max_u32(rows, l->slots), RN_CHUNK) * RN_CHUNK;
     l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
     if (l->chunks == 0)
@@ -112,7 +140,7 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     l->marks_at = 4ull * l->logit_rows;
     l->scores_bytes = l->marks_at + 4ull * RN_MAX_SLICES;
     l->control_bytes = sizeof(rn_control) + l->slots * sizeof(rn_sampler);
-    l->results_bytes = sizeof(rn_result) * RN_RESULT_RING * l->slots;
+    l->results_bytes = sizeof(rn_result) * RN_RESULT_RING * l->slots + RN_FLAG_BYTES;
     l->kept_bytes = 4ull * l->slots * c->vocabulary;
     l->tokens_per_submit = desc ? desc->tokens_per_submit : 0;
     /* Software drivers make one token a submit unless asked for more. */

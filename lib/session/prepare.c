@@ -71,7 +71,7 @@ static void plan_passes(planner *p)
         for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }
     for (uint32_t rows = 1; rows <= l->slots; rows = next_rows(rows))
-        rn_decode_record_token(&p->session, &p->recorder, rows);
+        rn_decode_record_token(&p->session, &p->recorder, rows, RN_ATTEMPT_FIRST);
     uint32_t vocabulary = p->session.model->config.vocabulary;
     rn_binding targets = {&p->session.input, l->targets_at, 4ull * l->logit_rows};
     rn_binding scores = {&p->session.log_probs, 0, p->session.log_probs.size};

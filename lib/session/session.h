@@ -28,6 +28,15 @@ typedef struct rn_region {
     uint32_t rows, stride;
 } rn_region;
 
+/* Where one token of one slot works in a chain (recorder.h): every result has a place of its own. Words from `at` on:
+ * the flag, marks of the layers' retention steps, and from `data` on what is not yet there when a pass begins. */
+typedef struct rn_chain_layout {
+    uint64_t at, bytes; /* in the activations */
+    uint32_t marks, layer_marks, data;
+    uint64_t layer_bytes;
+    rn_region x, projected, retained, middle, hidden, out; /* of the first layer; the embedding's result is x */
+} rn_chain_layout;
+
 /* What a device buffer of each kind holds. Pure arithmetic on config and desc, so that it can be asked for beforehand.
  */
 typedef struct rn_session_layout {
@@ -39,6 +48,8 @@ typedef struct rn_session_layout {
     uint32_t normed_scale;                                      /* where in a row of normed the deferred factor is */
     uint32_t retained_sums; /* where in a row of retained the recurrent form's sums are */
     uint32_t q_offset, k_offset, v_offset, gate_offset;
+    rn_chain_layout chain;
+    uint64_t partials_at; /* in the activations, rn_matmul_narrow_bytes */
     uint64_t activation_bytes, scratch_bytes, logits_bytes, input_bytes, readback_bytes;
     uint64_t scores_bytes, marks_at; /* log-probabilities, then a word for each slice, if it was executed */
     uint64_t control_bytes, results_bytes, kept_bytes; /* of the decoder */
@@ -141,7 +152,7 @@ typedef struct rn_slice {
 typedef struct rn_cost {
     rn_pass_class class;
     bool output;
-    uint32_t rows; /* 0: an unused entry */
+    uint32_t rows;  /* 0: an unused entry */
     uint32_t times; /* it was measured, at most 2 */
     uint64_t ns;    /* of one layer, or of the output */
 } rn_cost;
@@ -302,6 +313,10 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
 /* Records output norm and head for rows [0, rows) of `from`. */
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits);
+/* Records a pass of the decoder from the embedding to the logits as a chain; false where device, model or pass do not
+ * allow it. Its flag is left in the decoder's control, and stays up until a first attempt. */
+bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
+                      rn_binding logits);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
 
 retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);

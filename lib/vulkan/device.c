@@ -372,6 +372,7 @@ static void unlock_own_queue(void *lock)
 static void set_defaults(rn_device *device, const retnet_context_desc *desc, const retnet_vulkan_device *vulkan)
 {
     device->submit_budget_us = desc->submit_budget_us ? desc->submit_budget_us : vulkan->device ? 8000 : 100000;
+    device->patience = 1 << 20; /* the better part of a second on a fast GPU */
     device->get_proc = vulkan->get_instance_proc_addr;
     device->priority = vulkan->memory_priority > 0 ? vulkan->memory_priority : 0.5f;
     if (vulkan->allocation_callbacks) {

@@ -13,6 +13,7 @@ typedef struct rn_matrix_unit {
     uint32_t m, n, k;       /* 0: there is none */
     uint32_t subgroup;      /* invocations */
     bool must_ask_subgroup; /* subgroups come in other sizes too, if not asked for this one */
+    uint32_t lanes;         /* rn_lanes: which invocation holds what of a matrix */
 } rn_matrix_unit;
 
 /* What kernels may rely on: what the device has, less what the context was told to pretend away. */
@@ -65,7 +66,9 @@ typedef struct rn_device {
     rn_mutex queue_lock; /* what they lock where the host program has none of its own */
     VkPhysicalDeviceMemoryProperties memory;
     rn_capabilities caps;
-    bool texel_loads; /* this software driver reads texels faster than storage buffers */
+    uint32_t patience;      /* looks at a value that another dispatch leaves before a kernel gives up */
+    atomic_bool soft_order; /* workgroups of earlier dispatches start first, as far as was seen (layers/order.h) */
+    bool texel_loads;       /* this software driver reads texels faster than storage buffers */
     uint32_t submit_budget_us;
     atomic_bool lost; /* latched; every later call fails at once */
     char name[256], driver[256 + 2 * VK_MAX_DRIVER_INFO_SIZE];

@@ -195,6 +195,7 @@ static void begin(rn_recorder *recorder, VkCommandBuffer commands)
     recorder->access_count = 0;
     recorder->bound = VK_NULL_HANDLE;
     recorder->labelled = false;
+    recorder->chained = false;
     recorder->profiled = false;
     if (recorder->result == RETNET_OK) recorder->result = rn_device_check(recorder->device);
 }
@@ -387,7 +388,11 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
     const rn_device_table *vk = &recorder->device->vk;
     if (push_bytes)
         vk->vkCmdPushConstants(recorder->commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
-    order(recorder, accesses, binding_count, false); /* last, so that the device is ready to start when it ends */
+    /* Last, so that the device is ready to start when it ends. */
+    if (!recorder->chained)
+        order(recorder, accesses, binding_count, false);
+    else if (recorder->ordered)
+        dispatch_barrier(recorder);
     bool timed = recorder->profiled && recorder->timed_count < RN_MAX_TIMED;
     if (timed) {
         full_barrier(recorder); /* nothing else may run between the two timestamps */
@@ -414,7 +419,8 @@ void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize
     recorder->device->vk.vkCmdCopyBuffer(recorder->commands, from->handle, to->handle, 1, &region);
 }
 
-static void fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size, uint32_t word)
+void rn_recorder_fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size,
+                      uint32_t word)
 {
     if (recorder->result != RETNET_OK || size == 0 || recorder->device->plan) return;
     rn_access access = {buffer->handle, offset, offset + size, true};
@@ -424,12 +430,34 @@ static void fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize of
 
 void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size)
 {
-    fill(recorder, buffer, offset, size, 0);
+    rn_recorder_fill(recorder, buffer, offset, size, 0);
 }
 
 void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word)
 {
-    fill(recorder, buffer, offset, sizeof word, word);
+    rn_recorder_fill(recorder, buffer, offset, sizeof word, word);
+}
+
+/* ---- Chains ------------------------------------------------------------------------------------------------------ */
+
+void rn_recorder_chain_begin(rn_recorder *recorder, bool ordered)
+{
+    if (recorder->result != RETNET_OK || recorder->device->plan) return;
+    full_barrier(recorder);
+    recorder->chained = true;
+    recorder->ordered = ordered || recorder->profiled || !atomic_load(&recorder->device->soft_order);
+}
+
+void rn_recorder_chain_end(rn_recorder *recorder)
+{
+    if (recorder->result != RETNET_OK || recorder->device->plan) return;
+    recorder->chained = false;
+    full_barrier(recorder);
+}
+
+uint32_t rn_recorder_patience(const rn_recorder *recorder)
+{
+    return recorder->chained && !recorder->ordered ? recorder->device->patience : 0;
 }
 
 void rn_recorder_release(rn_recorder *recorder)

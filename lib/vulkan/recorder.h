@@ -53,6 +53,8 @@ typedef struct rn_recorder {
     bool pending;   /* submitted, not yet waited for */
     bool signalled; /* the fence: to be reset before the next submit */
     bool profiled;
+    bool chained;  /* between rn_recorder_chain_begin and _end */
+    bool ordered;  /* the chain's dispatches are ordered by barriers */
     bool labelled; /* a label of rn_recorder_label is open */
     retnet_result result;
 } rn_recorder;
@@ -88,9 +90,24 @@ void rn_recorder_dispatch(rn_recorder *recorder, const rn_kernel *kernel, const 
                           uint32_t z, uint64_t bytes);
 void rn_recorder_copy(rn_recorder *recorder, const rn_buffer *from, VkDeviceSize from_offset, const rn_buffer *to,
                       VkDeviceSize to_offset, VkDeviceSize size);
+void rn_recorder_fill(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size,
+                      uint32_t word);
 void rn_recorder_fill_zero(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, VkDeviceSize size);
 /* Writes one word. */
 void rn_recorder_write(rn_recorder *recorder, const rn_buffer *buffer, VkDeviceSize offset, uint32_t word);
+
+/* A chain: dispatches whose kernels wait for each other's results by themselves (shaders/order.glsl), so that no
+ * barrier stands between them. Each value that one leaves for another must have a place of its own in the chain's
+ * memory, filled with RN_NOT_YET since before the chain; word 0 of that memory is zero, and not zero after the run if a
+ * kernel lost patience, which also makes all that come after it leave nothing. Where the device does not keep an order
+ * that makes waiting end (rn_device.soft_order), or with `ordered`, barriers stand between the dispatches and nothing
+ * waits. */
+#define RN_NOT_YET UINT32_MAX
+void rn_recorder_chain_begin(rn_recorder *recorder, bool ordered);
+void rn_recorder_chain_end(rn_recorder *recorder);
+/* How often a kernel recorded now may look for a value; 0: it is there. */
+uint32_t rn_recorder_patience(const rn_recorder *recorder);
+
 /* Makes an earlier error of the caller's the recording's. */
 void rn_recorder_fail(rn_recorder *recorder, retnet_result result);
 

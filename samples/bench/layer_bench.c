@@ -1,7 +1,7 @@
 /* layer_bench.c: times single layers on matrix units: projections of many tokens, and chunkwise retention against the
- * recurrent form. Weights and activations are zero, which matrix units multiply as fast as anything.
+ * recurrent form, on random numbers.
  *
- *     layer_bench [matmul] [tiles] [retention]     all but tiles if none is named
+ *     layer_bench [matmul] [staged] [tiles] [retention]     matmul and retention if none is named
  */
 #include "context.h"
 #include "layers/matmul.h"
@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* Bytes of random halves, and as many of floats. PARAMS_AT: where in the weights there are floats. */
+#define NOISE (1ull << 22)
+#define PARAMS_AT (3ull << 26)
 
 typedef struct bench {
     rn_device *device;
@@ -56,7 +60,8 @@ static const projection projections[] = {
     {"4096 cubed", 4096, 4096, 4096, RN_EPILOGUE_STORE, false},
 };
 
-static void time_projection(bench *b, const projection *p, retnet_weight_format format, rn_matmul_tile tile)
+static void time_projection(bench *b, const projection *p, retnet_weight_format format, rn_matmul_tile tile,
+                            bool staged)
 {
     enum { REPEATS = 8 };
     bool glu = p->epilogue == RN_EPILOGUE_GLU;
@@ -76,6 +81,7 @@ static void time_projection(bench *b, const projection *p, retnet_weight_format 
             .activation = glu,
             .halves = p->halves,
             .tile = tile,
+            .staged = staged,
         };
         rn_matmul_record(&b->recorder, &matmul);
     }
@@ -86,26 +92,26 @@ static void time_projection(bench *b, const projection *p, retnet_weight_format 
     fflush(stdout);
 }
 
-static void time_projections(bench *b, rn_matmul_tile tile)
+static void time_projections(bench *b, rn_matmul_tile tile, bool staged)
 {
     for (size_t i = 0; i < RN_COUNT(projections); i++) {
-        time_projection(b, &projections[i], RETNET_WEIGHTS_F16, tile);
-        if (!tile.tokens) time_projection(b, &projections[i], RETNET_WEIGHTS_Q4, tile);
+        time_projection(b, &projections[i], RETNET_WEIGHTS_F16, tile, staged);
+        if (!tile.tokens) time_projection(b, &projections[i], RETNET_WEIGHTS_Q4, tile, staged);
     }
 }
 
 static void sweep_tiles(bench *b)
 {
     static const rn_matmul_tile tiles[] = {
-        {128, 128, 64, 64}, {128, 128, 32, 64}, {128, 128, 64, 32}, {64, 128, 32, 64},
-        {64, 128, 64, 32},  {128, 64, 64, 32},  {64, 64, 32, 32},
+        {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, {64, 64, 64, 64, 1}, {64, 64, 64, 64, 4},
+        {128, 128, 64, 32, 1}, {64, 128, 32, 64, 1},  {64, 64, 32, 32, 1}, {32, 128, 32, 32, 1},
     };
     for (size_t i = 0; i < RN_COUNT(tiles); i++) {
-        printf("tile %u x %u, a subgroup %u x %u\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
-               tiles[i].sub_rows);
+        printf("tile %u x %u, a subgroup %u x %u, %u splits\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
+               tiles[i].sub_rows, tiles[i].splits);
         for (size_t k = 0; k < RN_COUNT(projections); k++)
             if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
-                time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i]);
+                time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], false);
     }
 }
 
@@ -144,8 +150,8 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
         .y_stride = heads * (values + 32),
         .input = {&b->activations, 0, input},
         .output = {&b->activations, rn_round_up(input, 256), output},
-        .params = {&b->weights, 0, 1u << 24},
-        .state = {&b->weights, 1u << 24, 4ull * sequences * heads * keys * values},
+        .params = {&b->weights, PARAMS_AT, 1u << 24},
+        .state = {&b->weights, PARAMS_AT + (1u << 24), 4ull * sequences * heads * keys * values},
     };
     rn_retention_chunks chunks = {
         .chunks = {&b->records, 0, 16 * RN_MAX_RECORDS},
@@ -164,8 +170,10 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     };
     fill_records(b, sequences, tokens);
     rn_recorder_begin(&b->recorder);
+    retention.halves = true;
     rn_retention_chunks_record(&b->recorder, &retention, &chunks);
     double chunkwise = time_recording(b);
+    retention.halves = false;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
@@ -184,26 +192,55 @@ static void on_log(void *user, retnet_log_level level, const char *message)
     fprintf(stderr, "%s\n", message);
 }
 
+/* Random numbers, as halves between 0.25 and 0.5 or their negatives; what kernels take for parameters and states are
+ * floats in [0.25, 0.5). */
+static void fill_random(rn_buffer *noise)
+{
+    uint32_t *words = noise->mapped, seed = 1;
+    for (uint64_t i = 0; i < NOISE / 4; i++) {
+        seed = seed * 1664525 + 1013904223;
+        words[i] = (seed & 0x83ff83ffu) | 0x34003400u;
+    }
+    float *floats = (float *)(words + NOISE / 4);
+    for (uint64_t i = 0; i < NOISE / 4; i++) floats[i] = 0.25f + 0.25f * (float)(i % 1021) / 1021;
+}
+
 static retnet_result prepare(bench *b)
 {
-    rn_buffer *buffers[] = {&b->weights, &b->activations, &b->scratch};
+    rn_buffer *buffers[] = {&b->weights, &b->activations, &b->scratch}, noise = {0};
     const uint64_t sizes[] = {1ull << 28, 5ull << 28, 1ull << 30};
     retnet_result result = rn_buffer_create(b->device, 48 * RN_MAX_RECORDS, RN_MEMORY_UPLOAD, "records", &b->records);
     for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
         result = rn_buffer_create(b->device, sizes[i], RN_MEMORY_DEVICE, "bench", buffers[i]);
+    if (result == RETNET_OK) result = rn_buffer_create(b->device, 2 * NOISE, RN_MEMORY_UPLOAD, "noise", &noise);
     if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->recorder);
-    if (result != RETNET_OK) return result;
-    rn_recorder_begin(&b->recorder);
-    for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_recorder_fill_zero(&b->recorder, buffers[i], 0, sizes[i]);
-    result = rn_recorder_end(&b->recorder);
-    return result == RETNET_OK ? rn_recorder_run(&b->recorder) : result;
+    if (result == RETNET_OK) {
+        fill_random(&noise);
+        rn_recorder_begin(&b->recorder);
+        for (size_t i = 0; i < RN_COUNT(buffers); i++)
+            for (uint64_t at = 0; at < sizes[i]; at += NOISE) {
+                bool floats = buffers[i] == &b->weights && at >= PARAMS_AT;
+                rn_recorder_copy(&b->recorder, &noise, floats ? NOISE : 0, buffers[i], at, NOISE);
+            }
+        result = rn_recorder_end(&b->recorder);
+    }
+    if (result == RETNET_OK) result = rn_recorder_run(&b->recorder);
+    rn_buffer_destroy(b->device, &noise);
+    return result;
+}
+
+/* An idle card takes most of a second to raise its clocks. */
+static void warm_up(bench *b)
+{
+    for (double end = seconds() + 1; seconds() < end;)
+        if (rn_recorder_run(&b->recorder) != RETNET_OK) return;
 }
 
 static bool wanted(int argc, char **argv, const char *part)
 {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], part) == 0) return true;
-    return argc == 1 && strcmp(part, "tiles") != 0;
+    return argc == 1 && strcmp(part, "tiles") != 0 && strcmp(part, "staged") != 0;
 }
 
 int main(int argc, char **argv)
@@ -217,7 +254,12 @@ int main(int argc, char **argv)
         return 1;
     }
     retnet_result result = prepare(&b);
-    if (result == RETNET_OK && wanted(argc, argv, "matmul")) time_projections(&b, (rn_matmul_tile){0});
+    if (result == RETNET_OK) warm_up(&b);
+    if (result == RETNET_OK && wanted(argc, argv, "matmul")) time_projections(&b, (rn_matmul_tile){0}, false);
+    if (result == RETNET_OK && wanted(argc, argv, "staged")) {
+        printf("through shared memory\n");
+        time_projections(&b, (rn_matmul_tile){0}, true);
+    }
     if (result == RETNET_OK && wanted(argc, argv, "tiles")) sweep_tiles(&b);
     if (result == RETNET_OK && wanted(argc, argv, "retention")) {
         time_retention(&b, 1, 2048, 8, 256, 512);

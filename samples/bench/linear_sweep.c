@@ -1,6 +1,7 @@
-/* linear_sweep.c: times linear.comp, one column, over shapes of a workgroup, for the matrices of the named models. What
- * the choice in lib/layers/linear.c rests on. Every dispatch reads a matrix that is not in the cache and waits for the
- * one before it, as in decoding.
+/* linear_sweep.c: times linear_column.comp over shapes of its work, for the matrices of a model of 1.3 billion
+ * parameters. What the choice in lib/layers/linear.c rests on. Every dispatch reads a matrix that is not in the cache,
+ * and what the one before it has left: between barriers, as links of a chain, and as links that do not wait, whose
+ * results are wrong.
  *
  *     linear_sweep [f16|q8|q4 ...]
  */
@@ -12,7 +13,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { DISPATCHES = 64 };
+/* In floats; the memory of the chain begins with its flag. */
+enum { DISPATCHES = 64, HEADER = 64, REGION = 1 << 15, REGIONS = DISPATCHES + 1 };
+
+typedef enum sweep_order { WITH_BARRIERS, AS_CHAIN, NOT_WAITING, ORDERS } sweep_order;
 
 typedef struct projection {
     const char *name;
@@ -35,40 +39,65 @@ static double seconds(void)
 typedef struct bench {
     rn_device *device;
     rn_buffer weights, activations, params;
-    rn_recorder recorder;
+    rn_recorder recorder, prepare; /* before each timed run */
 } bench;
+
+static void record_link(bench *b, const projection *p, const rn_matrix *matrix, rn_linear_shape shape,
+                        sweep_order order, uint32_t link)
+{
+    uint32_t from = HEADER + link * REGION, to = from + REGION;
+    rn_linear linear = {
+        .matrix = matrix,
+        .input = {&b->activations, 0, b->activations.size},
+        .output = {&b->activations, 4ull * to, 4ull * REGION},
+        .params = {&b->params, 0, b->params.size},
+        .columns = 1,
+        .x_stride = REGION,
+        .y_stride = REGION,
+        .prologue = RN_PROLOGUE_RMS_NORM,
+        .epilogue = p->glu ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
+        .activation = p->glu,
+        .chained = order != NOT_WAITING,
+        /* What the last rows of the link before have left, where there are enough. */
+        .x_at = from + (p->rows > p->inputs ? p->rows - p->inputs : 0),
+        .shape = shape,
+    };
+    rn_linear_record(&b->recorder, &linear);
+}
+
+/* What nobody writes is zero, so that a link with more inputs than the one before has rows does not wait for ever. */
+static retnet_result record_prepare(bench *b, const projection *p)
+{
+    rn_recorder_begin(&b->prepare);
+    rn_recorder_fill_zero(&b->prepare, &b->activations, 0, b->activations.size);
+    for (uint32_t i = 1; i < REGIONS; i++)
+        rn_recorder_fill(&b->prepare, &b->activations, 4ull * (HEADER + i * REGION), 4ull * p->rows, RN_NOT_YET);
+    return rn_recorder_end(&b->prepare);
+}
 
 /* Seconds of one dispatch, the best of the submits of 0.1 s: a GPU that was idle while the kernel was compiled takes
  * tens of milliseconds to raise its clocks. Negative on failure. */
-static double time_shape(bench *b, const projection *p, retnet_weight_format format, rn_linear_shape shape)
+static double time_shape(bench *b, const projection *p, retnet_weight_format format, rn_linear_shape shape,
+                         sweep_order order)
 {
     rn_matrix matrix = {
         .buffer = &b->weights, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
     matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
     uint64_t copies = b->weights.size / matrix.bytes;
     rn_recorder_begin(&b->recorder);
+    rn_recorder_chain_begin(&b->recorder, order == WITH_BARRIERS);
     for (uint32_t i = 0; i < DISPATCHES; i++) {
         matrix.offset = rn_round_up(matrix.bytes, 256) * (i % (copies - 1));
-        rn_linear linear = {
-            .matrix = &matrix,
-            .input = {&b->activations, 0, 1 << 18},
-            .output = {&b->activations, 1 << 18, 1 << 18},
-            .params = {&b->params, 0, b->params.size},
-            .columns = 1,
-            .x_stride = 16384,
-            .y_stride = 65536,
-            .prologue = RN_PROLOGUE_RMS_NORM,
-            .epilogue = p->glu ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
-            .activation = p->glu,
-            .shape = shape,
-        };
-        rn_linear_record(&b->recorder, &linear);
+        record_link(b, p, &matrix, shape, order, i);
     }
-    if (rn_recorder_end(&b->recorder) != RETNET_OK) return -1;
+    rn_recorder_chain_end(&b->recorder);
+    if (rn_recorder_end(&b->recorder) != RETNET_OK || record_prepare(b, p) != RETNET_OK) return -1;
     double best = 1e9, end = seconds() + 0.1;
     for (double begin = seconds(); begin < end; begin = seconds()) {
+        if (rn_recorder_run(&b->prepare) != RETNET_OK) return -1;
+        double start = seconds();
         if (rn_recorder_run(&b->recorder) != RETNET_OK) return -1;
-        double took = seconds() - begin;
+        double took = seconds() - start;
         best = took < best ? took : best;
     }
     return best / DISPATCHES;
@@ -76,19 +105,23 @@ static double time_shape(bench *b, const projection *p, retnet_weight_format for
 
 static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
+    static const rn_linear_shape shapes[] = {
+        {16, 16, 1, 4, 132}, {16, 16, 1, 4, 0}, {8, 32, 1, 2, 0},
+        {16, 32, 1, 2, 0},   {16, 16, 2, 2, 0}, {32, 8, 1, 4, 0},
+    };
     rn_matrix matrix = {.format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
     double bytes = (double)rn_matrix_panels(&matrix) * (double)rn_matrix_panel_bytes(&matrix);
-    printf("%s %s, %.1f MB\n", p->name, retnet_weight_format_name(format), bytes * 1e-6);
-    for (uint32_t rows = 8; rows <= 32; rows *= 2)
-        for (uint32_t local = 128; local <= 512; local *= 2)
-            for (uint32_t ahead = 1; ahead <= 2; ahead *= 2) {
-                rn_linear_shape shape = {rows, local / rows, p->glu ? 2 : 1, ahead};
-                if (shape.splits * ahead > rn_matrix_blocks(&matrix)) continue;
-                double took = time_shape(b, p, format, shape);
-                printf("  %2u rows x %2u splits, %u ahead: %7.2f us %7.0f GB/s\n", rows, shape.splits, ahead,
-                       took * 1e6, bytes / took * 1e-9);
-                fflush(stdout);
-            }
+    printf("%s %s, %.1f MB; us with barriers, as a chain, not waiting\n", p->name, retnet_weight_format_name(format),
+           bytes * 1e-6);
+    for (size_t i = 0; i < RN_COUNT(shapes); i++) {
+        const rn_linear_shape *s = &shapes[i];
+        printf("  %2u rows x %2u splits, %u rows each, %u ahead, %3u groups:", s->group_rows, s->splits, s->rows,
+               s->ahead, s->groups);
+        for (sweep_order order = 0; order < ORDERS; order++)
+            printf(" %7.2f", time_shape(b, p, format, *s, order) * 1e6);
+        printf("\n");
+        fflush(stdout);
+    }
 }
 
 static void on_log(void *user, retnet_log_level level, const char *message)
@@ -98,20 +131,41 @@ static void on_log(void *user, retnet_log_level level, const char *message)
     fprintf(stderr, "%s\n", message);
 }
 
+/* Random f16 of 2^-6 to 2^-5 and either sign, which do as bytes and nibbles too: the same megabytes again and again. */
+static retnet_result fill_weights(bench *b)
+{
+    enum { BYTES = 1 << 24 };
+    rn_buffer upload;
+    retnet_result result = rn_buffer_create(b->device, BYTES, RN_MEMORY_UPLOAD, "random weights", &upload);
+    if (result != RETNET_OK) return result;
+    uint16_t *halves = upload.mapped;
+    uint32_t random = 1;
+    for (uint32_t i = 0; i < BYTES / 2; i++) {
+        random = random * 1664525u + 1013904223u;
+        halves[i] = (uint16_t)(0x2400 | (random >> 16 & 0x83ff));
+    }
+    rn_recorder_begin(&b->recorder);
+    for (uint64_t at = 0; at < b->weights.size; at += BYTES)
+        rn_recorder_copy(&b->recorder, &upload, 0, &b->weights, at, BYTES);
+    rn_recorder_fill(&b->recorder, &b->params, 0, b->params.size, 0x3f800000u); /* 1.0f */
+    result = rn_recorder_end(&b->recorder);
+    if (result == RETNET_OK) result = rn_recorder_run(&b->recorder);
+    rn_buffer_destroy(b->device, &upload);
+    return result;
+}
+
 static retnet_result prepare(bench *b)
 {
     retnet_result result = rn_buffer_create(b->device, b->device->caps.is_cpu ? 1u << 28 : 1u << 30, RN_MEMORY_DEVICE,
                                             "weights", &b->weights);
-    if (result == RETNET_OK) result = rn_buffer_create(b->device, 1 << 19, RN_MEMORY_DEVICE, "x", &b->activations);
+    if (result == RETNET_OK)
+        result =
+            rn_buffer_create(b->device, 4ull * (HEADER + REGIONS * REGION), RN_MEMORY_DEVICE, "x", &b->activations);
     if (result == RETNET_OK) result = rn_buffer_create(b->device, 1 << 16, RN_MEMORY_DEVICE, "params", &b->params);
     if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->recorder);
+    if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->prepare);
     if (result != RETNET_OK) return result;
-    rn_recorder_begin(&b->recorder);
-    rn_recorder_fill_zero(&b->recorder, &b->weights, 0, b->weights.size);
-    rn_recorder_fill_zero(&b->recorder, &b->activations, 0, b->activations.size);
-    rn_recorder_fill_zero(&b->recorder, &b->params, 0, b->params.size);
-    result = rn_recorder_end(&b->recorder);
-    return result == RETNET_OK ? rn_recorder_run(&b->recorder) : result;
+    return fill_weights(b);
 }
 
 int main(int argc, char **argv)
@@ -127,6 +181,7 @@ int main(int argc, char **argv)
         for (size_t i = 0; wanted && i < RN_COUNT(projections); i++) sweep(&b, &projections[i], format);
     }
     rn_recorder_destroy(&b.recorder);
+    rn_recorder_destroy(&b.prepare);
     rn_buffer_destroy(b.device, &b.weights);
     rn_buffer_destroy(b.device, &b.activations);
     rn_buffer_destroy(b.device, &b.params);

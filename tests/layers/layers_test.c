@@ -190,7 +190,11 @@ static uint8_t *block_of(void *panels, const rn_matrix *matrix, bool second, uin
 uint8_t *layers_test_unit(void *panels, const rn_matrix *matrix, bool second, uint32_t row, uint32_t block,
                           uint32_t unit)
 {
-    return block_of(panels, matrix, second, row, block) + (unit * RN_PANEL_ROWS + row % RN_PANEL_ROWS) * 16;
+    uint32_t units = matrix->format == RETNET_WEIGHTS_F32  ? 8
+                     : matrix->format == RETNET_WEIGHTS_Q8 ? 2
+                     : matrix->format == RETNET_WEIGHTS_Q4 ? 1
+                                                           : 4;
+    return block_of(panels, matrix, second, row, block) + (row % RN_PANEL_ROWS * units + unit) * 16;
 }
 
 uint8_t *layers_test_scale(void *panels, const rn_matrix *matrix, bool second, uint32_t row, uint32_t block)

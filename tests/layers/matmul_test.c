@@ -20,7 +20,7 @@ typedef struct problem {
 
 typedef struct buffers {
     layers_matrix matrix;
-    layers_buffer x, y;
+    layers_buffer x, y, partials;
 } buffers;
 
 /* ---- Expectation ------------------------------------------------------------------------------------------------- */
@@ -60,7 +60,7 @@ static double *expect(const problem *p, const rn_matmul *m, buffers *b)
 
 /* ---- Cases ------------------------------------------------------------------------------------------------------- */
 
-static void check(layers_test *test, const problem *p)
+static void check_kernel(layers_test *test, const problem *p, bool narrow)
 {
     bool glu = p->epilogue == RN_EPILOGUE_GLU;
     rn_matmul m = {
@@ -72,7 +72,7 @@ static void check(layers_test *test, const problem *p)
         .halves = p->halves,
     };
     buffers b = {
-        .x = layers_test_buffer(test, (size_t)m.columns * m.x_stride / 2),
+        .x = layers_test_buffer(test, (size_t)rn_divide_up(m.columns, 64) * 64 * m.x_stride / 2),
         .y = layers_test_buffer(test, (size_t)m.columns * m.y_stride / (p->halves ? 2 : 1)),
     };
     layers_test_matrix(test, p->format, p->shape.rows, p->shape.inputs, glu, &b.matrix);
@@ -83,16 +83,34 @@ static void check(layers_test *test, const problem *p)
     m.matrix = &b.matrix.matrix;
     m.input = layers_test_binding(&b.x);
     m.output = layers_test_binding(&b.y);
-    rn_matmul_record(layers_test_begin(test), &m);
+    if (narrow) {
+        b.partials = layers_test_buffer(test, rn_matmul_narrow_bytes(test->device) / 4);
+        m.partials = layers_test_binding(&b.partials);
+        memset(b.partials.words, 0, 4 * RN_NARROW_COUNTERS);
+    }
+    (narrow ? rn_matmul_narrow_record : rn_matmul_record)(layers_test_begin(test), &m);
     layers_test_run(test);
 
     char what[160];
-    snprintf(what, sizeof what, "%u x %u x %u, format %d, epilogue %d, activation %u, %s", m.columns, p->shape.rows,
-             p->shape.inputs, p->format, p->epilogue, p->activation, p->halves ? "f16" : "fp32");
+    snprintf(what, sizeof what, "%s%u x %u x %u, format %d, epilogue %d, activation %u, %s", narrow ? "narrow, " : "",
+             m.columns, p->shape.rows, p->shape.inputs, p->format, p->epilogue, p->activation,
+             p->halves ? "f16" : "fp32");
     layers_test_check(what, &b.y, p->halves, expected, 2e-3);
+    if (narrow) {
+        layers_test_check_guards(what, &b.partials);
+        for (size_t i = 0; i < RN_NARROW_COUNTERS; i++) CHECK(b.partials.words[i] == 0);
+        layers_test_free(test, &b.partials);
+    }
     layers_test_free(test, &b.x);
     layers_test_free(test, &b.y);
     layers_test_free_matrix(test, &b.matrix);
+}
+
+/* With each kernel that takes so many columns. */
+static void check(layers_test *test, const problem *p)
+{
+    check_kernel(test, p, false);
+    if (rn_matmul_narrow_suits(test->device, p->shape.columns)) check_kernel(test, p, true);
 }
 
 static const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F16, RETNET_WEIGHTS_BF16,
@@ -122,8 +140,8 @@ static void check_some_kinds(layers_test *test, shape s)
 
 int main(int argc, char **argv)
 {
-    static const shape shapes[] = {{16, 64, 32},   {17, 40, 70},   {64, 128, 64}, {100, 200, 96},
-                                   {128, 77, 107}, {200, 256, 65}, {33, 1, 40},   {129, 320, 320}};
+    static const shape shapes[] = {{16, 64, 32},   {17, 40, 70}, {64, 128, 64},   {100, 200, 96}, {128, 77, 107},
+                                   {200, 256, 65}, {33, 1, 40},  {129, 320, 320}, {9, 72, 740},   {31, 130, 900}};
     layers_test test = layers_test_create();
     if (!rn_matmul_suits(test.device, 64)) return layers_test_finish(&test, test_failures) ? 1 : TEST_SKIPPED;
     bool full = !test.device->caps.is_cpu || (argc > 1 && strcmp(argv[1], "full") == 0);

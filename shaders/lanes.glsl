@@ -1,0 +1,56 @@
+// lanes.glsl: operands of matrix units straight from memory, 16 bytes a load, without shared memory or barriers between.
+//
+// An operand's rows lie along the inputs that are summed over, and an invocation must know which components of a
+// matrix are its own. Vulkan leaves that to drivers; lib/layers/lanes.c finds out which of these it is, if any:
+//
+//     LANES_QUADS    16 x 16 x 16, 32 invocations. Invocation 4 g + t holds rows g and g + 8; of each the inputs
+//                    2t, 2t + 1, 2t + 8, 2t + 9.
+//     LANES_COLUMNS  8 x 8 x 8, 8 invocations. Invocation i holds input i of all rows.
+//
+// The order of inputs does not matter to a sum as long as both operands have the same. So for a block of 32 inputs an
+// invocation reads what lies together, whole units of eight from its rows, and gives each piece of the block a part of them.
+//
+// A strip is a matrix's rows of one block, as many as a matrix has (MATRIX_M and MATRIX_N are the same here).
+
+const uint LANES_QUADS = 1, LANES_COLUMNS = 2;
+
+const uint STRIP_LOADS = LANES == LANES_QUADS ? 2 : 8; // units that an invocation reads of a strip
+const uint BLOCK_PIECES = 32 / MATRIX_K;
+
+#define LEFT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>
+#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB>
+#define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
+
+// Of a strip's rows and a row's four units, those that this invocation's load i reads.
+uint strip_row(uint i)
+{
+    return LANES == LANES_QUADS ? i * 8 + gl_SubgroupInvocationID / 4 : i;
+}
+
+uint strip_unit()
+{
+    return LANES == LANES_QUADS ? gl_SubgroupInvocationID % 4 : gl_SubgroupInvocationID / 2;
+}
+
+// Half `piece` of an invocation's four of a unit, for LANES_COLUMNS.
+float16_t column_half(uvec4 unit, uint piece)
+{
+    uvec2 four = (gl_SubgroupInvocationID & 1u) == 0 ? unit.xy : unit.zw;
+    f16vec2 pair = unpackFloat2x16(piece < 2 ? four.x : four.y);
+    return (piece & 1u) == 0 ? pair.x : pair.y;
+}
+
+// Makes piece k of a block from the units that were read: units[at], .. units[at + STRIP_LOADS - 1].
+#define FILL_PIECE(piece, units, at, k)                                                                                \
+    if (LANES == LANES_QUADS) {                                                                                        \
+        [[unroll]] for (uint r_ = 0; r_ < 2; r_++) {                                                                   \
+            uvec2 four_ = (k) == 0 ? units[(at) + r_].xy : units[(at) + r_].zw;                                        \
+            f16vec2 low_ = unpackFloat2x16(four_.x), high_ = unpackFloat2x16(four_.y);                                 \
+            piece[r_ * 4] = low_.x;                                                                                    \
+            piece[r_ * 4 + 1] = low_.y;                                                                                \
+            piece[r_ * 4 + 2] = high_.x;                                                                               \
+            piece[r_ * 4 + 3] = high_.y;                                                                               \
+        }                                                                                                              \
+    } else {                                                                                                           \
+        [[unroll]] for (uint r_ = 0; r_ < STRIP_LOADS; r_++) piece[r_] = column_half(units[(at) + r_], k);             \
+    }

@@ -1,0 +1,149 @@
+#version 450
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+// matmul_direct.comp: matmul.comp for devices whose matrices lie as lanes.glsl knows. Operands go from memory straight
+// into matrices: no shared memory, no barriers, and a subgroup waits for nobody. What subgroups of a workgroup read
+// alike comes from the first-level cache.
+//
+// Where tiles are too few to keep a device busy, a tile's subgroups are there SPLITS times, each set with a part of the
+// inputs, and their sums are added at the end.
+//
+// X is read up to a multiple of SUB_TOKENS tokens.
+
+layout(constant_id = 13) const uint LANES = 1;
+layout(constant_id = 14) const uint SPLITS = 1; // parts that the inputs are cut into, each taken by subgroups of its own
+
+#include "matmul.glsl"
+#include "lanes.glsl"
+
+layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
+
+// What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
+const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
+const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS;
+
+uvec4 x_next[X_LOADS], w_next[W_LOADS * RAW];
+uint scale_next[W_LOADS];
+uint x_at, unit_at;       // this invocation's first unit of X, and its unit of a row of W
+uint block_at[GLU ? 2 : 1]; // the current block of W in this subgroup's panels
+uint first_row;           // of this subgroup in its panels
+
+void find_sources()
+{
+    uint whole = (push.columns + SUB_TOKENS - 1) / SUB_TOKENS * SUB_TOKENS - SUB_TOKENS;
+    uint token = min(gl_WorkGroupID.x * TILE_TOKENS + sub_token(), whole);
+    x_at = (token + strip_row(0)) * (push.x_stride / 8) + strip_unit();
+    uint row = first_piece() * MATRIX_N; // of the tile's result
+    uint panel = gl_WorkGroupID.y * (TILE_ROWS / PANEL_ROWS) + row / PANEL_ROWS * (GLU ? 2 : 1);
+    first_row = row % PANEL_ROWS;
+    unit_at = strip_unit();
+    [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++)
+        block_at[i] = min(panel + i, push.panels - 1) * push.blocks * block_units(FORMAT);
+}
+
+void fetch_x()
+{
+    uint stride = push.x_stride / 8;
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++)
+        x_next[i] = x[x_at + (i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS) - strip_row(0)) * stride];
+}
+
+// Strip n of the subgroup's rows.
+void fetch_w(uint n)
+{
+    uint block = block_at[GLU ? n / OUT_N : 0];
+    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
+        uint row = first_row + n % OUT_N * MATRIX_N + strip_row(i), to = n * STRIP_LOADS + i;
+        if (FORMAT == FORMAT_F32) {
+            w_next[to * RAW] = load_unit(block, row, unit_at * 2);
+            w_next[to * RAW + RAW - 1] = load_unit(block, row, unit_at * 2 + 1);
+        } else if (FORMAT == FORMAT_Q8) {
+            w_next[to].xy = weight_pairs[block * 2 + row * 4 + unit_at];
+        } else if (FORMAT == FORMAT_Q4) {
+            w_next[to].x = weight_words[(block + row) * 4 + unit_at];
+        } else {
+            w_next[to] = load_unit(block, row, unit_at);
+        }
+        if (SCALED) scale_next[to] = weight_words[block * 4 + scale_word(FORMAT, row)] >> (row & 1u) * 16;
+    }
+}
+
+// Load i of W as f16.
+uvec4 halves_of(uint i)
+{
+    uvec4 w = w_next[i * RAW];
+    f16vec2 scale = unpackFloat2x16(scale_next[i]).xx;
+    if (FORMAT == FORMAT_F32) {
+        vec4 low = uintBitsToFloat(w), high = uintBitsToFloat(w_next[i * RAW + RAW - 1]);
+        return uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
+    }
+    if (FORMAT == FORMAT_BF16) return uvec4(bf16_pair(w.x), bf16_pair(w.y), bf16_pair(w.z), bf16_pair(w.w));
+    if (FORMAT == FORMAT_Q8)
+        return uvec4(signed_byte_pair(w.x, 0, scale), signed_byte_pair(w.x, 2, scale), signed_byte_pair(w.y, 0, scale),
+                     signed_byte_pair(w.y, 2, scale));
+    if (FORMAT == FORMAT_Q4) return eight_nibbles(w.x, scale);
+    return w;
+}
+
+void main()
+{
+    ACCUMULATOR sum[PIECES_M * PIECES_N];
+    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) sum[i] = ACCUMULATOR(0.0);
+    find_sources();
+    uint part = (push.blocks + SPLITS - 1) / SPLITS, begin = split() * part, end = min(begin + part, push.blocks);
+    uint skip = min(begin, push.blocks - 1);
+    x_at += skip * (BLOCK_INPUTS / 8);
+    [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += skip * block_units(FORMAT);
+    fetch_x();
+    [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_w(n);
+    for (uint b = begin; b < end; b++) {
+        bool more = b + 1 < end; // else the last block once more, in vain
+        x_at += more ? BLOCK_INPUTS / 8 : 0;
+        [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += more ? block_units(FORMAT) : 0;
+        LEFT a[PIECES_M * BLOCK_PIECES];
+        [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+            [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                LEFT piece = LEFT(float16_t(0.0));
+                FILL_PIECE(piece, x_next, m * STRIP_LOADS, k)
+                a[m * BLOCK_PIECES + k] = piece;
+            }
+        }
+        fetch_x();
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+            uvec4 w[STRIP_LOADS];
+            [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) w[i] = halves_of(n * STRIP_LOADS + i);
+            [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                RIGHT piece = RIGHT(float16_t(0.0));
+                FILL_PIECE(piece, w, 0, k)
+                [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                    sum[m * PIECES_N + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], piece, sum[m * PIECES_N + n]);
+            }
+            fetch_w(n);
+        }
+    }
+    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N && SPLITS > 1; i++) {
+        ACCUMULATOR piece = sum[i];
+        barrier();
+        if (split() != 0)
+            coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
+        barrier();
+        [[unroll]] for (uint s = 1; s < SPLITS; s++) {
+            ACCUMULATOR other;
+            coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
+                        gl_CooperativeMatrixLayoutRowMajor);
+            piece += other;
+        }
+        sum[i] = piece;
+    }
+    if (split() != 0) return;
+    // Copies: one driver computes nothing where a component of an array of matrices is named.
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+        [[unroll]] for (uint n = 0; n < OUT_N; n++) {
+            ACCUMULATOR piece = sum[m * PIECES_N + n], factor = sum[m * PIECES_N + (GLU ? n + OUT_N : n)];
+            store_result(m, n, piece, factor);
+        }
+    }
+}

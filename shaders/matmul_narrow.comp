@@ -1,0 +1,208 @@
+#version 450
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+// matmul_narrow.comp: what matmul.comp computes, for so few columns that reading the weights is what counts: f16 operands,
+// fp32 sums, X of f16 activations, W in panels (weights.glsl).
+//
+// A tile is all columns by 64 rows of W, with GLU 32 rows of each of two panels. So that a large GPU is full, a tile's
+// inputs are split among several workgroups, of which the last to finish adds up what all have left in memory, in a
+// fixed order. Chunks of the inputs wait in registers, then in shared memory, for the matrix units.
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 256; // a subgroup for MATRIX_N rows by SUB_TOKENS columns
+layout(constant_id = 1) const uint FORMAT = 2;
+layout(constant_id = 2) const uint EPILOGUE = 0;
+layout(constant_id = 3) const uint ACTIVATION = 0;
+layout(constant_id = 4) const uint HALVES = 0; // Y is f16
+layout(constant_id = 5) const uint SUBGROUP = 32;
+layout(constant_id = 6) const uint MATRIX_M = 16;
+layout(constant_id = 7) const uint MATRIX_N = 16;
+layout(constant_id = 8) const uint MATRIX_K = 16;
+layout(constant_id = 9) const uint TOKENS = 64;     // of a tile: the columns, rounded up
+layout(constant_id = 10) const uint SUB_TOKENS = 32;
+layout(constant_id = 11) const uint CHUNK = 4; // blocks at a time
+
+const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
+
+#define WEIGHTS_BINDING 0
+#include "weights.glsl"
+#include "weights_half.glsl"
+#include "activation.glsl"
+
+layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
+layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
+layout(std430, set = 0, binding = 2) buffer OutputHalves { uvec2 y_halves[]; };
+layout(std430, set = 0, binding = 3) coherent buffer Partial { vec4 partial[]; };
+layout(std430, set = 0, binding = 3) coherent buffer Finished { uint finished[]; }; // [tiles], zero between dispatches
+
+layout(push_constant) uniform Push {
+    uint blocks;   // of 32 inputs
+    uint panels;   // of W in this dispatch
+    uint rows;     // of Y in this dispatch
+    uint row_base; // first row of Y
+    uint columns;
+    uint x_stride; // halves, a multiple of 8; what lies between the inputs and a multiple of 32 is finite
+    uint y_stride; // floats, or halves, then a multiple of 4
+    uint partials; // where partial sums begin, in vectors
+} push;
+
+const uint TILE_ROWS = 64, CHUNK_UNITS = CHUNK * 4; // f16 units of a row at a time
+const uint STRIDE = CHUNK_UNITS + 1;                           // of a staged row; odd, for the banks of shared memory
+const bool GLU = EPILOGUE == EPILOGUE_GLU;
+const uint X_LOADS = (TOKENS * CHUNK_UNITS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+// An invocation's share of a load of weights: 8 of F32 are two units, of the other formats a unit is what it is.
+const uint ITEM_UNITS = FORMAT == FORMAT_F32 ? 2 : 1;
+const uint ITEM_HALVES = FORMAT == FORMAT_Q8 ? 2 : FORMAT == FORMAT_Q4 ? 4 : 1; // f16 units that it becomes
+const uint ROW_ITEMS = 4 / ITEM_HALVES;                                         // of a block
+const uint W_ITEMS = TILE_ROWS * CHUNK * ROW_ITEMS, W_LOADS = (W_ITEMS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+const uint ACROSS = TILE_ROWS / MATRIX_N, PIECES = SUB_TOKENS / MATRIX_M;
+const uint TILE_VECTORS = TOKENS * TILE_ROWS / 4;
+const uint OUT_VECTORS = (GLU ? TILE_ROWS / 2 : TILE_ROWS) / 4; // of a column of a tile of Y
+const uint OPERANDS = (TOKENS + TILE_ROWS) * STRIDE;
+
+shared uvec4 staged[OPERANDS > TILE_VECTORS ? OPERANDS : TILE_VECTORS];
+shared uint is_last;
+
+uvec4 x_next[X_LOADS], w_next[W_LOADS * ITEM_UNITS];
+float scale_next[W_LOADS];
+
+// Where row `row` of the tile lies: its panel's first block, and its row in the panel.
+void find_row(uint row, out uint panel, out uint panel_row)
+{
+    uint tile = gl_WorkGroupID.x;
+    panel = GLU ? tile / 2 * 2 + row / 32 : tile;
+    panel_row = GLU ? tile % 2 * 32 + row % 32 : row;
+    panel = min(panel, push.panels - 1);
+}
+
+void fetch(uint first_block)
+{
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+        uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, token = min(item / CHUNK_UNITS, push.columns - 1);
+        uint unit = min(first_block * 4 + item % CHUNK_UNITS, push.blocks * 4 - 1);
+        x_next[i] = x[token * (push.x_stride / 8) + unit];
+    }
+    [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
+        uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, panel, row;
+        find_row(item % TILE_ROWS, panel, row);
+        uint in_chunk = item / TILE_ROWS % (CHUNK * ROW_ITEMS), b = min(first_block + in_chunk / ROW_ITEMS, push.blocks - 1);
+        uint block = (panel * push.blocks + b) * block_units(FORMAT);
+        [[unroll]] for (uint u = 0; u < ITEM_UNITS; u++)
+            w_next[i * ITEM_UNITS + u] = load_unit(block, row, in_chunk % ROW_ITEMS * ITEM_UNITS + u);
+        if (SCALED) scale_next[i] = block_scale(FORMAT, block, row);
+    }
+}
+
+// Blocks beyond the last one meet columns of zero.
+void stage(uint first_block)
+{
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+        uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
+        if (item < TOKENS * CHUNK_UNITS)
+            staged[item / CHUNK_UNITS * STRIDE + item % CHUNK_UNITS] =
+                first_block + item % CHUNK_UNITS / 4 < push.blocks ? x_next[i] : uvec4(0);
+    }
+    [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
+        uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
+        uint at = (TOKENS + item % TILE_ROWS) * STRIDE + item / TILE_ROWS * ITEM_HALVES;
+        if (item >= W_ITEMS) break;
+        uvec4 w = w_next[i * ITEM_UNITS];
+        f16vec2 s = f16vec2(scale_next[i]);
+        if (FORMAT == FORMAT_F32) staged[at] = eight_f32(w, w_next[i * ITEM_UNITS + ITEM_UNITS - 1]);
+        if (FORMAT == FORMAT_F16) staged[at] = w;
+        if (FORMAT == FORMAT_BF16) staged[at] = eight_bf16(w);
+        if (FORMAT == FORMAT_Q8) {
+            staged[at] = eight_bytes(w.xy, s);
+            staged[at + 1] = eight_bytes(w.zw, s);
+        }
+        if (FORMAT == FORMAT_Q4)
+            [[unroll]] for (uint k = 0; k < 4; k++) staged[at + k] = eight_nibbles(w[k], s);
+    }
+}
+
+// Whether this workgroup is the last of its tile's; then all partial sums are there.
+bool is_last_of_tile(uint splits)
+{
+    memoryBarrierBuffer();
+    barrier();
+    if (gl_LocalInvocationID.x == 0) is_last = atomicAdd(finished[gl_WorkGroupID.x], 1) == splits - 1 ? 1 : 0;
+    barrier();
+    memoryBarrierBuffer();
+    return is_last != 0;
+}
+
+void store(uint token, uint row, vec4 value, vec4 linear_value)
+{
+    if (token >= push.columns) return;
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        value[i] = activate(ACTIVATION, value[i]);
+        if (GLU) value[i] *= linear_value[i];
+    }
+    uint at = token * push.y_stride + push.row_base + row;
+    if (HALVES != 0) {
+        // Also zeros up to a multiple of 32 rows, the next projection's padding: what W is beyond its rows.
+        if (row >= (push.rows + 31u & ~31u)) return;
+        value = clamp(value, -65504.0, 65504.0);
+        y_halves[at / 4] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+        return;
+    }
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        if (row + i < push.rows) y[at + i] = EPILOGUE == EPILOGUE_ADD ? y[at + i] + value[i] : value[i];
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x, splits = gl_NumWorkGroups.y, split = gl_WorkGroupID.y;
+    uint chunks = (push.blocks + CHUNK - 1) / CHUNK;
+    uint first = chunks * split / splits * CHUNK, end = chunks * (split + 1) / splits * CHUNK;
+    uint sub_row = gl_SubgroupID % ACROSS * MATRIX_N, sub_token = gl_SubgroupID / ACROSS * SUB_TOKENS;
+
+    coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> sum[PIECES];
+    [[unroll]] for (uint m = 0; m < PIECES; m++)
+        sum[m] = coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0);
+    fetch(first);
+    for (uint b = first; b < end; b += CHUNK) {
+        stage(b);
+        barrier();
+        if (b + CHUNK < end) fetch(b + CHUNK);
+        [[unroll]] for (uint k = 0; k < CHUNK * BLOCK_INPUTS; k += MATRIX_K) {
+            coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a;
+            coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> w;
+            coopMatLoad(w, staged, (TOKENS + sub_row) * STRIDE + k / 8, STRIDE, gl_CooperativeMatrixLayoutColumnMajor);
+            [[unroll]] for (uint m = 0; m < PIECES; m++) {
+                coopMatLoad(a, staged, (sub_token + m * MATRIX_M) * STRIDE + k / 8, STRIDE,
+                            gl_CooperativeMatrixLayoutRowMajor);
+                sum[m] = coopMatMulAdd(a, w, sum[m]);
+            }
+        }
+        barrier();
+    }
+
+    // The tile of sums, [TOKENS][TILE_ROWS], through shared memory.
+    [[unroll]] for (uint m = 0; m < PIECES; m++)
+        coopMatStore(sum[m], staged, ((sub_token + m * MATRIX_M) * TILE_ROWS + sub_row) / 4, TILE_ROWS / 4,
+                     gl_CooperativeMatrixLayoutRowMajor);
+    barrier();
+    uint mine = push.partials + gl_WorkGroupID.x * splits * TILE_VECTORS;
+    if (splits > 1) {
+        for (uint i = lane; i < TILE_VECTORS; i += LOCAL_SIZE)
+            partial[mine + split * TILE_VECTORS + i] = uintBitsToFloat(staged[i]);
+        if (!is_last_of_tile(splits)) return;
+        if (lane == 0) finished[gl_WorkGroupID.x] = 0;
+    }
+    for (uint i = lane; i < TOKENS * OUT_VECTORS; i += LOCAL_SIZE) {
+        uint token = i / OUT_VECTORS, v = i % OUT_VECTORS, at = token * (TILE_ROWS / 4) + v;
+        vec4 value = uintBitsToFloat(staged[at]), linear_value = uintBitsToFloat(staged[at + (GLU ? OUT_VECTORS : 0)]);
+        if (splits > 1) {
+            value = linear_value = vec4(0.0);
+            for (uint s = 0; s < splits; s++) {
+                value += partial[mine + s * TILE_VECTORS + at];
+                if (GLU) linear_value += partial[mine + s * TILE_VECTORS + at + OUT_VECTORS];
+            }
+        }
+        store(token, gl_WorkGroupID.x * (GLU ? TILE_ROWS / 2 : TILE_ROWS) + v * 4, value, linear_value);
+    }
+}

@@ -1,0 +1,98 @@
+/* chain_test.c: chains of dispatches (recorder.h), several tokens a submit, of which one dispatch does not come: the
+ * token is made once more between barriers, those after it too, and nobody can tell from tokens or states. */
+#include "session/session.h"
+#include "session/session_test.h"
+
+enum { TOKENS = 10, PER_SUBMIT = 3, PROMPT = 5 };
+
+static PFN_vkCmdDispatch dispatch;
+static const retnet_session *watched;
+static int seen, dropped; /* dispatches of chains in the recording of a submit, and which is dropped; negative: none */
+
+static VKAPI_ATTR void VKAPI_CALL dispatch_but_one(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
+{
+    const rn_decode_program *program = watched ? watched->decoder.programs[1] : NULL;
+    bool counts = program && program->several.commands == commands && program->several.chained;
+    if (!counts || seen++ != dropped) dispatch(commands, x, y, z);
+}
+
+typedef struct outcome {
+    int32_t tokens[TOKENS];
+    uint32_t count;
+    float *state;
+} outcome;
+
+static outcome speak(retnet_model *model, const int32_t *prompt, int drop, const int32_t *end)
+{
+    retnet_session *session =
+        session_test_session_of(model, &(retnet_session_desc){.slots = 1, .tokens_per_submit = PER_SUBMIT});
+    outcome out = {.state = NULL};
+    atomic_store(&model->device->soft_order, true);
+    watched = session;
+    seen = 0;
+    dropped = drop;
+    session_test_read_last(session, 0, prompt, PROMPT, NULL);
+    retnet_generation wish = {
+        .sampling = {.temperature = 0.8f, .seed = 11},
+        .end_tokens = end,
+        .end_token_count = end != NULL,
+        .max_tokens = TOKENS,
+        .tokens = out.tokens,
+        .token_counts = &out.count,
+    };
+    CHECK_OK(retnet_session_generate(session, &wish));
+    CHECK_INT(!atomic_load(&model->device->soft_order), drop >= 0);
+    out.state = session_test_state(session, 0);
+    watched = NULL;
+    retnet_session_destroy(session);
+    return out;
+}
+
+/* A row that has come to rest in the middle of a submit holds nobody up. */
+static void check_end(session_test *test, const int32_t *prompt, const outcome *whole)
+{
+    const int32_t *end = &whole->tokens[1 + PER_SUBMIT]; /* the first token of the second submit */
+    outcome out = speak(test->model, prompt, -1, end);
+    CHECK(out.count >= 1 && out.count <= 2 + PER_SUBMIT);
+    CHECK_INT(out.tokens[out.count - 1], *end);
+    free(out.state);
+}
+
+static void check_drop(session_test *test, const int32_t *prompt, const outcome *whole, int drop)
+{
+    char what[64];
+    snprintf(what, sizeof what, "dispatch %d does not come", drop);
+    outcome out = speak(test->model, prompt, drop, NULL);
+    CHECK_INT(out.count, TOKENS);
+    for (int i = 0; i < TOKENS; i++)
+        if (out.tokens[i] != whole->tokens[i])
+            TEST_FAIL("%s: token %d is %d, expected %d", what, i, out.tokens[i], whole->tokens[i]);
+    session_test_check_same(what, out.state, whole->state, test->state_size * test->info.layers, 0);
+    free(out.state);
+}
+
+int main(void)
+{
+    session_test test = session_test_create(fixture_named("plain"), 1, 0);
+    rn_device *device = test.model->device;
+    if (device->caps.is_cpu) {
+        session_test_destroy(&test);
+        return session_test_finish(test_failures) ? 1 : TEST_SKIPPED;
+    }
+    dispatch = device->vk.vkCmdDispatch;
+    device->vk.vkCmdDispatch = dispatch_but_one;
+    device->patience = 100;
+    int32_t *prompt = session_test_tokens(PROMPT, test.info.vocabulary_size, 5);
+    outcome whole = speak(test.model, prompt, -1, NULL);
+    int each = 1 + 5 * (int)test.info.layers + 1;
+    CHECK_INT(seen, PER_SUBMIT * each);
+    check_end(&test, prompt, &whole);
+    /* Of the second token all but the last dispatch, which makes the logits: nobody in the chain waits for it. */
+    for (int drop = each; drop < 2 * each - 1; drop++) check_drop(&test, prompt, &whole, drop);
+    check_drop(&test, prompt, &whole, 2);
+    check_drop(&test, prompt, &whole, 2 * each + 2);
+    free(whole.state);
+    free(prompt);
+    session_test_destroy(&test);
+    return session_test_finish(test_failures);
+}
