@@ -86,8 +86,8 @@ enum { FOLDED = 128 /* as in sample.comp */, MOST_TURNS = 100, MOST_LOOPS = 2600
 static uint32_t local_size(const rn_device *device, uint32_t vocabulary)
 {
     bool cpu = device->caps.is_cpu;
-    uint32_t size = cpu ? rn_device_vector(device) : 128;
-    while (size < 1024 && 2 * size <= device->caps.max_invocations && (!cpu || vocabulary / size > 1024)) size *= 2;
+    uint32_t size = cpu ? rn_device_vector(device) : 128, share = cpu ? 1024 : 16;
+    while (size < 1024 && 2 * size <= device->caps.max_invocations && vocabulary / size > share) size *= 2;
     return size;
 }
 
