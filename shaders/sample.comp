@@ -235,6 +235,7 @@ uvec2 total_from(float from)
 // Maxima of GROUPS groups into first_words, and the largest of all, with the lowest id that has it; DEAD if there is none.
 void find_largest(out float largest, out uint id)
 {
+    meet(); // everyone has read what was found before
     float best = DEAD;
     uint best_id = NO_TOKEN;
     for (uint group = lane; group < GROUPS; group += LOCAL_SIZE) {
