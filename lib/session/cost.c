@@ -103,11 +103,15 @@ static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool out
 
 void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns)
 {
-    if (!segment->pure || segment->weight == 0) return;
+    if (segment->weight == 0) return;
     rn_pass_class class = segment->output ? segment->class : layer_class(segment->class);
     uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->rows);
     rn_cost *cost = find_cost(session, class, segment->output, rounded(segment->rows));
     ns = share(ns, whole, segment->weight);
+    /* States that were filled beside it only make it look dearer: good enough until there is something better. */
+    if (cost->pure && !segment->pure) return;
+    if (cost->pure != segment->pure) cost->times = 0;
+    cost->pure = segment->pure;
     /* The first time counts for little: memory is touched for the first time, and clocks are low. */
     bool fresh = cost->times < 2;
     cost->times = rn_min_u32(cost->times + 1, 2);

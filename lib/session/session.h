@@ -154,6 +154,7 @@ typedef struct rn_cost {
     bool output;
     uint32_t rows;  /* 0: an unused entry */
     uint32_t times; /* it was measured, at most 2 */
+    bool pure;      /* measured without what it was told apart from, see rn_segment */
     uint64_t ns;    /* of one layer, or of the output */
 } rn_cost;
 
