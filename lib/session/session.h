@@ -276,6 +276,8 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
+/* The rows that a pass's layers count with: a chunk that is not full costs what a full one does. */
+uint32_t rn_cost_rows(const rn_pass *pass);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */
