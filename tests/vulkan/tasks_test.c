@@ -48,7 +48,8 @@ static void on_log(void *user, retnet_log_level level, const char *message)
 static retnet_context *create_context(host *h)
 {
     retnet_context *context = NULL;
-    retnet_context_desc desc = {.log = on_log};
+    retnet_context_desc desc = host_context_desc();
+    desc.log = on_log;
     REQUIRE(retnet_context_create_from_device(&h->adopted, &desc, &context) == RETNET_OK);
     return context;
 }
