@@ -145,7 +145,7 @@ static void add_names(VkDeviceCreateInfo *info, retnet_vulkan_additions *additio
     info->ppEnabledExtensionNames = names;
 }
 
-#define COUNT_ONE(name) +1
+#define COUNT_ONE(name) +1 /* NOLINT(bugprone-macro-parentheses): a term of a sum */
 enum { RECOMMENDED = 0 RETNET_VULKAN_RECOMMENDED_EXTENSIONS(COUNT_ONE) };
 #undef COUNT_ONE
 
