@@ -304,6 +304,64 @@ static retnet_result do_tasks(world *w)
     return result;
 }
 
+/* The host's part of a frame, by the driver's own functions. */
+typedef struct frame {
+    struct VolkDeviceTable vk;
+    VkDevice device;
+    VkQueue queue;
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+} frame;
+
+static void frame_begin(frame *f, const retnet_context *context)
+{
+    retnet_vulkan_device d;
+    retnet_vulkan_get(context, &d);
+    volkLoadInstanceOnly(d.instance);
+    volkLoadDeviceTable(&f->vk, d.device);
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = d.queue_family};
+    f->device = d.device;
+    f->queue = d.queue;
+    REQUIRE(f->vk.vkCreateCommandPool(d.device, &pool, NULL, &f->pool) == VK_SUCCESS);
+    VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = f->pool, .commandBufferCount = 1};
+    VkCommandBufferBeginInfo begin_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    REQUIRE(f->vk.vkAllocateCommandBuffers(d.device, &allocate, &f->commands) == VK_SUCCESS);
+    REQUIRE(f->vk.vkBeginCommandBuffer(f->commands, &begin_info) == VK_SUCCESS);
+}
+
+static void frame_submit(const frame *f)
+{
+    VkSubmitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &f->commands};
+    REQUIRE(f->vk.vkEndCommandBuffer(f->commands) == VK_SUCCESS);
+    REQUIRE(f->vk.vkQueueSubmit(f->queue, 1, &info, VK_NULL_HANDLE) == VK_SUCCESS);
+    REQUIRE(f->vk.vkQueueWaitIdle(f->queue) == VK_SUCCESS);
+}
+
+/* Two slots at once in the host's command buffers, a slice in each. */
+static retnet_result do_record(world *w)
+{
+    retnet_session *session = NULL;
+    retnet_step_info info = {.tasks = 1};
+    retnet_task tasks[] = {{.slot = 0, .tokens = prompt, .count = PROMPT, .max_tokens = 2},
+                           {.slot = 1, .tokens = prompt, .count = 1, .max_tokens = 3}};
+    retnet_result result = open_session(w->model, &session);
+    for (int i = 0; i < 2 && result == RETNET_OK; i++) result = retnet_session_start(session, &tasks[i]);
+    while (result == RETNET_OK && info.tasks) {
+        frame f = {0};
+        retnet_record_info record = {0};
+        frame_begin(&f, w->context);
+        result = retnet_session_record(session, f.commands, 3000, &record);
+        if (result == RETNET_OK) frame_submit(&f);
+        if (result == RETNET_OK) result = retnet_session_collect(session, record.slice, &info);
+        f.vk.vkDestroyCommandPool(f.device, f.pool, NULL);
+    }
+    retnet_session_destroy(session);
+    return result;
+}
+
 static retnet_result do_prepare(world *w)
 {
     return retnet_model_prepare(w->model, &(retnet_prepare_desc){.session = {.slots = SLOTS, .prompt_chunk = 64}});
@@ -330,6 +388,7 @@ static const operation operations[] = {
     {.name = "prompt", .run = do_prompt, .leaves = true},
     {.name = "generate", .run = do_generate},
     {.name = "tasks", .run = do_tasks},
+    {.name = "record", .run = do_record},
     {.name = "fork", .run = do_fork, .leaves = true},
     {.name = "save", .run = do_save, .leaves = true},
     {.name = "cache", .run = do_cache},
