@@ -44,14 +44,14 @@ static void on_log(void *user, retnet_log_level level, const char *message)
 
 /* ---- The world, and what it must be able to do ------------------------------------------------------------------- */
 
-static retnet_result open_context(retnet_context **out)
+static retnet_result open_context(bool validation, retnet_context **out)
 {
     retnet_vulkan_device device = faults_device();
     retnet_context_desc desc = {
         .allocator = faults_allocator(),
         .log = on_log,
         .pretend = pretend | RETNET_PRETEND_NO_COOPERATIVE_MATRIX,
-        .enable_validation = true,
+        .enable_validation = validation,
     };
     return retnet_context_create_from_device(&device, &desc, out);
 }
@@ -76,7 +76,7 @@ static retnet_result read_tokens(retnet_session *session, uint32_t slot, size_t 
 static world open_world(void)
 {
     world w = {0};
-    retnet_result result = open_context(&w.context);
+    retnet_result result = open_context(true, &w.context);
     if (result == RETNET_ERROR_NO_DEVICE) exit(TEST_SKIPPED);
     REQUIRE(result == RETNET_OK);
     REQUIRE(open_model(w.context, &w.model) == RETNET_OK);
@@ -177,7 +177,8 @@ static retnet_result do_context(world *w)
 {
     (void)w;
     retnet_context *context = NULL;
-    retnet_result result = open_context(&context);
+    /* The validation layers crash where an instance's memory ran out: in vkGetPhysicalDeviceQueueFamilyProperties. */
+    retnet_result result = open_context(faults.kind != FAULT_DRIVER, &context);
     if (result != RETNET_OK && context) TEST_FAIL("a context in spite of %s", retnet_result_name(result));
     retnet_context_destroy(context);
     return result;
