@@ -73,7 +73,7 @@ static void test_host_device(const char *directory, const output *expected, bool
     output out = generate(context, directory);
     CHECK(h.frames > frames);
     host_stop_rendering(&h);
-    CHECK(spy.submits > GENERATED);
+    CHECK(spy.submits > 0);
     CHECK(h.callback_calls > 0);
     retnet_context_destroy(context);
     CHECK_INT(spy.live, 0);

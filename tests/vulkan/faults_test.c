@@ -77,7 +77,7 @@ static world open_world(void)
 {
     world w = {0};
     retnet_result result = open_context(true, &w.context);
-    if (result == RETNET_ERROR_NO_DEVICE) exit(TEST_SKIPPED);
+    if (result == RETNET_ERROR_NO_DEVICE && points == 0) exit(TEST_SKIPPED);
     REQUIRE(result == RETNET_OK);
     REQUIRE(open_model(w.context, &w.model) == RETNET_OK);
     REQUIRE(open_session(w.model, &w.session) == RETNET_OK);
@@ -85,8 +85,20 @@ static world open_world(void)
     return w;
 }
 
+/* Mesa 22.3 signals a fence while its thread has still to note that the timeline semaphore of the same submit was
+ * signalled, and leaks that note if the semaphore is gone by then. */
+static void let_driver_finish(const retnet_context *context)
+{
+    retnet_vulkan_device d;
+    retnet_vulkan_get(context, &d);
+    volkLoadInstanceOnly(d.instance);
+    PFN_vkDeviceWaitIdle wait = (PFN_vkDeviceWaitIdle)vkGetDeviceProcAddr(d.device, "vkDeviceWaitIdle");
+    CHECK_INT(wait(d.device), VK_SUCCESS);
+}
+
 static void close_world(world *w)
 {
+    let_driver_finish(w->context);
     retnet_session_destroy(w->session);
     retnet_model_destroy(w->model);
     retnet_context_destroy(w->context);
@@ -177,7 +189,7 @@ static retnet_result do_context(world *w)
 {
     (void)w;
     retnet_context *context = NULL;
-    /* The validation layers crash where an instance's memory ran out: in vkGetPhysicalDeviceQueueFamilyProperties. */
+    /* The validation layers crash where an instance's memory ran out. */
     retnet_result result = open_context(faults.kind != FAULT_DRIVER, &context);
     if (result != RETNET_OK && context) TEST_FAIL("a context in spite of %s", retnet_result_name(result));
     retnet_context_destroy(context);
@@ -541,6 +553,7 @@ int main(int argc, char **argv)
     uint64_t random = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) / 86400;
     pretend = test_pretend();
     printf("seed %llu\n", (unsigned long long)random);
+    setenv("NODEVICE_SELECT", "1", 1); /* a layer of Mesa's, which crashes where an instance's memory ran out */
     if (volkInitialize() != VK_SUCCESS) return TEST_SKIPPED;
     session_test_directory(directory, sizeof directory);
     snprintf(saved_path, sizeof saved_path, "%s/saved", directory);
