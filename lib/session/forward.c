@@ -223,6 +223,12 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
     rn_norm_record(f->recorder, &n);
 }
 
+static uint32_t step_tiles(const forward *f)
+{
+    const rn_config *config = &f->session->model->config;
+    return rn_retention_step_tiles(f->session->device, config->heads, config->value_size, f->pass->steps);
+}
+
 /* Single tokens. With `defer` the group norm is left to the output projection. */
 static void retain_steps(const forward *f, uint32_t index, const rn_retention *retention, bool defer)
 {
@@ -262,7 +268,7 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
         .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
         .halves = halves,
         .scale_offset = l->retained_sums,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = step_tiles(f),
     };
     rn_norm_record(f->recorder, &apply);
 }
@@ -318,7 +324,7 @@ static void retention_layer(const forward *f, uint32_t index)
         .scale_offset = l->retained_sums,
         .heads = config->heads,
         .head_size = config->value_size,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = step_tiles(f),
         .epilogue = RN_EPILOGUE_ADD,
         .has_bias = layer->o.has_bias,
         .bias = layer->o.bias,
@@ -492,7 +498,7 @@ static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_lin
         .epilogue = matrix->alternating ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .heads = config->heads,
         .head_size = config->value_size,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = rn_retention_step_tiles(session->device, config->heads, config->value_size, 1),
     };
     return rn_linear_can_fuse(session->device, &linear);
 }
