@@ -477,7 +477,13 @@ static void record_head(const forward *f, rn_region from, rn_binding logits)
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits)
 {
-    forward f = {.session = session, .recorder = recorder, .rows = rows, .matrix = matrix};
+    forward f = {
+        .session = session,
+        .recorder = recorder,
+        .rows = rows,
+        .matrix = matrix,
+        .narrow = matrix && rn_matmul_narrow_suits(session->device, rows),
+    };
     record_head(&f, from, logits);
 }
 
