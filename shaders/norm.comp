@@ -24,6 +24,7 @@ const uint MODE_APPLY = 2; // y = x * r with r from the sums that retention_step
 #include "positions.glsl"
 #include "norm_sum.glsl"
 #include "activation.glsl"
+#include "halves.glsl"
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) buffer Output { float y[]; };
@@ -36,9 +37,9 @@ layout(push_constant) uniform Push {
     uint size;         // of a segment
     uint x_stride;     // floats, of a row
     uint x_offset;
-    uint y_stride;     // floats, or halves
+    uint y_stride;     // floats, or the room of halves (halves.glsl)
     uint y_offset;
-    uint gate_stride;  // floats, or halves
+    uint gate_stride;  // floats, or the room of halves
     uint gate_offset;
     uint weight;       // in params, [size]
     uint bias;
@@ -76,11 +77,12 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
     return inversesqrt(norm_sum(lane) / float(push.size) + eps);
 }
 
-float gate_at(uint i)
+float gate_at(uint row, uint i)
 {
-    if (GATE == 1) return gate[i];
-    vec2 pair = unpackHalf2x16(gate_pairs[i / 2]);
-    return (i & 1u) == 0 ? pair.x : pair.y;
+    if (GATE == 1) return gate[row * push.gate_stride + i];
+    uint at = half_at(push.gate_stride, row, i);
+    vec2 pair = unpackHalf2x16(gate_pairs[at / 2]);
+    return (at & 1u) == 0 ? pair.x : pair.y;
 }
 
 float normalised(uint row, uint segment, uint i, float mean, float factor)
@@ -89,20 +91,20 @@ float normalised(uint row, uint segment, uint i, float mean, float factor)
     if (MODE != MODE_DEFER) value *= factor;
     if (WEIGHT != 0) value *= params[push.weight + i];
     if (BIAS != 0) value += params[push.bias + i];
-    if (GATE != 0) value *= silu(gate_at(row * push.gate_stride + push.gate_offset + segment * push.size + i));
+    if (GATE != 0) value *= silu(gate_at(row, push.gate_offset + segment * push.size + i));
     return value;
 }
 
 // Segments begin at even places, unless there is only one.
 void store_halves(uint lane, uint row, uint segment, float mean, float factor)
 {
-    uint to = (push.y_offset + row * push.y_stride + segment * push.size) / 2, width = gl_NumWorkGroups.x * push.size;
+    uint to = push.y_offset + segment * push.size, width = gl_NumWorkGroups.x * push.size;
     uint end = segment + 1 == gl_NumWorkGroups.x ? push.size + (-width & 31u) : push.size;
     for (uint i = lane * 2; i < end; i += LOCAL_SIZE * 2) {
         vec2 pair = vec2(0.0);
         if (i < push.size) pair.x = normalised(row, segment, i, mean, factor);
         if (i + 1 < push.size) pair.y = normalised(row, segment, i + 1, mean, factor);
-        y_pairs[to + i / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+        y_pairs[half_at(push.y_stride, row, to + i) / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
     }
 }
 

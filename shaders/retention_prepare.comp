@@ -9,6 +9,7 @@ layout(constant_id = 0) const uint LOCAL_SIZE = 64;
 #define PARAMS_BINDING 2
 #include "positions.glsl"
 #include "retention_scratch.glsl"
+#include "halves.glsl"
 
 layout(constant_id = 1) const uint HALVES = 0; // the input is f16
 
@@ -17,11 +18,12 @@ layout(std430, set = 0, binding = 0) readonly buffer InputPairs { uint x_pairs[]
 layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec2 scratch[]; };
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
-float input_at(uint i)
+float input_at(uint row, uint i)
 {
-    if (HALVES == 0) return x[i];
-    vec2 pair = unpackHalf2x16(x_pairs[i / 2]);
-    return (i & 1u) == 0 ? pair.x : pair.y;
+    if (HALVES == 0) return x[row * push.x_stride + i];
+    uint at = half_at(push.x_stride, row, i);
+    vec2 pair = unpackHalf2x16(x_pairs[at / 2]);
+    return (at & 1u) == 0 ? pair.x : pair.y;
 }
 
 // Four values of a row, number `four` of it.
@@ -32,12 +34,12 @@ void store(uint array, uint row, uint four, vec4 value)
 }
 
 // Four pairs at `pair`, rotated: the lower halves and the upper ones.
-void rotated(uint from, uint position, uint pair, float scale, out vec4 low, out vec4 high)
+void rotated(uint from_row, uint from, uint position, uint pair, float scale, out vec4 low, out vec4 high)
 {
     uint pairs = push.key_size / 2;
     [[unroll]] for (uint i = 0; i < 4; i++) {
         vec2 r = rotation_at(push.angles, pairs, position, pair + i) * scale;
-        float a = input_at(from + pair + i), b = input_at(from + pair + i + pairs);
+        float a = input_at(from_row, from + pair + i), b = input_at(from_row, from + pair + i + pairs);
         low[i] = a * r.x - b * r.y;
         high[i] = a * r.y + b * r.x;
     }
@@ -48,7 +50,6 @@ void main()
     uint row = gl_WorkGroupID.y, c = gl_WorkGroupID.z, item = gl_GlobalInvocationID.x;
     uvec4 chunk = records[c];
     bool inside = row < chunk.y;
-    uint from = (chunk.x + row) * push.x_stride;
     uint fours = push.padded_key / 4, half_fours = push.key_size / 8; // of a row; K is a multiple of 8
     // Items of a head: its pairs, then the padding, both by fours.
     uint head_items = fours - half_fours;
@@ -58,7 +59,7 @@ void main()
         uint head = item / head_items, i = item % head_items;
         bool pairs = i < half_fours;
         uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
-        if (pairs && inside) rotated(from + push.q_offset + head * push.key_size, chunk.z + row, i * 4, push.query_scale, low, high);
+        if (pairs && inside) rotated(chunk.x + row, push.q_offset + head * push.key_size, chunk.z + row, i * 4, push.query_scale, low, high);
         store(query_at(c, head), row, first, low);
         store(query_at(c, head), row, second, high);
         return;
@@ -68,7 +69,7 @@ void main()
     uint key_head = item / head_items, i = item % head_items;
     bool pairs = i < half_fours;
     uint first = pairs ? i : i + half_fours, second = pairs ? i + half_fours : first;
-    if (pairs && inside) rotated(from + push.k_offset + key_head * push.key_size, chunk.z + row, i * 4, 1.0, low, high);
+    if (pairs && inside) rotated(chunk.x + row, push.k_offset + key_head * push.key_size, chunk.z + row, i * 4, 1.0, low, high);
     store(key_at(c, key_head), row, first, low);
     store(key_at(c, key_head), row, second, high);
 }

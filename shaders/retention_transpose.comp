@@ -13,17 +13,19 @@ const uint ROWS = 16;
 #define PARAMS_BINDING 2
 #include "positions.glsl"
 #include "retention_scratch.glsl"
+#include "halves.glsl"
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 0) readonly buffer InputPairs { uint x_pairs[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec4 scratch[]; }; // from key_in on
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
-float input_at(uint i)
+float input_at(uint row, uint i)
 {
-    if (HALVES == 0) return x[i];
-    vec2 pair = unpackHalf2x16(x_pairs[i / 2]);
-    return (i & 1u) == 0 ? pair.x : pair.y;
+    if (HALVES == 0) return x[row * push.x_stride + i];
+    uint at = half_at(push.x_stride, row, i);
+    vec2 pair = unpackHalf2x16(x_pairs[at / 2]);
+    return (at & 1u) == 0 ? pair.x : pair.y;
 }
 
 // Tokens from first_row on of one row of an array.
@@ -51,9 +53,9 @@ void transpose_keys(uint c, uint key_head, uint i, uint first_row)
         uint row = first_row + r;
         low[r] = high[r] = 0.0;
         if (i >= pairs || row >= chunk.y) continue;
-        uint from = (chunk.x + row) * push.x_stride + push.k_offset + key_head * push.key_size + i;
+        uint from = push.k_offset + key_head * push.key_size + i;
         vec2 turn = rotation_at(push.angles, pairs, chunk.z + row, i);
-        float a = input_at(from), b = input_at(from + pairs);
+        float a = input_at(chunk.x + row, from), b = input_at(chunk.x + row, from + pairs);
         low[r] = a * turn.x - b * turn.y;
         high[r] = a * turn.y + b * turn.x;
     }
@@ -74,7 +76,7 @@ void transpose_values(uint c, uint key_head, uint i, uint first_row)
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         uint row = first_row + r;
         bool inside = row < chunk.y && i < push.value_size;
-        v[r] = inside ? input_at((chunk.x + row) * push.x_stride + push.v_offset + key_head * push.value_size + i) : 0.0;
+        v[r] = inside ? input_at(chunk.x + row, push.v_offset + key_head * push.value_size + i) : 0.0;
         scale[r] = 1.0;
     }
     store(value_at(c, key_head), push.padded_value, i, first_row, v, scale);

@@ -154,7 +154,10 @@ static double *expect(const kind *k, const shape *s, const buffers *b, const dou
     for (uint32_t row = 0; row < s->rows; row++) {
         size_t at = (size_t)(FIRST_ROW + row) * stride;
         double *y = expected + at;
-        for (uint32_t i = 0; i < written; i++) y[i] = i < width(s) ? finished(k, s, b, row, i) : 0;
+        for (uint32_t i = 0; i < written; i++) {
+            size_t to = k->halves ? layers_test_half_at(rows_in_all(s), FIRST_ROW + row, i) : at + i;
+            expected[to] = i < width(s) ? finished(k, s, b, row, i) : 0;
+        }
         if (k->mode == RN_NORM_DEFER) y[stride - 1] = rms_factor(b->normed + (size_t)row * width(s), s->size);
         bool keeps_sums = b->in_place && k->mode == RN_NORM_APPLY;
         for (uint32_t i = width(s); keeps_sums && i < width(s) + s->segments * TILES; i++) y[i] = b->x.floats[at + i];
@@ -177,7 +180,7 @@ static rn_norm describe(const kind *k, const shape *s, const buffers *b)
         .segments = s->segments,
         .size = s->size,
         .x_stride = x_stride(s),
-        .y_stride = b->in_place ? x_stride(s) : y_stride(s),
+        .y_stride = k->halves ? rows_in_all(s) : b->in_place ? x_stride(s) : y_stride(s),
         .halves = k->halves,
         .has_weight = k->has_weight,
         .weight = WEIGHT_AT,
