@@ -29,9 +29,15 @@ void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
     bool eights = suits_eights(norm);
     uint32_t lanes = recorder->device->caps.is_cpu ? 64 : choose_lanes(recorder->device, norm, eights);
     uint32_t gate = norm->has_gate ? norm->gate_halves ? 2 : 1 : 0;
-    uint32_t constants[] = {
-        lanes,      norm->layer_norm, norm->has_weight, norm->has_bias, gate, norm->eps_given ? 2 : norm->eps_scaled,
-        norm->mode, norm->halves,     eights};
+    uint32_t constants[] = {lanes,
+                            norm->layer_norm,
+                            norm->has_weight,
+                            norm->has_bias,
+                            gate,
+                            norm->eps_given ? 2 : norm->eps_scaled,
+                            norm->mode,
+                            norm->halves,
+                            eights};
     const rn_kernel *kernel;
     retnet_result result =
         rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_NORM], constants, RN_COUNT(constants), &kernel);

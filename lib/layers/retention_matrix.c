@@ -84,11 +84,12 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
     if (!kernel) return;
     uint32_t key_parts = rn_divide_up(push->padded_key / 4 - r->key_size / 8, 8);
-    uint32_t parts = key_parts * (rn_divide_up(r->heads, PREPARED_HEADS) + rn_divide_up(r->key_value_heads, PREPARED_HEADS)) +
-                     r->key_value_heads * (push->padded_value / 64);
+    uint32_t parts =
+        key_parts * (rn_divide_up(r->heads, PREPARED_HEADS) + rn_divide_up(r->key_value_heads, PREPARED_HEADS)) +
+        r->key_value_heads * (push->padded_value / 64);
     rn_binding bindings[] = {r->input, scratch, r->params, chunks->chunks};
-    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push, parts,
-                         chunks->chunk_count, 1, 0);
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push, parts, chunks->chunk_count,
+                         1, 0);
 }
 
 static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
