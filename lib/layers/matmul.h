@@ -13,8 +13,8 @@ typedef struct rn_matmul_tile {
 
 typedef struct rn_matmul {
     const rn_matrix *matrix;
-    rn_binding input; /* f16 (shaders/halves.glsl); finite from the matrix's inputs up to a multiple of 32; columns up
-                         to a multiple of 64 are there */
+    rn_binding input;  /* f16 (shaders/halves.glsl); finite from the matrix's inputs up to a multiple of 32; columns up
+                          to a multiple of 64 are there */
     rn_binding output; /* fp32, or f16 */
     uint32_t columns;  /* tokens */
     uint32_t x_room;   /* tokens that the input has room for */

@@ -28,6 +28,12 @@ static uint32_t output_columns(const rn_device *device, uint32_t value_size)
     return device->caps.is_cpu ? 16 : value_size > VALUE_STEP ? 64 : 32;
 }
 
+/* Blocks that the output kernel has under way. */
+static uint32_t depth(const rn_device *device)
+{
+    return device->caps.is_cpu ? 1 : 2; /* small code */
+}
+
 static uint32_t padded_values(uint32_t value_size)
 {
     return rounded_up(value_size, value_size > VALUE_STEP ? 2 * VALUE_STEP : VALUE_STEP);
@@ -115,10 +121,11 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
     /* More columns a workgroup share the scores. */
     uint32_t across = direct && !recorder->device->caps.is_cpu && push->padded_value % (4 * columns) == 0 ? 4 : 2;
     uint32_t constants[] = {
-        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
+        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes,
+        depth(recorder->device)};
     const rn_kernel *kernel =
         direct ? get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants))
-               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 1);
+               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 2);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
