@@ -29,7 +29,7 @@ const uint COLUMNS = 64, STRIDE = CHUNK + 1;
 
 shared float tile[COLUMNS * STRIDE]; // [columns][tokens]
 
-vec2 turns[STEPS * 4]; // this invocation's rotations
+vec2 turns[STEPS * 4]; // this invocation's rotations; global, since a parameter of a specialised size fails on one driver
 
 float value_in(uint row, uint i)
 {

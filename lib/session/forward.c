@@ -64,7 +64,8 @@ static rn_binding records(const forward *f, uint64_t offset)
     return (rn_binding){&f->session->input, f->pass->input_at + offset, 16ull * RN_MAX_RECORDS};
 }
 
-/* A projection on matrix units, if its input is f16. Then its output may be. */
+/* A projection on matrix units, if its input is f16. Then its output may be; the strides of both are the tokens that
+ * there is room for (shaders/halves.glsl). */
 static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
 {
     if (!halves_in) {

@@ -422,10 +422,10 @@ retnet_result rn_slice_take(retnet_session *session, uint64_t number, bool wait)
 }
 
 /* Slices of rn_slice_run on the device at a time: with two it works while more is recorded. A host's frame waits for no
- * more than one. */
+ * more than one, and by the clock, without timestamps, only one at a time can be measured. */
 static uint32_t most_under_way(const retnet_session *session)
 {
-    return session->device->adopted ? 1 : 2;
+    return session->device->adopted || !has_timestamps(session) ? 1 : 2;
 }
 
 /* Records and submits what comes next of the pass: not much if the device has nothing to do until then. */
