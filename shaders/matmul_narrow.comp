@@ -63,7 +63,7 @@ void fetch(uint first_block)
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, token = min(item / CHUNK_UNITS, push.columns - 1);
         uint unit = min(first_block * 4 + item % CHUNK_UNITS, push.blocks * 4 - 1);
-        x_next[i] = x[token * (push.x_stride / 8) + unit];
+        x_next[i] = x[half_at(push.x_room, token, unit * 8) / 8];
     }
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, panel, row;

@@ -6,6 +6,7 @@ const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
 #include "weights.glsl"
 #include "weights_half.glsl"
 #include "activation.glsl"
+#include "halves.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
 layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
@@ -19,8 +20,8 @@ layout(push_constant) uniform Push {
     uint rows;     // of Y in this dispatch
     uint row_base; // first row of Y
     uint columns;
-    uint x_stride; // halves, a multiple of 8; what lies between the inputs and a multiple of 32 is finite
-    uint y_stride; // floats, or halves, then a multiple of 4
+    uint x_room;   // halves.glsl; what lies between the inputs and a multiple of 32 is finite
+    uint y_stride; // floats, or the room of halves
     uint partials; // where partial sums begin, in vectors
 } push;
 
@@ -46,7 +47,7 @@ void store(uint token, uint row, vec4 value, vec4 linear_value)
         value[i] = activate(ACTIVATION, value[i]);
         if (GLU) value[i] *= linear_value[i];
     }
-    uint at = token * push.y_stride + push.row_base + row;
+    uint at = HALVES != 0 ? half_at(push.y_stride, token, push.row_base + row) : token * push.y_stride + push.row_base + row;
     if (HALVES != 0) {
         // Also zeros up to a multiple of 32 rows, the next projection's padding: what W is beyond its rows.
         if (row >= (push.rows + 31u & ~31u)) return;

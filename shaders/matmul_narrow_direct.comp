@@ -11,7 +11,7 @@
 // the inputs. Of a workgroup, ROW_GROUPS subgroups have different rows, and what they read of X alike comes from the
 // first-level cache; K_GROUPS have different inputs. Inputs may be split among workgroups too, as in matmul_narrow.comp.
 //
-// X is read up to TOKENS columns.
+// X is read up to TOKENS columns, so it has room for them.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 256; // SUBGROUP * ROW_GROUPS * K_GROUPS
@@ -47,6 +47,7 @@ const uint LAST_PASS = TOKENS / PASS_TOKENS - 1; // of two at most
 
 // What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
 const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
+const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
 const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS;
 
 shared vec4 sums[K_GROUPS * PASS_VECTORS]; // [K_GROUPS][PASS_TOKENS][TILE_ROWS]
@@ -70,9 +71,9 @@ void find_rows()
 // Past the last block, that once more, in vain.
 void fetch_x(uint slot, uint b)
 {
-    uint stride = push.x_stride / 8, unit = min(b, push.blocks - 1) * (BLOCK_INPUTS / 8) + strip_unit();
+    uint at = (min(b, push.blocks - 1) * push.x_room + strip_row(0)) * TOKEN_UNITS + strip_unit();
     [[unroll]] for (uint i = 0; i < X_LOADS; i++)
-        x_next[slot * X_LOADS + i] = x[(i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS)) * stride + unit];
+        x_next[slot * X_LOADS + i] = x[at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
 }
 
 // Strip n of the subgroup's rows.

@@ -20,12 +20,12 @@ typedef struct rn_narrow_shape {
 
 typedef struct rn_matmul {
     const rn_matrix *matrix;
-    rn_binding input; /* f16; finite from the matrix's inputs up to a multiple of 32; columns up to a multiple of 64 are
-                         there */
+    rn_binding input;  /* f16 (shaders/halves.glsl); finite from the matrix's inputs up to a multiple of 32; columns up
+                          to a multiple of 64 are there */
     rn_binding output; /* fp32, or f16 */
     uint32_t columns;  /* tokens */
-    uint32_t x_stride; /* halves, a multiple of 32 */
-    uint32_t y_stride; /* floats, or halves, then a multiple of 32 */
+    uint32_t x_room;   /* tokens that the input has room for */
+    uint32_t y_stride; /* floats, or the room of f16 */
     rn_linear_epilogue epilogue;
     uint32_t activation;   /* 0 none, else 1 + rn_activation */
     bool halves;           /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */

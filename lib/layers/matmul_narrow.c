@@ -4,7 +4,7 @@
 #include "shaders.h"
 
 typedef struct narrow_push {
-    uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride, partials;
+    uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
 } narrow_push;
 
 enum {
@@ -176,7 +176,7 @@ void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul)
             .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
             .row_base = row_base,
             .columns = matmul->columns,
-            .x_stride = matmul->x_stride,
+            .x_room = matmul->x_room,
             .y_stride = matmul->y_stride,
             .partials = 4 * RN_NARROW_COUNTERS / 16,
         };

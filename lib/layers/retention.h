@@ -29,7 +29,8 @@ typedef struct rn_retention_tables {
 /* One layer's retention over rows of projected activations: q, k, v and the gate lie in one row at their offsets. */
 typedef struct rn_retention {
     uint32_t heads, key_value_heads, key_size, value_size;
-    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats, or halves */
+    uint32_t x_stride;                                  /* floats, or the room of halves (shaders/halves.glsl) */
+    uint32_t q_offset, k_offset, v_offset, gate_offset; /* of a token */
     bool halves; /* the input is f16: only for chunks, and where rn_retention_matrix_suits */
     uint32_t y_stride;
     uint32_t y_offset; /* floats; not in the recurrent form */

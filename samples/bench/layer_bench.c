@@ -75,8 +75,8 @@ static void time_projection(bench *b, const projection *p, retnet_weight_format 
             .input = {&b->activations, 0, 1u << 27},
             .output = {&b->activations, 1u << 27, 1u << 27},
             .columns = p->tokens,
-            .x_stride = p->inputs,
-            .y_stride = p->rows,
+            .x_room = p->tokens,
+            .y_stride = p->halves ? p->tokens : p->rows,
             .epilogue = p->epilogue,
             .activation = glu,
             .halves = p->halves,
@@ -133,8 +133,8 @@ static void time_narrow(bench *b, const projection *p, retnet_weight_format form
             .input = {&b->activations, 0, 1u << 20},
             .output = {&b->activations, 1u << 27, 1u << 27},
             .columns = columns,
-            .x_stride = p->inputs,
-            .y_stride = p->rows,
+            .x_room = 64,
+            .y_stride = p->halves ? 64 : p->rows,
             .epilogue = p->epilogue,
             .activation = glu,
             .halves = p->halves,
@@ -220,9 +220,11 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     fill_records(b, sequences, tokens);
     rn_recorder_begin(&b->recorder);
     retention.halves = true;
+    retention.x_stride = sequences * tokens;
     rn_retention_chunks_record(&b->recorder, &retention, &chunks);
     double chunkwise = time_recording(b);
     retention.halves = false;
+    retention.x_stride = row;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;

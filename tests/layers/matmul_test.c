@@ -50,9 +50,10 @@ static double *expect(const problem *p, const rn_matmul *m, buffers *b)
     uint32_t rows = p->shape.rows, written = p->halves ? rn_divide_up(rows, 32) * 32 : rows;
     double *expected = layers_test_expectation(&b->y, p->halves);
     for (uint32_t t = 0; t < p->shape.columns; t++) {
-        const uint16_t *x = b->x.halves + (size_t)t * m->x_stride;
+        uint16_t x[1024];
+        for (uint32_t i = 0; i < p->shape.inputs; i++) x[i] = b->x.halves[layers_test_half_at(m->x_room, t, i)];
         for (uint32_t r = 0; r < written; r++) {
-            size_t at = (size_t)t * m->y_stride + r;
+            size_t at = p->halves ? layers_test_half_at(m->y_stride, t, r) : (size_t)t * m->y_stride + r;
             expected[at] = r < rows ? expected_value(p, b->matrix.w, x, r) : 0;
             if (p->epilogue != RN_EPILOGUE_ADD) continue;
             b->y.floats[at] = layers_test_random();
@@ -69,8 +70,8 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
     bool glu = p->epilogue == RN_EPILOGUE_GLU;
     rn_matmul m = {
         .columns = p->shape.columns,
-        .x_stride = rn_divide_up(p->shape.inputs, 32) * 32 + 32,
-        .y_stride = rn_divide_up(p->shape.rows, 32) * 32 + 32,
+        .x_room = rn_divide_up(p->shape.columns, 64) * 64,
+        .y_stride = p->halves ? p->shape.columns + 3 : rn_divide_up(p->shape.rows, 32) * 32 + 32,
         .epilogue = p->epilogue,
         .activation = p->activation,
         .halves = p->halves,
@@ -79,13 +80,13 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
         .shape = p->shape_of_narrow,
     };
     buffers b = {
-        .x = layers_test_buffer(test, (size_t)rn_divide_up(m.columns, 64) * 64 * m.x_stride / 2),
-        .y = layers_test_buffer(test, (size_t)m.columns * m.y_stride / (p->halves ? 2 : 1)),
+        .x = layers_test_buffer(test, (size_t)m.x_room * (rn_divide_up(p->shape.inputs, 32) * 32) / 2),
+        .y = layers_test_buffer(test, p->halves ? (size_t)m.y_stride * (rn_divide_up(p->shape.rows, 32) * 16 + 16)
+                                                : (size_t)m.columns * m.y_stride),
     };
     layers_test_matrix(test, p->format, p->shape.rows, p->shape.inputs, glu, &b.matrix);
     /* With its padding, which need not be zero. */
-    for (size_t i = 0; i < 2 * b.x.count; i++)
-        if (i % m.x_stride < m.x_stride - 32) b.x.halves[i] = rn_f32_to_f16(layers_test_random());
+    for (size_t i = 0; i < 2 * b.x.count; i++) b.x.halves[i] = rn_f32_to_f16(layers_test_random());
     double *expected = expect(p, &m, &b);
     m.matrix = &b.matrix.matrix;
     m.input = layers_test_binding(&b.x);
