@@ -1,0 +1,10 @@
+/* copy.h: copies on the device by a kernel (shaders/copy.comp), for what is large. */
+#ifndef RETNET_LAYERS_COPY_H
+#define RETNET_LAYERS_COPY_H
+
+#include "vulkan/recorder.h"
+
+/* Offsets in `memory` and the size are multiples of 16 bytes; the two ranges do not overlap. */
+void rn_copy_record(rn_recorder *recorder, rn_binding memory, uint64_t from, uint64_t to, uint64_t bytes);
+
+#endif
