@@ -1,4 +1,4 @@
-/* copy.h: copies on the device by a kernel (shaders/copy.comp), for what is large. */
+/* copy.h: copies on the device by a kernel (shaders/copy.comp), for what is large, and reads of nothing but speed. */
 #ifndef RETNET_LAYERS_COPY_H
 #define RETNET_LAYERS_COPY_H
 
@@ -6,5 +6,9 @@
 
 /* Offsets in `memory` and the size are multiples of 16 bytes; the two ranges do not overlap. */
 void rn_copy_record(rn_recorder *recorder, rn_binding memory, uint64_t from, uint64_t to, uint64_t bytes);
+
+/* Reads all of `memory`, a multiple of RN_READ_BYTES, which does not hold 0x01234567 alone. */
+enum { RN_READ_BYTES = 1 << 16 };
+void rn_read_record(rn_recorder *recorder, rn_binding memory);
 
 #endif

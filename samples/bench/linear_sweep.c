@@ -25,8 +25,10 @@ typedef struct projection {
 } projection;
 
 static const projection projections[] = {
-    {"1.3b qkvg", 12288, 2048, false}, {"1.3b o", 2048, 4096, false},     {"1.3b up", 2816, 2048, true},
-    {"1.3b down", 2048, 2816, false}, 
+    {"1.3b qkvg", 12288, 2048, false},
+    {"1.3b o", 2048, 4096, false},
+    {"1.3b up", 2816, 2048, true},
+    {"1.3b down", 2048, 2816, false},
 };
 
 static double seconds(void)
@@ -107,8 +109,8 @@ static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
     static const rn_linear_shape shapes[] = {
         {16, 32, 1, 8, 132}, {8, 64, 2, 8, 132}, {8, 32, 2, 8, 132}, {8, 32, 2, 12, 132}, {4, 64, 4, 8, 132},
-        {8, 32, 2, 4, 132}, {8, 32, 1, 8, 0}, {4, 64, 2, 8, 0}, {8, 64, 1, 8, 0}, {16, 16, 1, 16, 0}, {8, 32, 2, 8, 0}, {4, 32, 2, 8, 0},
-        {16, 16, 2, 8, 0}, {16, 16, 2, 8, 132}, {8, 32, 2, 8, 264},
+        {8, 32, 2, 4, 132},  {8, 32, 1, 8, 0},   {4, 64, 2, 8, 0},   {8, 64, 1, 8, 0},    {16, 16, 1, 16, 0},
+        {8, 32, 2, 8, 0},    {4, 32, 2, 8, 0},   {16, 16, 2, 8, 0},  {16, 16, 2, 8, 132}, {8, 32, 2, 8, 264},
     };
     rn_matrix matrix = {.format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
     double bytes = (double)rn_matrix_panels(&matrix) * (double)rn_matrix_panel_bytes(&matrix);
