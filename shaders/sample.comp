@@ -13,6 +13,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // a power of two
 layout(constant_id = 1) const uint GROUPS = 128;    // the larger of LOCAL_SIZE and FOLDED
 layout(constant_id = 2) const uint ALONE = 0;       // the workgroup is a single subgroup
+layout(constant_id = 3) const uint AT_ONCE = 4;     // logits of an invocation under way at once
 
 const uint RECENT = 256, BIASES = 512, ENDS = 256, RING = 64, RECORDS = 1024;
 const uint SLOT = 0xFFFFu, RESTS = 0x80000000u, NO_TOKEN = 0xFFFFFFFFu;
@@ -240,22 +241,15 @@ void find_largest(out float largest, out uint id)
     uint best_id = NO_TOKEN;
     for (uint group = lane; group < GROUPS; group += LOCAL_SIZE) {
         float y = DEAD;
-        uint y_id = NO_TOKEN, i = group;
-        for (; i + 3 * GROUPS < push.vocabulary; i += 4 * GROUPS) {
-            float four[4];
-            [[unroll]] for (uint k = 0; k < 4; k++) four[k] = logit(i + k * GROUPS);
-            [[unroll]] for (uint k = 0; k < 4; k++)
-                if (four[k] > y) {
-                    y = four[k];
-                    y_id = i + k * GROUPS;
+        uint y_id = NO_TOKEN;
+        for (uint first = group; first < push.vocabulary; first += AT_ONCE * GROUPS) {
+            float some[AT_ONCE];
+            [[unroll]] for (uint k = 0; k < AT_ONCE; k++) some[k] = logit(min(first + k * GROUPS, push.vocabulary - 1));
+            [[unroll]] for (uint k = 0; k < AT_ONCE; k++)
+                if (some[k] > y && first + k * GROUPS < push.vocabulary) {
+                    y = some[k];
+                    y_id = first + k * GROUPS;
                 }
-        }
-        for (; i < push.vocabulary; i += GROUPS) {
-            float one = logit(i);
-            if (one > y) {
-                y = one;
-                y_id = i;
-            }
         }
         first_words[group] = floatBitsToUint(y);
         if (y > best || (y == best && y_id < best_id)) {
