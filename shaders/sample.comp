@@ -35,11 +35,12 @@ layout(std430, set = 0, binding = 0) coherent buffer Logits { float logits[]; };
 layout(std430, set = 0, binding = 1) coherent buffer Control {
     uvec4 steps[RECORDS]; // {row, state, position, sampler and rest}
     uint tokens[RECORDS];
-    uint failed[4];
+    uint unused[4];
     Sampler samplers[];
 };
 layout(std430, set = 0, binding = 2) writeonly buffer Results { uvec4 results[]; }; // {token, log-prob, number, -}
 layout(std430, set = 0, binding = 3) writeonly buffer Kept { float kept[]; };
+layout(set = 0, binding = 4) uniform Failed { uvec4 failed; }; // not zero: the logits are none, and no row makes a token
 
 layout(push_constant) uniform Push {
     uint vocabulary;
@@ -598,7 +599,7 @@ void main()
     lane = gl_LocalInvocationID.x;
     uint row = gl_WorkGroupID.x;
     uvec4 step = steps[row];
-    if ((step.w & RESTS) != 0 || failed[0] != 0) return;
+    if ((step.w & RESTS) != 0 || failed.x != 0) return;
     at_sampler = step.w & SLOT;
     row_at = row * push.vocabulary;
 

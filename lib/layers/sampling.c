@@ -111,7 +111,7 @@ void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
         rn_recorder_fail(recorder, result);
         return;
     }
-    rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept};
+    rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept, sampling->failed};
     sample_push push = {sampling->vocabulary, most_turns(recorder->device, size, sampling->vocabulary)};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, sampling->rows, 1, 1,
                          4ull * sampling->rows * sampling->vocabulary);
