@@ -70,7 +70,7 @@ static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear
     if (linear->shape.group_rows) return linear->shape;
     /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c). Where decoding takes longer than
      * reading, more workgroups than it has multiprocessors win. */
-    rn_linear_shape shape = {16, 32, 1, 8, is_scaled(matrix->format) ? 0 : 132};
+    rn_linear_shape shape = {16, 32, 1, 8, is_scaled(matrix->format) ? 0 : device->caps.processors};
     if (matrix->alternating) shape = (rn_linear_shape){8, 32, 1, 8, 0};
     if (matrix->rows >= 16384) shape = (rn_linear_shape){32, 8, 1, 16, 0};
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
