@@ -7,7 +7,7 @@
 // of it and every SPLITS-th unit of each; ROW_LANES neighbours share a row, and read what lies together.
 //
 // With SHUFFLES subgroups add their invocations' sums. With DOTS the column is staged in three bytes a number, which
-// hardware multiplies by four weights at a time: exact, but for rounding the column to 2^-24 of the largest number of
+// hardware multiplies by four weights at a time: exact, but for rounding the column to 2^-22 of the largest number of
 // each block of 32.
 
 layout(local_size_x_id = 0) in;
@@ -89,15 +89,25 @@ void look_ahead(uint slot, uint tile, uint n)
 #include "linear_floats.glsl"
 #endif
 
-// A vector for each of this invocation's next steps, all of them under way at once.
-void await_vectors(uint first, out vec4 v[AT_ONCE])
+// Reads a vector for each of this invocation's next steps, all under way at once; gives whether one is not there yet.
+bool look(uint first, out uvec4 words[AT_ONCE])
 {
-    uvec4 words[AT_ONCE];
+    bool lacks = false;
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) words[i] = chain_in4[push.x_at / 4 + min(first + i * STEP, VECTORS - 1)];
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
         uint at = min(first + i * STEP, VECTORS - 1);
-        v[i] = chain_await4(push.x_at / 4 + at, words[i], push.inputs - min(at * 4, push.inputs), push.patience);
+        words[i] = chain_wanted(words[i], push.inputs - min(at * 4, push.inputs));
+        lacks = lacks || chain_lacks(words[i]);
     }
+    return lacks;
+}
+
+void await_vectors(uint first, out vec4 v[AT_ONCE])
+{
+    uvec4 words[AT_ONCE];
+    bool lacks = look(first, words);
+    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, words);
+    [[unroll]] for (uint i = 0; i < AT_ONCE; i++) v[i] = uintBitsToFloat(words[i]);
 }
 
 // The norm's factor stays out of the staged values: it scales the whole sum in the end.
@@ -149,9 +159,8 @@ void stage_column()
             vec4 v[AT_ONCE];
             if (lane < STAGERS) await_vectors(first, v);
             if (GROUPED && step == 0) make_head_scales();
-            // Whoever waits alone comes back to the others before they exchange anything.
-            if (PACKS && !(GROUPED && step == 0)) barrier();
             if (lane >= STAGERS) continue;
+            meet_neighbours();
             if (NORMED) weigh(first, v, squares);
             [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
                 uint at = first + i * STEP;

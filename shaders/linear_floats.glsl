@@ -1,6 +1,6 @@
 // linear_floats.glsl: the part of linear_column.glsl that multiplies floats.
 
-const bool PACKS = false;
+void meet_neighbours() {}
 
 // A vector more every eight, so that neighbours, who read whole blocks of 4-bit weights, use different banks.
 shared vec4 staged[VECTORS + BLOCKS];

@@ -68,11 +68,10 @@ static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear
 {
     const rn_matrix *matrix = linear->matrix;
     if (linear->shape.group_rows) return linear->shape;
-    /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c). Where decoding takes longer than
-     * reading, more workgroups than it has multiprocessors win. */
-    rn_linear_shape shape = {16, 32, 1, 8, is_scaled(matrix->format) ? 0 : device->caps.processors};
-    if (matrix->alternating) shape = (rn_linear_shape){8, 32, 1, 8, 0};
-    if (matrix->rows >= 16384) shape = (rn_linear_shape){32, 8, 1, 16, 0};
+    /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c): as many workgroups as multiprocessors,
+     * or twice as many where there is work for that. */
+    uint32_t groups = device->caps.processors * (matrix->rows >= 8192 ? 2 : 1);
+    rn_linear_shape shape = {8, 32, 2, 12, groups};
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
     while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;
@@ -93,7 +92,7 @@ static bool multiplies_bytes(const rn_device *device, retnet_weight_format forma
 /* Bytes of shared memory that linear_column.glsl takes for the column. */
 static uint32_t column_bytes(const rn_device *device, const rn_matrix *matrix)
 {
-    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 7 : 9, others = vectors == 7 ? 8 : 0;
+    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 7 : 9, others = vectors == 7 ? 4 : 0;
     return rn_matrix_blocks(matrix) * (16 * vectors + others);
 }
 

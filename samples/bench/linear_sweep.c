@@ -28,7 +28,7 @@ static const projection projections[] = {
     {"1.3b qkvg", 12288, 2048, false},
     {"1.3b o", 2048, 4096, false},
     {"1.3b up", 2816, 2048, true},
-    {"1.3b down", 2048, 2816, false},
+    {"1.3b down", 2048, 2816, false}, {"1.3b head", 32000, 2048, false},
 };
 
 static double seconds(void)
@@ -108,9 +108,8 @@ static double time_shape(bench *b, const projection *p, retnet_weight_format for
 static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
     static const rn_linear_shape shapes[] = {
-        {16, 32, 1, 8, 132}, {8, 64, 2, 8, 132}, {8, 32, 2, 8, 132}, {8, 32, 2, 12, 132}, {4, 64, 4, 8, 132},
-        {8, 32, 2, 4, 132},  {8, 32, 1, 8, 0},   {4, 64, 2, 8, 0},   {8, 64, 1, 8, 0},    {16, 16, 1, 16, 0},
-        {8, 32, 2, 8, 0},    {4, 32, 2, 8, 0},   {16, 16, 2, 8, 0},  {16, 16, 2, 8, 132}, {8, 32, 2, 8, 264},
+        {8, 32, 2, 8, 132}, {8, 32, 2, 12, 132}, {8, 32, 2, 8, 264}, {16, 16, 2, 8, 0}, {16, 16, 2, 16, 264}, {4, 64, 4, 8, 132}, {8, 64, 2, 8, 132},
+        {4, 32, 4, 8, 264}, {8, 16, 2, 16, 264},
     };
     rn_matrix matrix = {.format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
     double bytes = (double)rn_matrix_panels(&matrix) * (double)rn_matrix_panel_bytes(&matrix);
