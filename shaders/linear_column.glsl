@@ -49,6 +49,7 @@ const uint STAGERS = NORMED && LOCAL_SIZE > NORM_PARTS ? NORM_PARTS : LOCAL_SIZE
 const uint TURNS = NORMED ? NORM_PARTS / STAGERS : 1;
 const uint VECTORS = BLOCKS * 8, STEP = NORMED ? NORM_PARTS : LOCAL_SIZE, STEPS = (VECTORS + STEP - 1) / STEP;
 const uint AT_ONCE = STEPS < 4 ? STEPS : 4; // of these
+const uint SUMS_EACH = GROUPED ? (HEAD_SUMS + LOCAL_SIZE - 1) / LOCAL_SIZE : 1;
 
 // Sums of a tile's rows that are left to add: in parts, of a subgroup's neighbours if those are added already.
 #ifdef SHUFFLES
@@ -89,43 +90,52 @@ void look_ahead(uint slot, uint tile, uint n)
 #include "linear_floats.glsl"
 #endif
 
-// Reads a vector for each of this invocation's next steps, all under way at once; gives whether one is not there yet.
-bool look(uint first, out uvec4 words[AT_ONCE])
+// Of this invocation's next steps, and of the heads' sums of squares; lane + i * LOCAL_SIZE of these is in sums[i].
+struct Awaited {
+    uvec4 words[AT_ONCE];
+    uint sums[SUMS_EACH];
+};
+
+// Reads all of it, all under way at once; gives whether something is not there yet.
+bool look(uint first, bool with_sums, out Awaited awaited)
 {
     bool lacks = false;
-    [[unroll]] for (uint i = 0; i < AT_ONCE; i++) words[i] = chain_in4[push.x_at / 4 + min(first + i * STEP, VECTORS - 1)];
+    [[unroll]] for (uint i = 0; i < AT_ONCE; i++)
+        awaited.words[i] = chain_in4[push.x_at / 4 + min(first + i * STEP, VECTORS - 1)];
+    [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
+        awaited.sums[i] = with_sums ? chain_in[push.x_at + push.scale_offset + min(lane + i * LOCAL_SIZE, HEAD_SUMS - 1)] : 0;
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
         uint at = min(first + i * STEP, VECTORS - 1);
-        words[i] = chain_wanted(words[i], push.inputs - min(at * 4, push.inputs));
-        lacks = lacks || chain_lacks(words[i]);
+        awaited.words[i] = chain_wanted(awaited.words[i], push.inputs - min(at * 4, push.inputs));
+        lacks = lacks || chain_lacks(awaited.words[i]);
     }
+    [[unroll]] for (uint i = 0; i < SUMS_EACH; i++) lacks = lacks || awaited.sums[i] == NOT_YET;
     return lacks;
 }
 
-void await_vectors(uint first, out vec4 v[AT_ONCE])
+void await_vectors(uint first, bool with_sums, out vec4 v[AT_ONCE])
 {
-    uvec4 words[AT_ONCE];
-    bool lacks = look(first, words);
-    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, words);
-    [[unroll]] for (uint i = 0; i < AT_ONCE; i++) v[i] = uintBitsToFloat(words[i]);
+    Awaited awaited;
+    bool lacks = look(first, with_sums, awaited);
+    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, with_sums, awaited);
+    [[unroll]] for (uint i = 0; i < AT_ONCE; i++) v[i] = uintBitsToFloat(awaited.words[i]);
+    if (!with_sums) return;
+    [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
+        if (lane + i * LOCAL_SIZE < HEAD_SUMS) head_sum[lane + i * LOCAL_SIZE] = uintBitsToFloat(awaited.sums[i]);
 }
 
-// The norm's factor stays out of the staged values: it scales the whole sum in the end.
-void weigh(uint first, inout vec4 v[AT_ONCE], inout float squares)
+// What the vectors meet, known before they are: the norm's weights, and the head that each begins in.
+struct Beside {
+    vec4 weights[NORMED ? AT_ONCE : 1];
+    uint heads[GROUPED ? AT_ONCE : 1];
+};
+
+void look_beside(uint first, out Beside beside)
 {
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
-        uint at = first + i * STEP;
-        if (at >= VECTORS) break;
-        squares += dot(v[i], v[i]);
-        v[i] *= params4[push.norm_weight / 4 + min(at, (push.inputs - 1) / 4)];
-    }
-}
-
-void await_head_sums()
-{
-    for (uint i = lane; i < HEAD_SUMS; i += LOCAL_SIZE) {
-        uint at = push.x_at + push.scale_offset + i;
-        head_sum[i] = chain_await(at, chain_in[at], push.patience);
+        uint at = min(first + i * STEP, VECTORS - 1);
+        if (NORMED) beside.weights[i] = params4[push.norm_weight / 4 + min(at, (push.inputs - 1) / 4)];
+        if (GROUPED) beside.heads[i] = min(at * 4 / push.head_size, push.heads - 1);
     }
 }
 
@@ -135,36 +145,43 @@ void make_head_scales()
     barrier();
     for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
         float sum = 0.0;
-        for (uint i = 0; i < tiles; i++) sum += head_sum[head * tiles + i];
+        for (uint i = 0; i < tiles; i += 8)
+            [[unroll]] for (uint k = i; k < i + 8; k++) sum += k < tiles ? head_sum[min(head * tiles + k, HEAD_SUMS - 1)] : 0.0;
         head_scale[head] = inversesqrt(sum / float(push.head_size));
     }
     barrier();
 }
 
-vec4 scale_of_heads(uint vector)
+vec4 scale_of_heads(uint vector, uint head)
 {
-    uvec4 head = min((vector * 4 + uvec4(0, 1, 2, 3)) / push.head_size, push.heads - 1);
-    return vec4(head_scale[head.x], head_scale[head.y], head_scale[head.z], head_scale[head.w]);
+    if (push.head_size % 4 == 0) return vec4(head_scale[head]);
+    uvec4 heads = min((vector * 4 + uvec4(0, 1, 2, 3)) / push.head_size, push.heads - 1);
+    return vec4(head_scale[heads.x], head_scale[heads.y], head_scale[heads.z], head_scale[heads.w]);
 }
 
-// Leaves parts of the sum of squares for an RMS norm.
+// A norm's factor stays out of the staged values: it scales the whole sum in the end. Leaves parts of the sum of squares.
 void stage_column()
 {
-    if (GROUPED) await_head_sums();
     for (uint turn = 0; turn < TURNS; turn++) {
         uint part = turn * STAGERS + lane;
         float squares = 0.0;
         for (uint step = 0; step < STEPS; step += AT_ONCE) {
             uint first = part + step * STEP;
+            bool heads_first = GROUPED && step == 0;
+            Beside beside;
+            look_beside(first, beside);
             vec4 v[AT_ONCE];
-            if (lane < STAGERS) await_vectors(first, v);
-            if (GROUPED && step == 0) make_head_scales();
+            if (lane < STAGERS) await_vectors(first, heads_first, v);
+            if (heads_first) make_head_scales();
             if (lane >= STAGERS) continue;
             meet_neighbours();
-            if (NORMED) weigh(first, v, squares);
             [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
                 uint at = first + i * STEP;
-                if (at < VECTORS) stage_vector(at, GROUPED ? v[i] * scale_of_heads(at) : v[i]);
+                if (at >= VECTORS) continue;
+                if (NORMED) squares += dot(v[i], v[i]);
+                if (NORMED) v[i] *= beside.weights[i];
+                if (GROUPED) v[i] *= scale_of_heads(at, beside.heads[i]);
+                stage_vector(at, v[i]);
             }
         }
         if (NORMED && lane < STAGERS) norm_part[part] = squares;

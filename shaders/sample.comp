@@ -603,20 +603,23 @@ void main()
     at_sampler = step.w & SLOT;
     row_at = row * push.vocabulary;
 
+    // All under way at once.
     uint waiting = samplers[at_sampler].waiting, read = samplers[at_sampler].recent_count, made = samplers[at_sampler].made;
-    uint last = samplers[at_sampler].last, position = step.z + waiting;
-    read = min(read + waiting, RECENT);
-    synchronise();
-    if (waiting != 0 && lane == 0) samplers[at_sampler].recent[step.z % RECENT] = tokens[row];
-    synchronise();
-
-    uint window = min(samplers[at_sampler].window, read), token;
-    bool adjusted = window != 0 || samplers[at_sampler].bias_count != 0;
-    if (adjusted) adjust(position, window);
+    uint last = samplers[at_sampler].last, ends = samplers[at_sampler].end_count, biases = samplers[at_sampler].bias_count;
+    uint most = samplers[at_sampler].window, times = samplers[at_sampler].log_prob != 0 ? 2 : 1;
     scale = samplers[at_sampler].scale;
+    uint position = step.z + waiting, token;
+    read = min(read + waiting, RECENT);
+    if (waiting != 0 && lane == 0) samplers[at_sampler].recent[step.z % RECENT] = tokens[row];
+    uint window = min(most, read);
+    bool adjusted = window != 0 || biases != 0;
+    if (adjusted) {
+        synchronise();
+        adjust(position, window);
+    }
     float log_prob = 0.0;
     // A second time for a log-probability, of the logits as they were.
-    for (uint time = 0; time < (samplers[at_sampler].log_prob != 0 ? 2u : 1u); time++) {
+    for (uint time = 0; time < times; time++) {
         uint largest;
         find_largest(top, largest);
         if (time == 0) {
@@ -628,7 +631,7 @@ void main()
     }
 
     made++;
-    bool rests = token == NO_TOKEN || made == last || is_end(token);
+    bool rests = token == NO_TOKEN || made == last || (ends != 0 && is_end(token));
     if (lane == 0) {
         tokens[row] = min(token, push.vocabulary - 1);
         steps[row].z = position;
