@@ -49,8 +49,9 @@ typedef struct rn_speaker {
 typedef struct rn_decode_program {
     rn_recorder single, several; /* one token a row, and `units` tokens */
     bool single_recorded, several_recorded;
-    uint32_t units; /* 0: not yet chosen */
-    uint32_t runs;  /* of `single` */
+    uint32_t units;       /* 0: not yet chosen */
+    uint32_t runs;        /* of `single` */
+    uint64_t quickest_ns; /* of these */
 } rn_decode_program;
 
 /* Buffers and recordings of one session. */
