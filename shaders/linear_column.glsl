@@ -1,14 +1,14 @@
 // linear_column.glsl: y = epilogue(W x) for one column x on GPUs, W in panels (weights.glsl), with the norm before the
-// projection taken on the way in. Can be a link of a chain (order.glsl). The column is staged in
-// shared memory, and a workgroup's first weights, at best all, are in registers before the column is there.
+// projection taken on the way in. Can be a link of a chain (order.glsl). The column is staged in shared memory, and a
+// workgroup's first weights, at best all, are in registers before the column is there.
 //
 // A workgroup makes tiles of GROUP_ROWS * ROWS rows of a panel (with GLU, of an activated and a linear one), every
 // gl_NumWorkGroups.x-th of them, and loads the next one's weights while it adds up a tile. An invocation owns ROWS rows
 // of it and every SPLITS-th unit of each; ROW_LANES neighbours share a row, and read what lies together.
 //
-// With SHUFFLES subgroups add their invocations' sums. With DOTS the column is staged in three bytes a number, which
-// hardware multiplies by four weights at a time: exact, but for rounding the column to 2^-22 of the largest number of
-// each block of 32.
+// With SHUFFLES subgroups add their invocations' sums; that eight neighbours are in one is no promise of Vulkan's, but
+// what every driver does. With DOTS the column is staged in three bytes a number, which hardware multiplies by four
+// weights at a time: exact, but for rounding the column to 2^-22 of the largest number of each block of 32.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // GROUP_ROWS * SPLITS
@@ -205,7 +205,7 @@ void leave_parts(uint first, float sum[SUMS])
     }
 }
 
-// All of a row's parts, after a barrier. Where subgroups add, for all invocations of a subgroup that has rows at all.
+// All parts of a row of the tile, after a barrier.
 float add_parts(uint first, uint row)
 {
     float total = 0.0;
@@ -233,11 +233,7 @@ void store(uint row, float value, float linear_value, float before)
 
 void main()
 {
-#ifdef SHUFFLES
-    lane = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
-#else
     lane = gl_LocalInvocationID.x;
-#endif
     local_row = lane / ROW_LANES % GROUP_ROWS;
     split = lane / (ROW_LANES * GROUP_ROWS) * ROW_LANES + lane % ROW_LANES;
     uint tiles = push.panels / PANELS * PANEL_TILES;
