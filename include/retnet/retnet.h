@@ -134,7 +134,8 @@ typedef enum retnet_pretend {
                                                       invocations, 16 KiB of shared memory, 4 storage buffers, 128 bytes of
                                                       push constants and bindings of 128 MiB; allocations of 256 MiB */
     RETNET_PRETEND_DISCRETE = 1 << 4,              /* stage uploads even where memory is unified */
-    RETNET_PRETEND_GPU = 1 << 5                    /* choose kernels on a software driver as for a GPU */
+    RETNET_PRETEND_GPU = 1 << 5,                   /* choose kernels on a software driver as for a GPU */
+    RETNET_PRETEND_NO_TIMELINE = 1 << 6            /* no timeline semaphores */
 } retnet_pretend;
 
 /* Creates an instance and a device of the library's own. On failure *out is NULL and the reason went to desc->log.

@@ -155,7 +155,7 @@ static void add_names(VkDeviceCreateInfo *info, retnet_vulkan_additions *additio
     info->ppEnabledExtensionNames = names;
 }
 
-#define COUNT_ONE(name) +1
+#define COUNT_ONE(name) +1 /* NOLINT(bugprone-macro-parentheses): a term of a sum */
 enum { RECOMMENDED = 0 RETNET_VULKAN_RECOMMENDED_EXTENSIONS(COUNT_ONE) };
 #undef COUNT_ONE
 
@@ -178,8 +178,11 @@ static retnet_result find_extensions(rn_host *host, const rn_instance_table *fn,
         set->memory_priority |= strcmp(name, PRIORITY_EXTENSION) == 0;
     }
     rn_free(host, properties);
-    return known ? RETNET_OK
-                 : rn_fail(host, RETNET_ERROR_VULKAN, "the device's extensions cannot be listed (%d)", (int)result);
+    if (known) return RETNET_OK;
+    retnet_result ours = result == VK_ERROR_OUT_OF_HOST_MEMORY     ? RETNET_ERROR_OUT_OF_HOST_MEMORY
+                         : result == VK_ERROR_OUT_OF_DEVICE_MEMORY ? RETNET_ERROR_OUT_OF_DEVICE_MEMORY
+                                                                   : RETNET_ERROR_VULKAN;
+    return rn_fail(host, ours, "the device's extensions cannot be listed (%d)", (int)result);
 }
 
 /* Takes out of the set what the device has the extension of, but not the features. */
@@ -363,7 +366,8 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
                   !pretends_no_matrices(desc) && find_matrix_unit(device, &unit),
         .memory_budget = contains(extensions, extension_count, BUDGET_EXTENSION),
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
-        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline),
+        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) &&
+                     !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
         .dots = device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots),
     };
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};
