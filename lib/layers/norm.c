@@ -10,7 +10,10 @@ typedef struct norm_push {
 
 void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
 {
-    uint32_t lanes = norm->halves && !recorder->device->caps.is_cpu ? 128 : 64;
+    const rn_capabilities *caps = &recorder->device->caps;
+    uint32_t lanes = !norm->halves || caps->is_cpu ? 64
+                     : norm->segments > 1          ? 128
+                                                   : rn_min_u32(256, caps->max_invocations);
     uint32_t gate = norm->has_gate ? norm->gate_halves ? 2 : 1 : 0;
     uint32_t constants[] = {
         lanes,      norm->layer_norm, norm->has_weight, norm->has_bias, gate, norm->eps_given ? 2 : norm->eps_scaled,
