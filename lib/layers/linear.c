@@ -69,9 +69,11 @@ static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear
     const rn_matrix *matrix = linear->matrix;
     if (linear->shape.group_rows) return linear->shape;
     /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c): as many workgroups as multiprocessors,
-     * or twice as many where there is work for that. Less at once where the device does not say how many it has. */
-    uint32_t processors = device->caps.processors;
-    rn_linear_shape shape = {8, 32, 2, 12, processors * (matrix->rows >= 8192 ? 2 : 1)};
+     * or twice as many where there is work for that; all weights under way at once if that can be. 4-bit weights want
+     * fewer workgroups that wait. Less at once where the device does not say how many multiprocessors it has. */
+    uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
+    rn_linear_shape shape = {8, 32, 2, units <= 12 * 32 ? 12 : 8, processors * (matrix->rows >= 8192 ? 2 : 1)};
+    if (is_scaled(matrix->format) && matrix->rows >= 16 * processors) shape = (rn_linear_shape){16, 16, 2, 8, 0};
     if (!processors) shape = (rn_linear_shape){16, 16, 1, 4, 0};
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
     while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;

@@ -9,7 +9,7 @@
 
 /* What a submit should take where nobody said how many tokens it makes: long beside the time between two submits, short
  * for somebody who reads along. */
-enum { SUBMIT_US = 16000, MOST_UNITS = 32, TIMED_RUNS = 4 };
+enum { SUBMIT_US = 20000, MOST_UNITS = 32, TIMED_RUNS = 4 };
 
 static rn_control *staged(const retnet_session *session)
 {

@@ -111,7 +111,7 @@ static double time_shape(bench *b, const projection *p, retnet_weight_format for
     }
     rn_recorder_chain_end(&b->recorder);
     if (rn_recorder_end(&b->recorder) != RETNET_OK || record_prepare(b, p) != RETNET_OK) return -1;
-    double best = 1e9, end = seconds() + 0.03;
+    double best = 1e9, end = seconds() + 0.1;
     for (double begin = seconds(); begin < end; begin = seconds()) {
         if (rn_recorder_run(&b->prepare) != RETNET_OK) return -1;
         double start = seconds();
