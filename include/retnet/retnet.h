@@ -268,7 +268,7 @@ typedef struct retnet_session_desc {
     uint32_t prompt_chunk;      /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
     uint32_t snapshots;         /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
     uint32_t tokens_per_submit; /* most tokens of a slot that generation makes in one submit, at most 64, since a cancel
-                                   or a callback is seen between submits; 0: as many as take about 8 ms, within the
+                                   or a callback is seen between submits; 0: as many as take about 20 ms, within the
                                    context's submit_budget_us, and 1 on a software driver. Where not 1, up to four more
                                    states are allocated, so that a callback's false can be obeyed in the middle */
 } retnet_session_desc;

@@ -317,9 +317,12 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits);
 /* Records a pass of the decoder from the embedding to the logits as a chain; false where device, model or pass do not
- * allow it. Its flag is left in the decoder's control, and stays up until a first attempt. */
+ * allow it. Between it and one that follows in the same recording its memory is to be cleared. */
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
                       rn_binding logits);
+void rn_forward_clear_chain(const retnet_session *session, rn_recorder *recorder);
+/* Whose first word is not zero from where a chain failed until a first attempt or one more. */
+rn_binding rn_forward_chain_flag(const retnet_session *session);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
 
 retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);

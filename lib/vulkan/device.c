@@ -1,5 +1,6 @@
 #include "vulkan/device.h"
 #include "vulkan/features.h"
+#include "vulkan/processors.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -284,6 +285,7 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
         .subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                                (subgroup.supportedOperations & needed) == needed,
         .subgroup_size = subgroup.subgroupSize,
+        .processors = rn_device_count_processors(device),
         .max_invocations = rn_min_u32(p->limits.maxComputeWorkGroupInvocations, p->limits.maxComputeWorkGroupSize[0]),
         .shared_memory = p->limits.maxComputeSharedMemorySize,
         .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
