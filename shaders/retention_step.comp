@@ -33,7 +33,10 @@ layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, 
 
 const uint SPLITS = LOCAL_SIZE / LANES;
 
-shared float query[KEY_SIZE], key[KEY_SIZE];
+// Then no invocation's rows end before another's, and there is nothing to ask for in the loop.
+const bool EVEN = KEY_SIZE % (AHEAD * SPLITS) == 0;
+
+shared vec2 key_query[KEY_SIZE];
 shared vec4 partial[LOCAL_SIZE];
 shared float squares[LANES];
 
@@ -47,10 +50,8 @@ void stage_rotated(uint lane, uint row, uint head, uint position)
         vec2 a = vec2(chain_await(q + i, words.x, push.patience), chain_await(q + i + KEY_SIZE / 2, words.y, push.patience));
         vec2 b = vec2(chain_await(k + i, words.z, push.patience), chain_await(k + i + KEY_SIZE / 2, words.w, push.patience));
         a *= push.query_scale;
-        query[i] = a.x * r.x - a.y * r.y;
-        query[i + KEY_SIZE / 2] = a.x * r.y + a.y * r.x;
-        key[i] = b.x * r.x - b.y * r.y;
-        key[i + KEY_SIZE / 2] = b.x * r.y + b.y * r.x;
+        key_query[i] = vec2(b.x * r.x - b.y * r.y, a.x * r.x - a.y * r.y);
+        key_query[i + KEY_SIZE / 2] = vec2(b.x * r.y + b.y * r.x, a.x * r.y + a.y * r.x);
     }
 }
 
@@ -124,10 +125,11 @@ void main()
         for (uint base = split; base < KEY_SIZE; base += AHEAD * SPLITS) {
             [[unroll]] for (uint i = 0; i < AHEAD; i++) {
                 uint k = base + i * SPLITS;
-                if (k >= KEY_SIZE) break;
-                vec4 s = decay * ahead[i] + key[k] * v;
+                if (!EVEN && k >= KEY_SIZE) break;
+                vec2 kq = key_query[k];
+                vec4 s = decay * ahead[i] + kq.x * v;
                 if (AHEAD * SPLITS < KEY_SIZE) ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
-                o += query[k] * s;
+                o += kq.y * s;
                 if (!rests) state[at + k * vectors] = s;
             }
         }
@@ -143,7 +145,7 @@ void main()
 
     if (lane == 0 && push.sums_offset != NO_SUMS) {
         float sum = 0.0;
-        for (uint i = 0; i < LANES; i++) sum += squares[i];
+        [[unroll]] for (uint i = 0; i < LANES; i++) sum += squares[i];
         if (gl_WorkGroupID.x == 0) {
             float eps = push.eps * float(push.value_size);
             if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, position);

@@ -218,6 +218,12 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
     rn_norm_record(f->recorder, &n);
 }
 
+static uint32_t step_tiles(const forward *f)
+{
+    const rn_config *config = &f->session->model->config;
+    return rn_retention_step_tiles(f->session->device, config->heads, config->value_size, f->pass->steps);
+}
+
 /* Single tokens. With `defer` the group norm is left to the output projection. */
 static void retain_steps(const forward *f, uint32_t index, const rn_retention *retention, bool defer)
 {
@@ -257,7 +263,7 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
         .y_stride = halves ? l->normed.rows : l->retained.stride,
         .halves = halves,
         .scale_offset = l->retained_sums,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = step_tiles(f),
     };
     rn_norm_record(f->recorder, &apply);
 }
@@ -313,7 +319,7 @@ static void retention_layer(const forward *f, uint32_t index)
         .scale_offset = l->retained_sums,
         .heads = config->heads,
         .head_size = config->value_size,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = step_tiles(f),
         .epilogue = RN_EPILOGUE_ADD,
         .has_bias = layer->o.has_bias,
         .bias = layer->o.bias,
@@ -466,7 +472,13 @@ static void record_head(const forward *f, rn_region from, rn_binding logits)
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits)
 {
-    forward f = {.session = session, .recorder = recorder, .rows = rows, .matrix = matrix};
+    forward f = {
+        .session = session,
+        .recorder = recorder,
+        .rows = rows,
+        .matrix = matrix,
+        .narrow = matrix && rn_matmul_narrow_suits(session->device, rows),
+    };
     record_head(&f, from, logits);
 }
 
@@ -487,7 +499,7 @@ static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_lin
         .epilogue = matrix->alternating ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .heads = config->heads,
         .head_size = config->value_size,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = rn_retention_step_tiles(session->device, config->heads, config->value_size, 1),
     };
     return rn_linear_can_fuse(session->device, &linear);
 }

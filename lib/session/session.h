@@ -154,6 +154,7 @@ typedef struct rn_cost {
     bool output;
     uint32_t rows;  /* 0: an unused entry */
     uint32_t times; /* it was measured, at most 2 */
+    bool pure;      /* measured without what it was told apart from, see rn_segment */
     uint64_t ns;    /* of one layer, or of the output */
 } rn_cost;
 
@@ -275,6 +276,8 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
+/* The rows that a pass's layers count with: a chunk that is not full costs what a full one does. */
+uint32_t rn_cost_rows(const rn_pass *pass);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */

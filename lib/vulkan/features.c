@@ -21,10 +21,15 @@ typedef struct feature_set {
     bool matrix; /* with all that its kernels need beside it */
     bool memory_budget, memory_priority;
     bool timeline;
+    const char *global_priority; /* name of the extension; NULL: none */
 } feature_set;
 
 #define BUDGET_EXTENSION VK_EXT_MEMORY_BUDGET_EXTENSION_NAME
 #define PRIORITY_EXTENSION VK_EXT_MEMORY_PRIORITY_EXTENSION_NAME
+
+/* One and the same under two names. */
+static const char *const global_priority_extensions[] = {VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME,
+                                                         VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME};
 
 /* ---- Chains ----------------------------------------------------------------------------------------------------- */
 
@@ -145,7 +150,7 @@ static void add_names(VkDeviceCreateInfo *info, retnet_vulkan_additions *additio
     info->ppEnabledExtensionNames = names;
 }
 
-#define COUNT_ONE(name) +1
+#define COUNT_ONE(name) +1 /* NOLINT(bugprone-macro-parentheses): a term of a sum */
 enum { RECOMMENDED = 0 RETNET_VULKAN_RECOMMENDED_EXTENSIONS(COUNT_ONE) };
 #undef COUNT_ONE
 
@@ -166,10 +171,15 @@ static retnet_result find_extensions(rn_host *host, const rn_instance_table *fn,
         set->matrix |= strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0;
         set->memory_budget |= strcmp(name, BUDGET_EXTENSION) == 0;
         set->memory_priority |= strcmp(name, PRIORITY_EXTENSION) == 0;
+        for (uint32_t k = 0; k < RN_COUNT(global_priority_extensions); k++)
+            if (strcmp(name, global_priority_extensions[k]) == 0) set->global_priority = global_priority_extensions[k];
     }
     rn_free(host, properties);
-    return known ? RETNET_OK
-                 : rn_fail(host, RETNET_ERROR_VULKAN, "the device's extensions cannot be listed (%d)", (int)result);
+    if (known) return RETNET_OK;
+    retnet_result ours = result == VK_ERROR_OUT_OF_HOST_MEMORY     ? RETNET_ERROR_OUT_OF_HOST_MEMORY
+                         : result == VK_ERROR_OUT_OF_DEVICE_MEMORY ? RETNET_ERROR_OUT_OF_DEVICE_MEMORY
+                                                                   : RETNET_ERROR_VULKAN;
+    return rn_fail(host, ours, "the device's extensions cannot be listed (%d)", (int)result);
 }
 
 /* Takes out of the set what the device has the extension of, but not the features. */
@@ -202,6 +212,22 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
     check_features(fn, physical, &set);
     add_structs(info, (own_structs *)(void *)additions->structs, &set);
     add_names(info, additions, &set);
+    return RETNET_OK;
+}
+
+retnet_result rn_features_lower_priority(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
+                                         VkDeviceCreateInfo *info, retnet_vulkan_additions *additions,
+                                         VkDeviceQueueCreateInfo *queue, VkDeviceQueueGlobalPriorityCreateInfoKHR *low)
+{
+    feature_set set;
+    retnet_result result = find_extensions(host, fn, physical, &set);
+    if (result != RETNET_OK || !set.global_priority) return result;
+    *low = (VkDeviceQueueGlobalPriorityCreateInfoKHR){
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_GLOBAL_PRIORITY_CREATE_INFO_KHR,
+        .globalPriority = VK_QUEUE_GLOBAL_PRIORITY_LOW_KHR,
+    };
+    queue->pNext = low;
+    add_name(info, additions->extensions, set.global_priority);
     return RETNET_OK;
 }
 
@@ -340,7 +366,8 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
                   !pretends_no_matrices(desc) && find_matrix_unit(device, &unit),
         .memory_budget = contains(extensions, extension_count, BUDGET_EXTENSION),
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
-        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline),
+        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) &&
+                    !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
     };
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};
     device->memory_budget = set.memory_budget;

@@ -19,6 +19,7 @@ typedef struct problem {
     bool halves;
     bool staged;         /* through shared memory, where another way is possible */
     rn_matmul_tile tile; /* or chosen */
+    rn_narrow_shape shape_of_narrow;
 } problem;
 
 typedef struct buffers {
@@ -76,6 +77,7 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
         .halves = p->halves,
         .staged = p->staged,
         .tile = p->tile,
+        .shape = p->shape_of_narrow,
     };
     buffers b = {
         .x = layers_test_buffer(test, (size_t)m.x_room * (rn_divide_up(p->shape.inputs, 32) * 32) / 2),
@@ -125,30 +127,47 @@ static const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHT
 static void check_all_kinds(layers_test *test, shape s, bool staged)
 {
     for (size_t f = 0; f < RN_COUNT(formats); f++) {
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, staged, {0}});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, staged, {0}});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, staged, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, staged, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, staged, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, staged, {0}, {0}});
     }
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, staged, {0}, {0}});
 }
 
 /* Each format, epilogue, activation and kind of output once. */
 static void check_some_kinds(layers_test *test, shape s, bool staged)
 {
-    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}, {0}});
 }
 
 /* Inputs split among subgroups, with more and with fewer blocks than splits. */
 static void check_splits(layers_test *test, rn_matmul_tile tile)
 {
-    check(test, &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, tile});
-    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, false, tile});
+    check(test, &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, tile, {0}});
+    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, false, tile, {0}});
+}
+
+/* Subgroups with rows, with inputs and with both in common; inputs split among workgroups too, sometimes into more
+ * parts than there are blocks; several blocks under way at once. */
+static void check_narrow_shapes(layers_test *test)
+{
+    static const rn_narrow_shape shapes[] = {{1, 2, 1, 1}, {2, 1, 2, 2}, {2, 2, 3, 1}, {4, 2, 1, 2}, {1, 8, 5, 1}};
+    bool slow = test->device->caps.is_cpu; /* larger workgroups and more columns take minutes to compile */
+    for (size_t i = 0; i < (slow ? 3 : RN_COUNT(shapes)); i++) {
+        problem p = {{9, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, {0}, shapes[i]};
+        check_kernel(test, &p, true);
+        p = (problem){{16, 72, 100}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, false, {0}, shapes[i]};
+        check_kernel(test, &p, true);
+    }
+    if (slow) return;
+    check_kernel(test, &(problem){{50, 90, 70}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 0, false, false, {0}, shapes[2]},
+                 true);
 }
 
 int main(int argc, char **argv)
@@ -172,6 +191,7 @@ int main(int argc, char **argv)
             else
                 check_some_kinds(&test, shapes[s], true);
         }
+        check_narrow_shapes(&test);
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
         if (!test.device->caps.is_cpu) check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
     }

@@ -266,7 +266,7 @@ static void test_errors(void)
     device = reset();
     info = (VkDeviceCreateInfo){0};
     gpu.fails = true;
-    CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_ERROR_VULKAN);
+    CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_ERROR_OUT_OF_DEVICE_MEMORY);
     check_untouched(&info, &device, 0);
 
     device = reset();
