@@ -18,8 +18,7 @@ lines = {}
 for text in sys.stdin:
     report = json.loads(text)
     for file in report["files"]:
-        path = os.path.relpath(os.path.join(report["current_working_directory"], file["file"]), root)
-        if path.startswith("./"): path = path[2:]
+        path = os.path.relpath(os.path.join(root, file["file"]), root) # CMakeLists.txt makes names relative to it
         if not path.startswith("lib" + os.sep): continue
         counts = lines.setdefault(path, {})
         for line in file["lines"]:

@@ -1,35 +1,91 @@
 #!/usr/bin/env bash
-# devices.sh: runs the tests of kernels and sessions as many kinds of device (pretend.h), one line a program and kind.
+# devices.sh: runs the tests of kernels, sessions and Vulkan as many kinds of device (pretend.h).
 #
-#     tests/devices.sh BUILD [PROGRAM...]       BUILD/tests/ holds the programs; without names all of them run
+#     devices.sh BUILD [PROGRAM...]       BUILD/tests/ holds the programs; without names all of them run
+#     devices.sh pack BUILD ARCHIVE       copies them, stripped, into a .tar.xz, for a machine without compiler or ctest;
+#                                         there, unpack it and name its folder as BUILD
 #
-# RETNET_TEST_LAUNCHER is the command that programs are started with (.tree/run, .swiftshader/run), RETNET_TEST_KINDS
-# the kinds, separated by spaces. What has run goes to stdout, what failed says why on stderr. Takes an hour on a software
-# driver.
+# Tells of each program and kind on stdout, then how many passed, failed and were skipped as each kind; of a failure also
+# what the program said, on stderr. The environment sets
+#
+#     RETNET_TEST_LAUNCHER   what programs are started with (.tree/run, .swiftshader/run)
+#     RETNET_TEST_KINDS      the kinds, separated by spaces
+#     RETNET_TEST_JOBS       how many programs at a time (1)
+#     RETNET_TEST_SECONDS    end after so many seconds; what was not done by then is counted as such
+#
+# Takes hours on a software driver. LP_NATIVE_VECTOR_WIDTH makes llvmpipe's subgroups smaller (128: four invocations).
 set -uo pipefail
+
+pack() { # build, archive
+    local folder
+    folder=$(mktemp -d)
+    (cd "$1" && cp --parents tests/layers/test_* tests/session/test_* tests/vulkan/test_* "$folder") &&
+        rm -f "$folder"/tests/vulkan/test_*_shared && # would need the library at its place here
+        find "$folder" -name 'test_*' -exec strip {} + &&
+        tar -C "$folder" -cf - tests | xz -9e >"$2"
+    local status=$?
+    rm -rf "$folder"
+    return $status
+}
+
+if [ "${1:-}" = pack ] && [ $# = 3 ]; then
+    pack "$2" "$3"
+    exit
+fi
+if [ $# = 0 ] || [ ! -d "$1/tests" ]; then
+    sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+fi
+
 build=$1
 shift
-kinds=${RETNET_TEST_KINDS:-all no-subgroup no-float16 no-matrix minimum-limits discrete gpu gpu,discrete \
-    gpu,minimum-limits least-gpu}
+# Those that look at no device or choose what to pretend themselves.
+unaffected=" session/test_session_matrix vulkan/test_vulkan_labels vulkan/test_vulkan_memory vulkan/test_vulkan_prepare
+    vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
+kinds=${RETNET_TEST_KINDS:-all no-subgroup no-float16 no-matrix no-timeline minimum-limits discrete gpu \
+    gpu,discrete gpu,minimum-limits least-gpu}
 programs=("$@")
-[ $# -gt 0 ] || programs=($(cd "$build/tests" && ls layers/test_* session/test_*))
-failed=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+[ $# -gt 0 ] || mapfile -t programs < <(cd "$build/tests" && ls layers/test_* session/test_* vulkan/test_*)
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+run_one() { # kind, program
+    local kind=$1 program=$2 start=$SECONDS limit=900 status said log=$logs/${1}_${2##*/}
+    local left=$((${RETNET_TEST_SECONDS:-1000000} - SECONDS))
+    if [ $left -le 0 ]; then
+        printf '%s left\n' "$kind" >>"$logs/results"
+        return
+    fi
+    [ $left -ge $limit ] || limit=$left
+    [ "$kind" = all ] || export RETNET_TEST_PRETEND=$kind
+    # shellcheck disable=SC2086 # a launcher may have arguments
+    timeout $limit ${RETNET_TEST_LAUNCHER:-} "$build/tests/$program" >"$log" 2>&1
+    status=$?
+    case $status in
+    0) said=passed ;;
+    77) said=skipped ;;
+    124) [ $limit -lt 900 ] && said=left || said=failed ;;
+    *) said=failed ;;
+    esac
+    printf '%s %s\n' "$kind" "$said" >>"$logs/results"
+    printf '%-20s %-32s %4d s  %s\n' "$kind" "${program##*/test_}" $((SECONDS - start)) "$said"
+    [ $said != failed ] || { printf '%s as %s exited with %d:\n' "$program" "$kind" $status && tail -n 40 "$log"; } >&2
+}
+
+touch "$logs/results"
 for kind in $kinds; do
     for program in "${programs[@]}"; do
-        start=$SECONDS
-        names=$kind
-        [ "$kind" != all ] || names=
-        # shellcheck disable=SC2086 # a launcher may have arguments
-        RETNET_TEST_PRETEND=$names timeout 900 ${RETNET_TEST_LAUNCHER:-} "$build/tests/$program" >"$log" 2>&1
-        status=$?
-        case $status in
-        0) said=passed ;;
-        77) said=skipped ;;
-        *) said="FAILED ($status)" && failed=1 && cat "$log" >&2 ;;
-        esac
-        printf '%-20s %-32s %4d s  %s\n' "$kind" "${program##*/test_}" $((SECONDS - start)) "$said"
+        [ "$kind" = all ] || [[ ! $unaffected =~ [[:space:]]$program[[:space:]] ]] || continue
+        while [ "$(jobs -rp | wc -l)" -ge "${RETNET_TEST_JOBS:-1}" ]; do wait -n; done
+        run_one "$kind" "$program" &
     done
 done
-exit $failed
+wait
+printf '\n'
+for kind in $kinds; do
+    awk -v kind="$kind" '$1 == kind { n[$2]++ }
+        END { printf "as %-20s %3d passed, %d failed, %d skipped", kind, n["passed"], n["failed"], n["skipped"]
+              if (n["left"]) printf ", %d not run", n["left"]
+              printf "\n" }' "$logs/results"
+done
+! grep -q ' failed$' "$logs/results"

@@ -97,7 +97,7 @@ static void rn_make_printable(char *text)
         if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
 }
 
-retnet_result rn_fail(rn_host *host, retnet_result result, const char *format, ...)
+retnet_result(rn_fail)(rn_host *host, retnet_result result, const char *format, ...)
 {
     char message[sizeof(host->message)];
     va_list arguments;
@@ -113,7 +113,7 @@ retnet_result rn_fail(rn_host *host, retnet_result result, const char *format, .
     return result;
 }
 
-retnet_result rn_fail_memory(rn_host *host, const char *what, uint64_t bytes)
+retnet_result(rn_fail_memory)(rn_host *host, const char *what, uint64_t bytes)
 {
     return rn_fail(host, RETNET_ERROR_OUT_OF_HOST_MEMORY, "%s: no host memory for %llu bytes", what,
                    (unsigned long long)bytes);

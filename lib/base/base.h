@@ -37,6 +37,10 @@ void rn_free(rn_host *host, void *memory); /* accepts NULL */
 retnet_result rn_fail(rn_host *host, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);
 /* rn_fail for a failed rn_alloc of something, named by `what`. */
 retnet_result rn_fail_memory(rn_host *host, const char *what, uint64_t bytes);
+#ifdef __clang_analyzer__ /* which sees one file at a time, and would think that a failure may return RETNET_OK */
+#define rn_fail(host, result, ...) ((void)(rn_fail)(host, result, __VA_ARGS__), (result))
+#define rn_fail_memory(host, what, bytes) ((void)(rn_fail_memory)(host, what, bytes), RETNET_ERROR_OUT_OF_HOST_MEMORY)
+#endif
 void rn_log(rn_host *host, retnet_log_level level, const char *format, ...) RN_PRINTF(3, 4);
 /* Copies the newest message, cut to `size` - 1 bytes, and returns its whole length. Any thread. */
 size_t rn_last_message(rn_host *host, char *buffer, size_t size);

@@ -279,7 +279,7 @@ static uint32_t fitting_chunks(const call *c, uint32_t chunk)
     uint64_t room = rn_min_u64(c->layers->scratch.size, device->caps.max_storage_range);
     uint64_t each =
         retnet_retention_state_bytes(d->heads, d->key_size, d->value_size) + 4ull * d->heads * chunk * chunk;
-    if (room < device->caps.storage_alignment) return 0;
+    if (room < device->caps.storage_alignment || each == 0) return 0;
     return (uint32_t)rn_min_u64((room - device->caps.storage_alignment) / each, most_sequences(c));
 }
 

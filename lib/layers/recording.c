@@ -71,7 +71,7 @@ retnet_result retnet_layers_reset(retnet_layers *layers)
     return rn_recorder_reset(&layers->recorder);
 }
 
-retnet_result rn_layers_fail(retnet_layers *layers, retnet_result result, const char *format, ...)
+retnet_result(rn_layers_fail)(retnet_layers *layers, retnet_result result, const char *format, ...)
 {
     char text[256];
     va_list arguments;
@@ -238,7 +238,7 @@ static uint32_t place_tables(retnet_tables *tables)
 static void fill_tables(const retnet_tables *tables, const retnet_tables_desc *desc, float *values)
 {
     const rn_retention_tables *t = &tables->tables;
-    for (uint32_t i = 0; i < RN_MAX_KEY_WIDTH; i++) values[i] = i % 2 == 0;
+    for (uint32_t i = 0; i < RN_MAX_KEY_WIDTH; i++) values[i] = i % 2 == 0 ? 1.0f : 0.0f;
     rn_write_angles(values + 2 * t->angles, desc->theta, tables->pairs);
     rn_write_decay_sums(values + 2 * t->decay_sums, desc->decay, tables->heads);
     memcpy(values + t->decays, desc->decay, tables->heads * sizeof *desc->decay);

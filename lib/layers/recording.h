@@ -31,6 +31,9 @@ struct retnet_tables {
 
 /* Makes the recording fail. Returns `result`. */
 retnet_result rn_layers_fail(retnet_layers *layers, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);
+#ifdef __clang_analyzer__ /* as for rn_fail */
+#define rn_layers_fail(layers, result, ...) ((void)(rn_layers_fail)(layers, result, __VA_ARGS__), (result))
+#endif
 /* What a layer's function returns at first if it is not RETNET_OK: there is no recording, or it failed before. */
 retnet_result rn_layers_ready(retnet_layers *layers);
 

@@ -264,7 +264,6 @@ static retnet_result rn_read_header(rn_tensor_set *set, rn_tensor_file *file, js
 /* Takes `path` over, also on failure. */
 static retnet_result rn_add_file(rn_tensor_set *set, char *path)
 {
-    /* clang 14 thinks that rn_fail_memory may succeed. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     rn_tensor_file *file = &set->files[set->file_count++];
     file->path = path;
     json_t *header = NULL;
@@ -387,7 +386,6 @@ static const char *rn_shard_name(const rn_index *index, const char *path)
 
 static retnet_result rn_index_open_shard(const rn_index *index, rn_tensor_set *set, const char *shard)
 {
-    /* As in rn_add_file. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     for (size_t i = 0; i < set->file_count; i++)
         if (strcmp(rn_shard_name(index, set->files[i].path), shard) == 0) return RETNET_OK;
     if (set->file_count == RN_SHARD_LIMIT)

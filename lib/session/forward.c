@@ -1,3 +1,4 @@
+#include "layers/copy.h"
 #include "layers/embedding.h"
 #include "layers/matmul.h"
 #include "session/session.h"
@@ -524,14 +525,32 @@ static bool can_chain(const retnet_session *session, const rn_pass *pass)
     return can;
 }
 
-/* A later token of the submit that failed must find the flag and the marks of the one that did. */
+static rn_binding chain_data(const retnet_session *session)
+{
+    const rn_chain_layout *c = &session->layout.chain;
+    return (rn_binding){&session->activations, c->at + 4ull * c->data, c->bytes - 4ull * c->data};
+}
+
+/* A later token of the submit that failed must find the flag and the marks of the one that did, and finds that nothing
+ * is there yet. */
 static void prepare_chain(const retnet_session *session, rn_recorder *recorder, rn_attempt attempt)
 {
     const rn_chain_layout *c = &session->layout.chain;
     const rn_buffer *memory = &session->activations;
     if (attempt == RN_ATTEMPT_FIRST) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->data);
     if (attempt == RN_ATTEMPT_AGAIN) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->marks);
-    rn_recorder_fill(recorder, memory, c->at + 4ull * c->data, c->bytes - 4ull * c->data, RN_NOT_YET);
+    rn_binding data = chain_data(session);
+    if (attempt != RN_ATTEMPT_NEXT) rn_recorder_fill(recorder, memory, data.offset, data.size, RN_NOT_YET);
+}
+
+void rn_forward_clear_chain(const retnet_session *session, rn_recorder *recorder)
+{
+    rn_fill_record(recorder, chain_data(session), RN_NOT_YET);
+}
+
+rn_binding rn_forward_chain_flag(const retnet_session *session)
+{
+    return (rn_binding){&session->activations, session->layout.chain.at, 16};
 }
 
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
@@ -544,7 +563,5 @@ bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_p
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);
     record_head(&f, regions_of(&f, session->model->config.layers).x, logits);
     rn_recorder_chain_end(recorder);
-    rn_recorder_copy(recorder, &session->activations, session->layout.chain.at, &session->decoder.control,
-                     offsetof(rn_control, failed), sizeof(uint32_t));
     return true;
 }

@@ -6,7 +6,7 @@
  *     soak [--seconds N] [--threads N] [--seed N] [--shape 30m | --model DIR] [--decode TOKENS]
  *
  * --decode makes so many tokens of 64 slots instead, half of which are twins of the other half, and reports the rate as
- * it goes: the state has to stay finite and twins have to stay the same. */
+ * it goes: the state has to stay finite and twins have to stay the same. --seconds ends that too. */
 #define _XOPEN_SOURCE 700
 #include "session/session_test.h"
 
@@ -442,41 +442,61 @@ static void check_twins(retnet_session *session, const retnet_model_info *info)
     free(state);
 }
 
+static void read_prompts(retnet_session *session, const options *o, uint32_t vocabulary)
+{
+    for (uint32_t i = 0; i < 2 * TWINS; i++) {
+        int32_t *prompt = session_test_tokens(20, vocabulary, o->seed + i % TWINS);
+        OK(retnet_session_run(session, &(retnet_span){.slot = i, .tokens = prompt, .count = 20}, 1));
+        free(prompt);
+    }
+}
+
+static void decode_burst(retnet_session *session, const uint32_t *slots, uint64_t seed)
+{
+    static int32_t tokens[2 * TWINS * BURST];
+    retnet_generation generation = {.slots = slots,
+                                    .slot_count = 2 * TWINS,
+                                    .sampling = {.temperature = 1, .top_k = 40, .seed = seed},
+                                    .max_tokens = BURST,
+                                    .tokens = tokens};
+    OK(retnet_session_generate(session, &generation));
+    for (uint32_t i = 0; i < TWINS; i++)
+        if (memcmp(tokens + i * BURST, tokens + (i + TWINS) * BURST, BURST * sizeof *tokens) != 0)
+            SOAK_FAIL("slots %u and %u made different tokens", i, i + TWINS);
+}
+
+/* Reports ten times on the way, each time with the rate since the last and how far single bursts were from it. */
 static void decode(const options *o, retnet_model *model)
 {
     retnet_model_info info;
     retnet_session *session = NULL;
-    uint32_t slots[2 * TWINS], vocabulary;
+    uint32_t slots[2 * TWINS], burst = 2 * TWINS * BURST, step = o->decode / 10, made = 0, reported = 0;
     retnet_model_get_info(model, &info);
-    vocabulary = info.vocabulary_size;
     OK(retnet_session_create(model, &(retnet_session_desc){.slots = 2 * TWINS}, &session));
-    for (uint32_t i = 0; i < 2 * TWINS; i++) {
-        int32_t *prompt = session_test_tokens(20, vocabulary, o->seed + i % TWINS);
-        slots[i] = i;
-        OK(retnet_session_run(session, &(retnet_span){.slot = i, .tokens = prompt, .count = 20}, 1));
-        free(prompt);
-    }
-    double start = now(), last = start;
-    for (uint32_t made = 0; made < o->decode; made += 2 * TWINS * BURST) {
-        static int32_t tokens[2 * TWINS * BURST];
-        retnet_generation generation = {.slots = slots,
-                                        .slot_count = 2 * TWINS,
-                                        .sampling = {.temperature = 1, .top_k = 40, .seed = o->seed},
-                                        .max_tokens = BURST,
-                                        .tokens = tokens};
-        OK(retnet_session_generate(session, &generation));
-        for (uint32_t i = 0; i < TWINS; i++)
-            if (memcmp(tokens + i * BURST, tokens + (i + TWINS) * BURST, BURST * sizeof *tokens) != 0)
-                SOAK_FAIL("slots %u and %u made different tokens", i, i + TWINS);
-        double at = now();
-        printf("%7.1f s: %u tokens, %.0f tokens/s, position %llu, host memory %lld bytes\n", at - start,
-               made + 2 * TWINS * BURST, 2 * TWINS * BURST / (at - last),
-               (unsigned long long)retnet_session_position(session, 0), total.live_bytes);
-        fflush(stdout);
+    for (uint32_t i = 0; i < 2 * TWINS; i++) slots[i] = i;
+    read_prompts(session, o, info.vocabulary_size);
+    decode_burst(session, slots, o->seed); /* makes the kernels; not counted */
+    double start = now(), last = start, before = start, least = INFINITY, most = 0;
+    while (made < o->decode && last - start < o->seconds) {
+        decode_burst(session, slots, o->seed);
+        made += burst;
+        double at = now(), rate = burst / (at - last);
+        least = fmin(least, rate);
+        most = fmax(most, rate);
         last = at;
-        if (now() - start > o->seconds) break;
+        if (made - reported < step && made < o->decode) continue;
+        check_twins(session, &info);
+        printf("%7.1f s: %u tokens, %.0f tokens/s since the last (bursts of %u: %.0f to %.0f), position %llu, host "
+               "memory %lld bytes, resident %ld KiB\n",
+               at - start, made, (made - reported) / (at - before), burst, least, most,
+               (unsigned long long)retnet_session_position(session, 0), total.live_bytes, resident());
+        fflush(stdout);
+        reported = made;
+        before = last = now();
+        least = INFINITY, most = 0;
     }
     check_twins(session, &info);
+    printf("%u tokens in %.1f s\n", made, last - start);
     retnet_session_destroy(session);
 }
 

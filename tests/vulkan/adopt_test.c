@@ -73,7 +73,7 @@ static void test_host_device(const char *directory, const output *expected, bool
     output out = generate(context, directory);
     CHECK(h.frames > frames);
     host_stop_rendering(&h);
-    CHECK(spy.submits > GENERATED);
+    CHECK(spy.submits > 0);
     CHECK(h.callback_calls > 0);
     retnet_context_destroy(context);
     CHECK_INT(spy.live, 0);
@@ -94,7 +94,8 @@ static void test_sharing(const char *directory, const output *expected)
     CHECK(shared.queue == h.queue && shared.queue_family == h.queue_family && shared.queue_user == &h);
     CHECK(shared.get_instance_proc_addr == spy_get_instance_proc_addr);
     CHECK(!shared.pipeline_cache);
-    CHECK_OK(retnet_context_create_from_device(&shared, NULL, &second));
+    retnet_context_desc desc = {.pretend = host_context_desc().pretend};
+    CHECK_OK(retnet_context_create_from_device(&shared, &desc, &second));
     output out = generate(second, directory);
     check_same("on a shared device", &out, expected);
     output_free(&out);

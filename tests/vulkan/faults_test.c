@@ -44,14 +44,14 @@ static void on_log(void *user, retnet_log_level level, const char *message)
 
 /* ---- The world, and what it must be able to do ------------------------------------------------------------------- */
 
-static retnet_result open_context(retnet_context **out)
+static retnet_result open_context(bool validation, retnet_context **out)
 {
     retnet_vulkan_device device = faults_device();
     retnet_context_desc desc = {
         .allocator = faults_allocator(),
         .log = on_log,
         .pretend = pretend | RETNET_PRETEND_NO_COOPERATIVE_MATRIX,
-        .enable_validation = true,
+        .enable_validation = validation,
     };
     return retnet_context_create_from_device(&device, &desc, out);
 }
@@ -76,8 +76,8 @@ static retnet_result read_tokens(retnet_session *session, uint32_t slot, size_t 
 static world open_world(void)
 {
     world w = {0};
-    retnet_result result = open_context(&w.context);
-    if (result == RETNET_ERROR_NO_DEVICE) exit(TEST_SKIPPED);
+    retnet_result result = open_context(true, &w.context);
+    if (result == RETNET_ERROR_NO_DEVICE && points == 0) exit(TEST_SKIPPED);
     REQUIRE(result == RETNET_OK);
     REQUIRE(open_model(w.context, &w.model) == RETNET_OK);
     REQUIRE(open_session(w.model, &w.session) == RETNET_OK);
@@ -85,8 +85,20 @@ static world open_world(void)
     return w;
 }
 
+/* Mesa 22.3 signals a fence while its thread has still to note that the timeline semaphore of the same submit was
+ * signalled, and leaks that note if the semaphore is gone by then. */
+static void let_driver_finish(const retnet_context *context)
+{
+    retnet_vulkan_device d;
+    retnet_vulkan_get(context, &d);
+    volkLoadInstanceOnly(d.instance);
+    PFN_vkDeviceWaitIdle wait = (PFN_vkDeviceWaitIdle)vkGetDeviceProcAddr(d.device, "vkDeviceWaitIdle");
+    CHECK_INT(wait(d.device), VK_SUCCESS);
+}
+
 static void close_world(world *w)
 {
+    let_driver_finish(w->context);
     retnet_session_destroy(w->session);
     retnet_model_destroy(w->model);
     retnet_context_destroy(w->context);
@@ -177,7 +189,8 @@ static retnet_result do_context(world *w)
 {
     (void)w;
     retnet_context *context = NULL;
-    retnet_result result = open_context(&context);
+    /* The validation layers crash where an instance's memory ran out. */
+    retnet_result result = open_context(faults.kind != FAULT_DRIVER, &context);
     if (result != RETNET_OK && context) TEST_FAIL("a context in spite of %s", retnet_result_name(result));
     retnet_context_destroy(context);
     return result;
@@ -304,6 +317,64 @@ static retnet_result do_tasks(world *w)
     return result;
 }
 
+/* The host's part of a frame, by the driver's own functions. */
+typedef struct frame {
+    struct VolkDeviceTable vk;
+    VkDevice device;
+    VkQueue queue;
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+} frame;
+
+static void frame_begin(frame *f, const retnet_context *context)
+{
+    retnet_vulkan_device d;
+    retnet_vulkan_get(context, &d);
+    volkLoadInstanceOnly(d.instance);
+    volkLoadDeviceTable(&f->vk, d.device);
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = d.queue_family};
+    f->device = d.device;
+    f->queue = d.queue;
+    REQUIRE(f->vk.vkCreateCommandPool(d.device, &pool, NULL, &f->pool) == VK_SUCCESS);
+    VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = f->pool, .commandBufferCount = 1};
+    VkCommandBufferBeginInfo begin_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    REQUIRE(f->vk.vkAllocateCommandBuffers(d.device, &allocate, &f->commands) == VK_SUCCESS);
+    REQUIRE(f->vk.vkBeginCommandBuffer(f->commands, &begin_info) == VK_SUCCESS);
+}
+
+static void frame_submit(const frame *f)
+{
+    VkSubmitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &f->commands};
+    REQUIRE(f->vk.vkEndCommandBuffer(f->commands) == VK_SUCCESS);
+    REQUIRE(f->vk.vkQueueSubmit(f->queue, 1, &info, VK_NULL_HANDLE) == VK_SUCCESS);
+    REQUIRE(f->vk.vkQueueWaitIdle(f->queue) == VK_SUCCESS);
+}
+
+/* Two slots at once in the host's command buffers, a slice in each. */
+static retnet_result do_record(world *w)
+{
+    retnet_session *session = NULL;
+    retnet_step_info info = {.tasks = 1};
+    retnet_task tasks[] = {{.slot = 0, .tokens = prompt, .count = PROMPT, .max_tokens = 2},
+                           {.slot = 1, .tokens = prompt, .count = 1, .max_tokens = 3}};
+    retnet_result result = open_session(w->model, &session);
+    for (int i = 0; i < 2 && result == RETNET_OK; i++) result = retnet_session_start(session, &tasks[i]);
+    while (result == RETNET_OK && info.tasks) {
+        frame f = {0};
+        retnet_record_info record = {0};
+        frame_begin(&f, w->context);
+        result = retnet_session_record(session, f.commands, 3000, &record);
+        if (result == RETNET_OK) frame_submit(&f);
+        if (result == RETNET_OK) result = retnet_session_collect(session, record.slice, &info);
+        f.vk.vkDestroyCommandPool(f.device, f.pool, NULL);
+    }
+    retnet_session_destroy(session);
+    return result;
+}
+
 static retnet_result do_prepare(world *w)
 {
     return retnet_model_prepare(w->model, &(retnet_prepare_desc){.session = {.slots = SLOTS, .prompt_chunk = 64}});
@@ -330,6 +401,7 @@ static const operation operations[] = {
     {.name = "prompt", .run = do_prompt, .leaves = true},
     {.name = "generate", .run = do_generate},
     {.name = "tasks", .run = do_tasks},
+    {.name = "record", .run = do_record},
     {.name = "fork", .run = do_fork, .leaves = true},
     {.name = "save", .run = do_save, .leaves = true},
     {.name = "cache", .run = do_cache},
@@ -481,6 +553,7 @@ int main(int argc, char **argv)
     uint64_t random = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) / 86400;
     pretend = test_pretend();
     printf("seed %llu\n", (unsigned long long)random);
+    setenv("NODEVICE_SELECT", "1", 1); /* a layer of Mesa's, which crashes where an instance's memory ran out */
     if (volkInitialize() != VK_SUCCESS) return TEST_SKIPPED;
     session_test_directory(directory, sizeof directory);
     snprintf(saved_path, sizeof saved_path, "%s/saved", directory);

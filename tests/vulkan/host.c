@@ -2,6 +2,7 @@
 #define _XOPEN_SOURCE 700
 #define VOLK_IMPLEMENTATION
 #include "vulkan/host.h"
+#include "pretend.h"
 
 static const char *const layer = "VK_LAYER_KHRONOS_validation";
 static char last_info[512];
@@ -325,7 +326,7 @@ void host_stop_rendering(host *h)
 
 retnet_context_desc host_context_desc(void)
 {
-    return (retnet_context_desc){.log = on_log};
+    return (retnet_context_desc){.log = on_log, .pretend = test_pretend()};
 }
 
 retnet_context *host_context(host *h)
