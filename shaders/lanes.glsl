@@ -22,9 +22,14 @@ const uint BLOCK_PIECES = 32 / MATRIX_K;
 #define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 
 // Of a strip's rows and a row's four units, those that this invocation's load i reads.
+uint strip_step(uint i)
+{
+    return LANES == LANES_QUADS ? i * 8 : i;
+}
+
 uint strip_row(uint i)
 {
-    return LANES == LANES_QUADS ? i * 8 + gl_SubgroupInvocationID / 4 : i;
+    return strip_step(i) + (LANES == LANES_QUADS ? gl_SubgroupInvocationID / 4 : 0);
 }
 
 uint strip_unit()

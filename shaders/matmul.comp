@@ -4,8 +4,8 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
-// matmul.comp: Y = epilogue(X W^T) for many columns, on matrix units: f16 operands, fp32 sums. X holds f16 activations, a
-// token a row; W is in panels (weights.glsl) of any format and becomes f16 on its way into shared memory.
+// matmul.comp: Y = epilogue(X W^T) for many columns, on matrix units: f16 operands, fp32 sums. X holds f16 activations
+// (halves.glsl); W is in panels (weights.glsl) of any format and becomes f16 on its way into shared memory.
 //
 // Blocks of 32 inputs go through two stages of shared memory: while one is multiplied, the next is on its way in registers.
 // matmul_direct.comp is the faster way where the device allows it.
@@ -37,7 +37,7 @@ void find_sources()
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
         uint token = min(gl_WorkGroupID.x * TILE_TOKENS + item / TOKEN_UNITS, push.columns - 1);
-        x_from[i] = token * (push.x_stride / 8) + item % TOKEN_UNITS;
+        x_from[i] = token * TOKEN_UNITS + item % TOKEN_UNITS;
     }
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
@@ -49,7 +49,7 @@ void find_sources()
 
 void fetch(uint block)
 {
-    [[unroll]] for (uint i = 0; i < X_LOADS; i++) x_next[i] = x[x_from[i] + block * TOKEN_UNITS];
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++) x_next[i] = x[x_from[i] + block * push.x_room * TOKEN_UNITS];
     uint skip = block * block_units(FORMAT);
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint row = (i * LOCAL_SIZE + gl_LocalInvocationID.x) / ROW_ITEMS % PANEL_ROWS;
@@ -137,11 +137,5 @@ void main()
             barrier();
         }
     }
-    // Copies: one driver computes nothing where a component of an array of matrices is named.
-    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
-        [[unroll]] for (uint n = 0; n < OUT_N; n++) {
-            ACCUMULATOR piece = sum[m * PIECES_N + n], factor = sum[m * PIECES_N + (GLU ? n + OUT_N : n)];
-            store_result(m, n, piece, factor);
-        }
-    }
+    STORE_SUMS(sum)
 }

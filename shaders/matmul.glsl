@@ -24,6 +24,7 @@ const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
 #include "weights.glsl"
 #include "weights_half.glsl"
 #include "activation.glsl"
+#include "halves.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
 layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
@@ -36,8 +37,8 @@ layout(push_constant) uniform Push {
     uint rows;     // of Y in this dispatch
     uint row_base; // first row of Y
     uint columns;
-    uint x_stride; // halves, a multiple of 8; what lies between the inputs and a multiple of 32 is finite
-    uint y_stride; // floats, or halves, then a multiple of 4
+    uint x_room;   // halves.glsl; what lies between the inputs and a multiple of 32 is finite
+    uint y_stride; // floats, or the room of halves
 } push;
 
 const uint SUBGROUPS_ACROSS = TILE_ROWS / SUB_ROWS; // of a tile, along rows
@@ -46,6 +47,7 @@ const uint PIECES_M = SUB_TOKENS / MATRIX_M, PIECES_N = SUB_ROWS / MATRIX_N;
 const uint PIECE = MATRIX_M * MATRIX_N;
 const bool GLU = EPILOGUE == EPILOGUE_GLU;
 const uint OUT_N = GLU ? PIECES_N / 2 : PIECES_N; // pieces along rows that are stored
+const uint OUT_ROWS = GLU ? TILE_ROWS / 2 : TILE_ROWS;
 
 #define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 
@@ -62,7 +64,7 @@ uint split() { return gl_SubgroupID / TILE_SUBGROUPS; }
 
 void store_value(uint token, uint row, float value)
 {
-    if (split() != 0 || token >= push.columns || row >= push.rows) return;
+    if (token >= push.columns || row >= push.rows) return;
     uint at = token * push.y_stride + push.row_base + row;
     y[at] = EPILOGUE == EPILOGUE_ADD ? y[at] + value : value;
 }
@@ -70,61 +72,94 @@ void store_value(uint token, uint row, float value)
 // Also writes zeros up to a multiple of 32 rows, the next projection's padding.
 void store_halves(uint token, uint row, vec4 value)
 {
-    if (split() != 0 || token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
+    if (token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
     value = clamp(value, -65504.0, 65504.0);
-    y_halves[(token * push.y_stride + push.row_base + row) / 4] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+    y_halves[half_at(push.y_stride, token, push.row_base + row) / 4] =
+        uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
 }
 
-// A piece of Y that this subgroup left in its scratch memory.
+// A piece of Y that this subgroup left in its scratch memory. A loop, since there is one of these for each piece.
 void store_piece(uint token, uint row)
 {
-    uint base = gl_SubgroupID * PIECE, lane = gl_SubgroupInvocationID;
-    if (HALVES != 0) {
-        [[unroll]] for (uint j = 0; j < PIECE / SUBGROUP / 4; j++) {
-            uint i = (j * SUBGROUP + lane) * 4;
-            vec4 value = vec4(scratch[base + i], scratch[base + i + 1], scratch[base + i + 2], scratch[base + i + 3]);
-            store_halves(token + i / MATRIX_N, row + i % MATRIX_N, value);
-        }
-    } else {
-        [[unroll]] for (uint j = 0; j < PIECE / SUBGROUP; j++) {
-            uint i = j * SUBGROUP + lane;
-            store_value(token + i / MATRIX_N, row + i % MATRIX_N, scratch[base + i]);
-        }
+    const uint values = HALVES != 0 ? 4 : 1;
+    uint base = gl_SubgroupID * PIECE;
+    [[dont_unroll]] for (uint i = gl_SubgroupInvocationID * values; i < PIECE; i += SUBGROUP * values) {
+        uint t = token + i / MATRIX_N, r = row + i % MATRIX_N;
+        if (HALVES != 0)
+            store_halves(t, r, vec4(scratch[base + i], scratch[base + i + 1], scratch[base + i + 2], scratch[base + i + 3]));
+        else
+            store_value(t, r, scratch[base + i]);
     }
 }
 
-// Piece m, n of the subgroup's, `factor` of the linear branch with GLU. Only split 0 stores; the others come along, since
-// one software driver takes a subgroup's barrier for the workgroup's.
-void store_result(uint m, uint n, ACCUMULATOR piece, ACCUMULATOR factor)
+uint first_token() { return gl_WorkGroupID.x * TILE_TOKENS + sub_token(); }
+uint first_row() { return gl_WorkGroupID.y * OUT_ROWS + first_piece() * MATRIX_N; }
+
+// Whether all of the workgroup's tile is stored: matrices must not be touched in divergent control flow. The units want
+// rows of Y aligned to 16 bytes.
+bool is_whole()
 {
-    uint token = gl_WorkGroupID.x * TILE_TOKENS + sub_token() + m * MATRIX_M;
-    uint row = gl_WorkGroupID.y * (GLU ? TILE_ROWS / 2 : TILE_ROWS) + (first_piece() + n) * MATRIX_N;
-    uint at = token * push.y_stride + push.row_base + row;
-    // Of the whole workgroup: matrices must not be touched in divergent control flow.
-    // The units want rows of Y aligned to 16 bytes.
-    bool inside = push.y_stride % 8 == 0 && (gl_WorkGroupID.x + 1) * TILE_TOKENS <= push.columns &&
-                  (gl_WorkGroupID.y + 1) * (GLU ? TILE_ROWS / 2 : TILE_ROWS) <= push.rows;
+    return (HALVES != 0 || push.y_stride % 4 == 0) && (gl_WorkGroupID.x + 1) * TILE_TOKENS <= push.columns &&
+           (gl_WorkGroupID.y + 1) * OUT_ROWS <= push.rows;
+}
+
+// `factor` is of the linear branch with GLU.
+void finish(inout ACCUMULATOR piece, ACCUMULATOR factor)
+{
     if (ACTIVATION != ACTIVATION_NONE)
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = activate(ACTIVATION, piece[i]);
     if (GLU)
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] *= factor[i];
-    if (split() != 0 && inside) return;
-    if (HALVES != 0 && inside) {
+}
+
+// Stores a piece that lies in Y altogether.
+void store_whole(uint token, uint row, ACCUMULATOR piece)
+{
+    row += push.row_base;
+    if (HALVES != 0) {
         [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] = clamp(piece[i], -65504.0, 65504.0);
         coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =
             coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(piece);
-        coopMatStore(halves, y_eights, at / 8, push.y_stride / 8, gl_CooperativeMatrixLayoutRowMajor);
-    } else if (HALVES == 0 && inside) {
-        if (EPILOGUE == EPILOGUE_ADD) {
-            ACCUMULATOR before;
-            coopMatLoad(before, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
-            piece += before;
-        }
-        coopMatStore(piece, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
-    } else {
-        subgroupBarrier();
-        coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
-        subgroupBarrier();
-        store_piece(token, row);
+        coopMatStore(halves, y_eights, half_at(push.y_stride, token, row) / 8, HALVES_BLOCK / 8,
+                     gl_CooperativeMatrixLayoutRowMajor);
+        return;
     }
+    uint at = token * push.y_stride + row;
+    if (EPILOGUE == EPILOGUE_ADD) {
+        ACCUMULATOR before;
+        coopMatLoad(before, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
+        piece += before;
+    }
+    coopMatStore(piece, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
 }
+
+// Stores what lies in Y of a piece. All subgroups come along, since one software driver takes a subgroup's barrier for the
+// workgroup's.
+void store_part(uint token, uint row, ACCUMULATOR piece)
+{
+    subgroupBarrier();
+    coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
+    subgroupBarrier();
+    if (split() == 0) store_piece(token, row);
+}
+
+// Stores a subgroup's sums; only split 0 does. Copies: one driver computes nothing where a component of an array of
+// matrices is named.
+#define STORE_SUMS(sum)                                                                                                \
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {                                                                   \
+        [[unroll]] for (uint n = 0; n < OUT_N; n++) {                                                                  \
+            ACCUMULATOR piece = sum[m * PIECES_N + n], factor = sum[m * PIECES_N + (GLU ? n + OUT_N : n)];             \
+            finish(piece, factor);                                                                                     \
+            sum[m * PIECES_N + n] = piece;                                                                             \
+        }                                                                                                              \
+    }                                                                                                                  \
+    uint token = first_token(), row = first_row();                                                                     \
+    if (!is_whole()) {                                                                                                 \
+        [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                         \
+            store_part(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N,                                       \
+                       sum[i / OUT_N * PIECES_N + i % OUT_N]);                                                         \
+    } else if (split() == 0) {                                                                                         \
+        [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                         \
+            store_whole(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N,                                      \
+                        sum[i / OUT_N * PIECES_N + i % OUT_N]);                                                        \
+    }

@@ -23,22 +23,23 @@ layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_
 
 // What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
 const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
+const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
 const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS;
 
 uvec4 x_next[X_LOADS], w_next[W_LOADS * RAW];
 uint scale_next[W_LOADS];
 uint x_at, unit_at;       // this invocation's first unit of X, and its unit of a row of W
 uint block_at[GLU ? 2 : 1]; // the current block of W in this subgroup's panels
-uint first_row;           // of this subgroup in its panels
+uint panel_row;           // this subgroup's first in its panels
 
 void find_sources()
 {
     uint whole = (push.columns + SUB_TOKENS - 1) / SUB_TOKENS * SUB_TOKENS - SUB_TOKENS;
     uint token = min(gl_WorkGroupID.x * TILE_TOKENS + sub_token(), whole);
-    x_at = (token + strip_row(0)) * (push.x_stride / 8) + strip_unit();
+    x_at = (token + strip_row(0)) * TOKEN_UNITS + strip_unit();
     uint row = first_piece() * MATRIX_N; // of the tile's result
     uint panel = gl_WorkGroupID.y * (TILE_ROWS / PANEL_ROWS) + row / PANEL_ROWS * (GLU ? 2 : 1);
-    first_row = row % PANEL_ROWS;
+    panel_row = row % PANEL_ROWS;
     unit_at = strip_unit();
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++)
         block_at[i] = min(panel + i, push.panels - 1) * push.blocks * block_units(FORMAT);
@@ -46,9 +47,8 @@ void find_sources()
 
 void fetch_x()
 {
-    uint stride = push.x_stride / 8;
     [[unroll]] for (uint i = 0; i < X_LOADS; i++)
-        x_next[i] = x[x_at + (i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS) - strip_row(0)) * stride];
+        x_next[i] = x[x_at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
 }
 
 // Strip n of the subgroup's rows.
@@ -56,7 +56,7 @@ void fetch_w(uint n)
 {
     uint block = block_at[GLU ? n / OUT_N : 0];
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
-        uint row = first_row + n % OUT_N * MATRIX_N + strip_row(i), to = n * STRIP_LOADS + i;
+        uint row = panel_row + n % OUT_N * MATRIX_N + strip_row(i), to = n * STRIP_LOADS + i;
         if (FORMAT == FORMAT_F32) {
             w_next[to * RAW] = load_unit(block, row, unit_at * 2);
             w_next[to * RAW + RAW - 1] = load_unit(block, row, unit_at * 2 + 1);
@@ -90,13 +90,13 @@ void main()
     find_sources();
     uint part = (push.blocks + SPLITS - 1) / SPLITS, begin = split() * part, end = min(begin + part, push.blocks);
     uint skip = min(begin, push.blocks - 1);
-    x_at += skip * (BLOCK_INPUTS / 8);
+    x_at += skip * push.x_room * TOKEN_UNITS;
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += skip * block_units(FORMAT);
     fetch_x();
     [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_w(n);
     for (uint b = begin; b < end; b++) {
         bool more = b + 1 < end; // else the last block once more, in vain
-        x_at += more ? BLOCK_INPUTS / 8 : 0;
+        x_at += more ? push.x_room * TOKEN_UNITS : 0;
         [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += more ? block_units(FORMAT) : 0;
         LEFT a[PIECES_M * BLOCK_PIECES];
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
@@ -135,11 +135,5 @@ void main()
         }
         barrier(); // scratch is used again
     }
-    // Copies: one driver computes nothing where a component of an array of matrices is named.
-    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
-        [[unroll]] for (uint n = 0; n < OUT_N; n++) {
-            ACCUMULATOR piece = sum[m * PIECES_N + n], factor = sum[m * PIECES_N + (GLU ? n + OUT_N : n)];
-            store_result(m, n, piece, factor);
-        }
-    }
+    STORE_SUMS(sum)
 }

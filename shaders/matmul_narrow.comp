@@ -25,33 +25,10 @@ layout(constant_id = 9) const uint TOKENS = 64;     // of a tile: the columns, r
 layout(constant_id = 10) const uint SUB_TOKENS = 32;
 layout(constant_id = 11) const uint CHUNK = 4; // blocks at a time
 
-const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
-
-#define WEIGHTS_BINDING 0
-#include "weights.glsl"
-#include "weights_half.glsl"
-#include "activation.glsl"
-
-layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
-layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
-layout(std430, set = 0, binding = 2) buffer OutputHalves { uvec2 y_halves[]; };
-layout(std430, set = 0, binding = 3) coherent buffer Partial { vec4 partial[]; };
-layout(std430, set = 0, binding = 3) coherent buffer Finished { uint finished[]; }; // [tiles], zero between dispatches
-
-layout(push_constant) uniform Push {
-    uint blocks;   // of 32 inputs
-    uint panels;   // of W in this dispatch
-    uint rows;     // of Y in this dispatch
-    uint row_base; // first row of Y
-    uint columns;
-    uint x_stride; // halves, a multiple of 8; what lies between the inputs and a multiple of 32 is finite
-    uint y_stride; // floats, or halves, then a multiple of 4
-    uint partials; // where partial sums begin, in vectors
-} push;
+#include "matmul_narrow.glsl"
 
 const uint TILE_ROWS = 64, CHUNK_UNITS = CHUNK * 4; // f16 units of a row at a time
 const uint STRIDE = CHUNK_UNITS + 1;                           // of a staged row; odd, for the banks of shared memory
-const bool GLU = EPILOGUE == EPILOGUE_GLU;
 const uint X_LOADS = (TOKENS * CHUNK_UNITS + LOCAL_SIZE - 1) / LOCAL_SIZE;
 // An invocation's share of a load of weights: 8 of F32 are two units, of the other formats a unit is what it is.
 const uint ITEM_UNITS = FORMAT == FORMAT_F32 ? 2 : 1;
@@ -64,7 +41,6 @@ const uint OUT_VECTORS = (GLU ? TILE_ROWS / 2 : TILE_ROWS) / 4; // of a column o
 const uint OPERANDS = (TOKENS + TILE_ROWS) * STRIDE;
 
 shared uvec4 staged[OPERANDS > TILE_VECTORS ? OPERANDS : TILE_VECTORS];
-shared uint is_last;
 
 uvec4 x_next[X_LOADS], w_next[W_LOADS * ITEM_UNITS];
 float scale_next[W_LOADS];
@@ -87,7 +63,7 @@ void fetch(uint first_block)
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, token = min(item / CHUNK_UNITS, push.columns - 1);
         uint unit = min(first_block * 4 + item % CHUNK_UNITS, push.blocks * 4 - 1);
-        x_next[i] = x[token * (push.x_stride / 8) + unit];
+        x_next[i] = x[half_at(push.x_room, token, unit * 8) / 8];
     }
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, panel, row;
@@ -125,36 +101,6 @@ void stage(uint first_block)
         if (FORMAT == FORMAT_Q4)
             [[unroll]] for (uint k = 0; k < 4; k++) staged[at + k] = eight_nibbles(w[k], s);
     }
-}
-
-// Whether this workgroup is the last of its tile's; then all partial sums are there.
-bool is_last_of_tile(uint splits)
-{
-    memoryBarrierBuffer();
-    barrier();
-    if (gl_LocalInvocationID.x == 0) is_last = atomicAdd(finished[gl_WorkGroupID.x], 1) == splits - 1 ? 1 : 0;
-    barrier();
-    memoryBarrierBuffer();
-    return is_last != 0;
-}
-
-void store(uint token, uint row, vec4 value, vec4 linear_value)
-{
-    if (token >= push.columns) return;
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        value[i] = activate(ACTIVATION, value[i]);
-        if (GLU) value[i] *= linear_value[i];
-    }
-    uint at = token * push.y_stride + push.row_base + row;
-    if (HALVES != 0) {
-        // Also zeros up to a multiple of 32 rows, the next projection's padding: what W is beyond its rows.
-        if (row >= (push.rows + 31u & ~31u)) return;
-        value = clamp(value, -65504.0, 65504.0);
-        y_halves[at / 4] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
-        return;
-    }
-    [[unroll]] for (uint i = 0; i < 4; i++)
-        if (row + i < push.rows) y[at + i] = EPILOGUE == EPILOGUE_ADD ? y[at + i] + value[i] : value[i];
 }
 
 void main()

@@ -15,6 +15,7 @@ layout(constant_id = 4) const uint GATE = 0; // 1: fp32, 2: f16
 layout(constant_id = 5) const uint EPS_SCALED = 0; // 1: by s_n, 2: by what lies in the input at c_offset
 layout(constant_id = 6) const uint MODE = 0;
 layout(constant_id = 7) const uint HALVES = 0; // y is f16, zero from the last segment up to a multiple of 32; not with DEFER
+layout(constant_id = 8) const uint EIGHTS = 0; // with HALVES, and not MODE_APPLY: all of it lies in eights; a gate is f16
 
 const uint MODE_NORMALISE = 0;
 const uint MODE_DEFER = 1; // y = x * w, and r goes to y[scale_offset] (linear.comp, PROLOGUE_ROW_SCALE)
@@ -24,21 +25,26 @@ const uint MODE_APPLY = 2; // y = x * r with r from the sums that retention_step
 #include "positions.glsl"
 #include "norm_sum.glsl"
 #include "activation.glsl"
+#include "halves.glsl"
 
 layout(std430, set = 0, binding = 0) readonly buffer Input { float x[]; };
+layout(std430, set = 0, binding = 0) readonly buffer InputFours { vec4 x_fours[]; };
 layout(std430, set = 0, binding = 1) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 1) buffer OutputHalves { uint y_pairs[]; };
+layout(std430, set = 0, binding = 1) buffer OutputEights { uvec4 y_eights[]; };
+layout(std430, set = 0, binding = 2) readonly buffer ParamFours { vec4 param_fours[]; };
 layout(std430, set = 0, binding = 3) readonly buffer GateInput { float gate[]; };
 layout(std430, set = 0, binding = 3) readonly buffer GatePairs { uint gate_pairs[]; };
+layout(std430, set = 0, binding = 3) readonly buffer GateEights { uvec4 gate_eights[]; };
 layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // EPS_SCALED 1: chunks {row, length, position, -}
 
 layout(push_constant) uniform Push {
     uint size;         // of a segment
     uint x_stride;     // floats, of a row
     uint x_offset;
-    uint y_stride;     // floats, or halves
+    uint y_stride;     // floats, or the room of halves (halves.glsl)
     uint y_offset;
-    uint gate_stride;  // floats, or halves
+    uint gate_stride;  // floats, or the room of halves
     uint gate_offset;
     uint weight;       // in params, [size]
     uint bias;
@@ -65,7 +71,10 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
         float sum = 0.0;
         for (uint i = part * 4; i < push.size; i += NORM_PARTS * 4) {
             vec4 v;
-            [[unroll]] for (uint k = 0; k < 4; k++) v[k] = i + k < push.size ? x[at + i + k] - mean : 0.0;
+            if (EIGHTS != 0)
+                v = x_fours[(at + i) / 4] - mean;
+            else
+                [[unroll]] for (uint k = 0; k < 4; k++) v[k] = i + k < push.size ? x[at + i + k] - mean : 0.0;
             sum += dot(v, v);
         }
         norm_part[part] = sum;
@@ -76,11 +85,12 @@ float normalising_factor(uint lane, uint row, uint segment, uint at, float mean)
     return inversesqrt(norm_sum(lane) / float(push.size) + eps);
 }
 
-float gate_at(uint i)
+float gate_at(uint row, uint i)
 {
-    if (GATE == 1) return gate[i];
-    vec2 pair = unpackHalf2x16(gate_pairs[i / 2]);
-    return (i & 1u) == 0 ? pair.x : pair.y;
+    if (GATE == 1) return gate[row * push.gate_stride + i];
+    uint at = half_at(push.gate_stride, row, i);
+    vec2 pair = unpackHalf2x16(gate_pairs[at / 2]);
+    return (at & 1u) == 0 ? pair.x : pair.y;
 }
 
 float normalised(uint row, uint segment, uint i, float mean, float factor)
@@ -89,20 +99,46 @@ float normalised(uint row, uint segment, uint i, float mean, float factor)
     if (MODE != MODE_DEFER) value *= factor;
     if (WEIGHT != 0) value *= params[push.weight + i];
     if (BIAS != 0) value += params[push.bias + i];
-    if (GATE != 0) value *= silu(gate_at(row * push.gate_stride + push.gate_offset + segment * push.size + i));
+    if (GATE != 0) value *= silu(gate_at(row, push.gate_offset + segment * push.size + i));
     return value;
 }
 
 // Segments begin at even places, unless there is only one.
 void store_halves(uint lane, uint row, uint segment, float mean, float factor)
 {
-    uint to = (push.y_offset + row * push.y_stride + segment * push.size) / 2, width = gl_NumWorkGroups.x * push.size;
+    uint to = push.y_offset + segment * push.size, width = gl_NumWorkGroups.x * push.size;
     uint end = segment + 1 == gl_NumWorkGroups.x ? push.size + (-width & 31u) : push.size;
     for (uint i = lane * 2; i < end; i += LOCAL_SIZE * 2) {
         vec2 pair = vec2(0.0);
         if (i < push.size) pair.x = normalised(row, segment, i, mean, factor);
         if (i + 1 < push.size) pair.y = normalised(row, segment, i + 1, mean, factor);
-        y_pairs[to + i / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+        y_pairs[half_at(push.y_stride, row, to + i) / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+    }
+}
+
+vec4 normalised_four(uint from, uint i, uint gate_low, uint gate_high, float mean, float factor)
+{
+    vec4 value = (x_fours[from / 4] - mean) * factor;
+    if (WEIGHT != 0) value *= param_fours[(push.weight + i) / 4];
+    if (BIAS != 0) value += param_fours[(push.bias + i) / 4];
+    vec2 low = unpackHalf2x16(gate_low), high = unpackHalf2x16(gate_high);
+    if (GATE != 0) value *= vec4(silu(low.x), silu(low.y), silu(high.x), silu(high.y));
+    return clamp(value, -65504.0, 65504.0);
+}
+
+void store_eights(uint lane, uint row, uint segment, uint at, float mean, float factor)
+{
+    uint first = segment * push.size, width = gl_NumWorkGroups.x * push.size;
+    uint end = segment + 1 == gl_NumWorkGroups.x ? push.size + (-width & 31u) : push.size;
+    for (uint i = lane * 8; i < end; i += LOCAL_SIZE * 8) {
+        uvec4 eight = uvec4(0), gates = uvec4(0);
+        if (i < push.size) {
+            if (GATE != 0) gates = gate_eights[half_at(push.gate_stride, row, push.gate_offset + first + i) / 8];
+            vec4 low = normalised_four(at + i, i, gates.x, gates.y, mean, factor);
+            vec4 high = normalised_four(at + i + 4, i + 4, gates.z, gates.w, mean, factor);
+            eight = uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
+        }
+        y_eights[half_at(push.y_stride, row, push.y_offset + first + i) / 8] = eight;
     }
 }
 
@@ -131,6 +167,10 @@ void main()
         factor = normalising_factor(lane, row, segment, at, mean);
     }
 
+    if (EIGHTS != 0) {
+        store_eights(lane, row, segment, at, mean, factor);
+        return;
+    }
     if (HALVES != 0) {
         store_halves(lane, row, segment, mean, factor);
         return;

@@ -41,14 +41,15 @@ float chain_await(uint i, uint word, uint patience)
     return uintBitsToFloat(word);
 }
 
-// Vector i, which was read once before; only the first `count` components are awaited, and the others zero.
-vec4 chain_await4(uint i, uvec4 words, uint count, uint patience)
+// The first `count` components of a vector that was read; zero for the others, which nobody leaves.
+uvec4 chain_wanted(uvec4 words, uint count)
 {
-    bvec4 wanted = lessThan(uvec4(0, 1, 2, 3), uvec4(count));
-    words = mix(uvec4(0), words, wanted);
-    for (uint n = 0; any(equal(words, uvec4(NOT_YET))) && chain_look_again(n, patience); n++)
-        words = mix(uvec4(0), chain_in4[i], wanted);
-    return uintBitsToFloat(words);
+    return mix(uvec4(0), words, lessThan(uvec4(0, 1, 2, 3), uvec4(count)));
+}
+
+bool chain_lacks(uvec4 words)
+{
+    return any(equal(words, uvec4(NOT_YET)));
 }
 
 // After a barrier behind the last thing awaited: whether the workgroup has to end.

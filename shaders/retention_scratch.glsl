@@ -15,7 +15,8 @@
 const uint CHUNK = 64;
 
 layout(push_constant) uniform Push {
-    uint x_stride, q_offset, k_offset, v_offset; // floats
+    uint x_stride; // floats, or the room of halves (halves.glsl)
+    uint q_offset, k_offset, v_offset;
     uint y_stride;
     uint heads, key_value_heads, key_size, value_size, value_stride;
     uint padded_key, padded_value;

@@ -10,7 +10,8 @@
 //     R_i = decay^L R_(i-1) + (keys * decay^(L-1-l))^T values
 //
 // The operands of a chunk go through shared memory, the next one's being on their way in registers meanwhile, and so
-// does the state that is left: matrix units store to global memory slowly. A workgroup of four subgroups owns a square of one head's state, each of them a quarter.
+// does the state that is left: matrix units store to global memory slowly. A workgroup of four subgroups owns a square of
+// one head's state, each of them a quarter.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 128; // 4 * SUBGROUP
@@ -105,6 +106,11 @@ void store_before(uint c, uint head)
     }
 }
 
+float fade_of(uint c, uint head)
+{
+    return params[push.powers + head * (CHUNK + 1) + chunks[c].y];
+}
+
 void main()
 {
     uint head = gl_WorkGroupID.z % push.heads, key_head = head / (push.heads / push.key_value_heads);
@@ -123,12 +129,16 @@ void main()
                         gl_CooperativeMatrixLayoutRowMajor);
 
     uint end = sequence.x + sequence.y;
+    float fade_next = fade_of(sequence.x, head);
     fetch(sequence.x, head, key_head);
     stage();
     barrier();
     for (uint c = sequence.x; c < end; c++) {
-        if (c + 1 < end) fetch(c + 1, head, key_head);
-        float fade = params[push.powers + head * (CHUNK + 1) + chunks[c].y];
+        float fade = fade_next;
+        if (c + 1 < end) {
+            fetch(c + 1, head, key_head);
+            fade_next = fade_of(c + 1, head);
+        }
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
             [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
                 coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> halves =

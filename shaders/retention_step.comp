@@ -33,36 +33,58 @@ layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, 
 
 const uint SPLITS = LOCAL_SIZE / LANES;
 
-shared float query[KEY_SIZE], key[KEY_SIZE];
+// Then no invocation's rows end before another's, and there is nothing to ask for in the loop.
+const bool EVEN = KEY_SIZE % (AHEAD * SPLITS) == 0;
+
+shared vec2 key_query[KEY_SIZE];
 shared vec4 partial[LOCAL_SIZE];
 shared float squares[LANES];
 
-void stage_rotated(uint lane, uint row, uint head, uint position)
-{
-    uint q = push.x_at + row * push.x_stride + push.q_offset + head * KEY_SIZE;
-    uint k = push.x_at + row * push.x_stride + push.k_offset + head / push.key_value_group * KEY_SIZE;
-    for (uint i = lane; i < KEY_SIZE / 2; i += LOCAL_SIZE) {
-        vec2 r = rotation_at(push.angles, KEY_SIZE / 2, position, i);
-        uvec4 words = uvec4(chain_in[q + i], chain_in[q + i + KEY_SIZE / 2], chain_in[k + i], chain_in[k + i + KEY_SIZE / 2]);
-        vec2 a = vec2(chain_await(q + i, words.x, push.patience), chain_await(q + i + KEY_SIZE / 2, words.y, push.patience));
-        vec2 b = vec2(chain_await(k + i, words.z, push.patience), chain_await(k + i + KEY_SIZE / 2, words.w, push.patience));
-        a *= push.query_scale;
-        query[i] = a.x * r.x - a.y * r.y;
-        query[i + KEY_SIZE / 2] = a.x * r.y + a.y * r.x;
-        key[i] = b.x * r.x - b.y * r.y;
-        key[i + KEY_SIZE / 2] = b.x * r.y + b.y * r.x;
-    }
-}
+// Of the rotated pairs of queries and keys.
+const uint PAIRS = KEY_SIZE / 2, MINE = (PAIRS + LOCAL_SIZE - 1) / LOCAL_SIZE;
 
-// Up to four words of the input, all under way at once; zero beyond `count`.
-vec4 await_four(uint at, uint count)
+// Where in the input this invocation's words are: q and k of pair `lane`, and up to `present` of v and the gate.
+struct Places { uint q, k, v, gate, present; };
+struct Words { uvec4 pairs[MINE], v, gate; };
+
+uvec4 read_four(uint at, uint count)
 {
     uvec4 words = uvec4(0);
     [[unroll]] for (uint i = 0; i < 4; i++)
         if (i < count) words[i] = chain_in[at + i];
-    vec4 v;
-    [[unroll]] for (uint i = 0; i < 4; i++) v[i] = chain_await(at + i, words[i], push.patience);
-    return v;
+    return words;
+}
+
+// Reads all of them, all under way at once; gives whether one is not there yet.
+bool look(uint lane, Places at, out Words words)
+{
+    [[unroll]] for (uint i = 0; i < MINE; i++) {
+        uint n = min(i * LOCAL_SIZE, PAIRS - 1 - min(lane, PAIRS - 1));
+        words.pairs[i] = uvec4(chain_in[at.q + n], chain_in[at.q + n + PAIRS], chain_in[at.k + n], chain_in[at.k + n + PAIRS]);
+    }
+    words.v = read_four(at.v, at.present);
+    words.gate = GATE != 0 && lane < LANES ? read_four(at.gate, at.present) : uvec4(0);
+    bool lacks = chain_lacks(words.v) || chain_lacks(words.gate);
+    [[unroll]] for (uint i = 0; i < MINE; i++) lacks = lacks || chain_lacks(words.pairs[i]);
+    return lacks;
+}
+
+void find_rotations(uint lane, uint position, out vec2 rotations[MINE])
+{
+    [[unroll]] for (uint m = 0; m < MINE; m++)
+        rotations[m] = rotation_at(push.angles, PAIRS, position, min(lane + m * LOCAL_SIZE, PAIRS - 1));
+}
+
+void stage_rotated(uint lane, vec2 rotations[MINE], uvec4 pairs[MINE])
+{
+    [[unroll]] for (uint m = 0; m < MINE; m++) {
+        uint i = lane + m * LOCAL_SIZE;
+        if (i >= PAIRS) break;
+        vec2 r = rotations[m];
+        vec2 a = uintBitsToFloat(pairs[m].xy) * push.query_scale, b = uintBitsToFloat(pairs[m].zw);
+        key_query[i] = vec2(b.x * r.x - b.y * r.y, a.x * r.x - a.y * r.y);
+        key_query[i + PAIRS] = vec2(b.x * r.y + b.y * r.x, a.x * r.y + a.y * r.x);
+    }
 }
 
 // Adds the splits' sums into split 0, in eights, so that few barriers are needed.
@@ -108,10 +130,16 @@ void main()
     // After a token that failed, one that follows in the same submit has nothing to go by.
     if (push.patience != 0 && lane == 0 && chain_in[CHAIN_FLAG] != 0) chain_gave_up = 1;
     uint x_row = push.x_at + row * push.x_stride, in_head = head * push.value_size + first;
-    stage_rotated(lane, row, head, position);
-    vec4 v = await_four(x_row + push.v_offset + head / push.key_value_group * push.value_size + first, present);
-    vec4 gate = vec4(0.0);
-    if (GATE != 0 && split == 0) gate = await_four(x_row + push.gate_offset + in_head, present);
+    uint key_head = head / push.key_value_group, pair = min(lane, PAIRS - 1);
+    Places places = Places(x_row + push.q_offset + head * KEY_SIZE + pair, x_row + push.k_offset + key_head * KEY_SIZE + pair,
+                           x_row + push.v_offset + key_head * push.value_size + first, x_row + push.gate_offset + in_head, present);
+    vec2 rotations[MINE];
+    find_rotations(lane, position, rotations); // known before anything is awaited
+    Words words;
+    bool lacks = look(lane, places, words);
+    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(lane, places, words);
+    stage_rotated(lane, rotations, words.pairs);
+    vec4 v = uintBitsToFloat(words.v), gate = uintBitsToFloat(words.gate);
     barrier();
     if (chain_failed(lane)) return;
 
@@ -124,10 +152,11 @@ void main()
         for (uint base = split; base < KEY_SIZE; base += AHEAD * SPLITS) {
             [[unroll]] for (uint i = 0; i < AHEAD; i++) {
                 uint k = base + i * SPLITS;
-                if (k >= KEY_SIZE) break;
-                vec4 s = decay * ahead[i] + key[k] * v;
+                if (!EVEN && k >= KEY_SIZE) break;
+                vec2 kq = key_query[k];
+                vec4 s = decay * ahead[i] + kq.x * v;
                 if (AHEAD * SPLITS < KEY_SIZE) ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
-                o += query[k] * s;
+                o += kq.y * s;
                 if (!rests) state[at + k * vectors] = s;
             }
         }
@@ -143,7 +172,7 @@ void main()
 
     if (lane == 0 && push.sums_offset != NO_SUMS) {
         float sum = 0.0;
-        for (uint i = 0; i < LANES; i++) sum += squares[i];
+        [[unroll]] for (uint i = 0; i < LANES; i++) sum += squares[i];
         if (gl_WorkGroupID.x == 0) {
             float eps = push.eps * float(push.value_size);
             if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, position);

@@ -13,6 +13,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // a power of two
 layout(constant_id = 1) const uint GROUPS = 128;    // the larger of LOCAL_SIZE and FOLDED
 layout(constant_id = 2) const uint ALONE = 0;       // the workgroup is a single subgroup
+layout(constant_id = 3) const uint AT_ONCE = 4;     // logits of an invocation under way at once
 
 const uint RECENT = 256, BIASES = 512, ENDS = 256, RING = 64, RECORDS = 1024;
 const uint SLOT = 0xFFFFu, RESTS = 0x80000000u, NO_TOKEN = 0xFFFFFFFFu;
@@ -34,11 +35,12 @@ layout(std430, set = 0, binding = 0) coherent buffer Logits { float logits[]; };
 layout(std430, set = 0, binding = 1) coherent buffer Control {
     uvec4 steps[RECORDS]; // {row, state, position, sampler and rest}
     uint tokens[RECORDS];
-    uint failed[4];
+    uint unused[4];
     Sampler samplers[];
 };
 layout(std430, set = 0, binding = 2) writeonly buffer Results { uvec4 results[]; }; // {token, log-prob, number, -}
 layout(std430, set = 0, binding = 3) writeonly buffer Kept { float kept[]; };
+layout(set = 0, binding = 4) uniform Failed { uvec4 failed; }; // not zero: the logits are none, and no row makes a token
 
 layout(push_constant) uniform Push {
     uint vocabulary;
@@ -240,22 +242,15 @@ void find_largest(out float largest, out uint id)
     uint best_id = NO_TOKEN;
     for (uint group = lane; group < GROUPS; group += LOCAL_SIZE) {
         float y = DEAD;
-        uint y_id = NO_TOKEN, i = group;
-        for (; i + 3 * GROUPS < push.vocabulary; i += 4 * GROUPS) {
-            float four[4];
-            [[unroll]] for (uint k = 0; k < 4; k++) four[k] = logit(i + k * GROUPS);
-            [[unroll]] for (uint k = 0; k < 4; k++)
-                if (four[k] > y) {
-                    y = four[k];
-                    y_id = i + k * GROUPS;
+        uint y_id = NO_TOKEN;
+        for (uint first = group; first < push.vocabulary; first += AT_ONCE * GROUPS) {
+            float some[AT_ONCE];
+            [[unroll]] for (uint k = 0; k < AT_ONCE; k++) some[k] = logit(min(first + k * GROUPS, push.vocabulary - 1));
+            [[unroll]] for (uint k = 0; k < AT_ONCE; k++)
+                if (some[k] > y && first + k * GROUPS < push.vocabulary) {
+                    y = some[k];
+                    y_id = first + k * GROUPS;
                 }
-        }
-        for (; i < push.vocabulary; i += GROUPS) {
-            float one = logit(i);
-            if (one > y) {
-                y = one;
-                y_id = i;
-            }
         }
         first_words[group] = floatBitsToUint(y);
         if (y > best || (y == best && y_id < best_id)) {
@@ -604,24 +599,27 @@ void main()
     lane = gl_LocalInvocationID.x;
     uint row = gl_WorkGroupID.x;
     uvec4 step = steps[row];
-    if ((step.w & RESTS) != 0 || failed[0] != 0) return;
+    if ((step.w & RESTS) != 0 || failed.x != 0) return;
     at_sampler = step.w & SLOT;
     row_at = row * push.vocabulary;
 
+    // All under way at once.
     uint waiting = samplers[at_sampler].waiting, read = samplers[at_sampler].recent_count, made = samplers[at_sampler].made;
-    uint last = samplers[at_sampler].last, position = step.z + waiting;
-    read = min(read + waiting, RECENT);
-    synchronise();
-    if (waiting != 0 && lane == 0) samplers[at_sampler].recent[step.z % RECENT] = tokens[row];
-    synchronise();
-
-    uint window = min(samplers[at_sampler].window, read), token;
-    bool adjusted = window != 0 || samplers[at_sampler].bias_count != 0;
-    if (adjusted) adjust(position, window);
+    uint last = samplers[at_sampler].last, ends = samplers[at_sampler].end_count, biases = samplers[at_sampler].bias_count;
+    uint most = samplers[at_sampler].window, times = samplers[at_sampler].log_prob != 0 ? 2 : 1;
     scale = samplers[at_sampler].scale;
+    uint position = step.z + waiting, token;
+    read = min(read + waiting, RECENT);
+    if (waiting != 0 && lane == 0) samplers[at_sampler].recent[step.z % RECENT] = tokens[row];
+    uint window = min(most, read);
+    bool adjusted = window != 0 || biases != 0;
+    if (adjusted) {
+        synchronise();
+        adjust(position, window);
+    }
     float log_prob = 0.0;
     // A second time for a log-probability, of the logits as they were.
-    for (uint time = 0; time < (samplers[at_sampler].log_prob != 0 ? 2u : 1u); time++) {
+    for (uint time = 0; time < times; time++) {
         uint largest;
         find_largest(top, largest);
         if (time == 0) {
@@ -633,7 +631,7 @@ void main()
     }
 
     made++;
-    bool rests = token == NO_TOKEN || made == last || is_end(token);
+    bool rests = token == NO_TOKEN || made == last || (ends != 0 && is_end(token));
     if (lane == 0) {
         tokens[row] = min(token, push.vocabulary - 1);
         steps[row].z = position;

@@ -120,6 +120,8 @@ typedef struct retnet_context_desc {
                                   integrated, virtual, CPU */
     uint32_t submit_budget_us; /* bound on one submit's device time in microseconds; 0: 100,000 on a device of our
                                   own, 8,000 on a host's (vulkan.h), where it is at least 500 */
+    bool low_priority;         /* other programs' work on the device goes first, where it has VK_KHR_global_priority or
+                                  VK_EXT_global_priority. Not for a host's device, whose queues the host has made */
     uint32_t pretend;          /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
     bool enable_validation;    /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
                                   messages go to the log as errors */
@@ -266,7 +268,7 @@ typedef struct retnet_session_desc {
     uint32_t prompt_chunk;      /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
     uint32_t snapshots;         /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
     uint32_t tokens_per_submit; /* most tokens of a slot that generation makes in one submit, at most 64, since a cancel
-                                   or a callback is seen between submits; 0: as many as take about 8 ms, within the
+                                   or a callback is seen between submits; 0: as many as take about 20 ms, within the
                                    context's submit_budget_us, and 1 on a software driver. Where not 1, up to four more
                                    states are allocated, so that a callback's false can be obeyed in the middle */
 } retnet_session_desc;

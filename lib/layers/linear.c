@@ -20,6 +20,17 @@ static uint32_t block_bytes(retnet_weight_format format)
     }
 }
 
+/* Units of 16 bytes that a row has in a block. */
+static uint32_t row_units(retnet_weight_format format)
+{
+    switch (format) {
+    case RETNET_WEIGHTS_F32: return 8;
+    case RETNET_WEIGHTS_Q8: return 2;
+    case RETNET_WEIGHTS_Q4: return 1;
+    default: return 4;
+    }
+}
+
 uint32_t rn_matrix_blocks(const rn_matrix *matrix)
 {
     return rn_divide_up(matrix->inputs, RN_BLOCK_INPUTS);
@@ -44,20 +55,48 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
     return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
 }
 
+/* As in linear_column.glsl. */
+enum { ROW_LANES = 4, BYTES_NEIGHBOURS = 8 };
+
+static bool is_scaled(retnet_weight_format format)
+{
+    return format == RETNET_WEIGHTS_Q8 || format == RETNET_WEIGHTS_Q4;
+}
+
 /* Depends on the matrix and the device only, so that results do not depend on the number of columns. */
 static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear)
 {
     const rn_matrix *matrix = linear->matrix;
     if (linear->shape.group_rows) return linear->shape;
-    /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c). Where decoding takes longer than
-     * reading, more workgroups than it has multiprocessors win. */
-    bool scaled = matrix->format == RETNET_WEIGHTS_Q8 || matrix->format == RETNET_WEIGHTS_Q4;
-    rn_linear_shape shape = {16, 32, 1, 2, scaled ? 0 : 132};
-    if (matrix->alternating) shape = (rn_linear_shape){8, 32, 1, 2, 0};
-    if (matrix->rows >= 16384) shape = (rn_linear_shape){32, 8, 1, 4, 0};
+    /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c): as many workgroups as multiprocessors,
+     * or twice as many where there is work for that; all weights under way at once if that can be. 4-bit weights want
+     * fewer workgroups that wait. Less at once where the device does not say how many multiprocessors it has. */
+    uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
+    rn_linear_shape shape = {8, 32, 2, units <= 12 * 32 ? 12 : 8, processors * (matrix->rows >= 8192 ? 2 : 1)};
+    if (is_scaled(matrix->format) && matrix->rows >= 16 * processors) shape = (rn_linear_shape){16, 16, 2, 8, 0};
+    if (!processors) shape = (rn_linear_shape){16, 16, 1, 4, 0};
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
-    while (shape.splits > 1 && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
+    while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
     return shape;
+}
+
+/* Whether neighbours add their sums, and whether these are of bytes. */
+static bool shuffles(const rn_device *device)
+{
+    return device->caps.subgroup_arithmetic && device->caps.subgroup_size >= ROW_LANES;
+}
+
+static bool multiplies_bytes(const rn_device *device, retnet_weight_format format)
+{
+    return is_scaled(format) && shuffles(device) && device->caps.subgroup_size >= BYTES_NEIGHBOURS &&
+           device->caps.byte_dots;
+}
+
+/* Bytes of shared memory that linear_column.glsl takes for the column. */
+static uint32_t column_bytes(const rn_device *device, const rn_matrix *matrix)
+{
+    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 7 : 9, others = vectors == 7 ? 4 : 0;
+    return rn_matrix_blocks(matrix) * (16 * vectors + others);
 }
 
 /* Whether linear_column.comp can stage the column. */
@@ -65,12 +104,12 @@ static bool can_stage(const rn_device *device, const rn_linear *linear)
 {
     bool groups = linear->prologue == RN_PROLOGUE_GROUP_NORM;
     rn_linear_shape shape = shape_of(device, linear);
-    uint32_t sums = shape.rows * (linear->matrix->alternating ? 2 : 1),
-             partial = 2 * sums * shape.group_rows * shape.splits;
-    uint32_t others =
-        partial + 272 + 1 + (groups ? 128 + linear->heads * linear->tiles : 1); /* norm parts, order, heads */
+    uint32_t parts = shape.splits / (shuffles(device) ? ROW_LANES : 1);
+    uint32_t partial = 2 * parts * shape.group_rows * shape.rows * (linear->matrix->alternating ? 2 : 1);
+    uint32_t heads = groups ? 128 + linear->heads * linear->tiles : 2;
+    uint32_t others = partial + 272 + 1 + heads; /* norm parts, order */
     return linear->columns == 1 && (!groups || linear->heads <= 128) &&
-           (rn_matrix_blocks(linear->matrix) * RN_BLOCK_INPUTS + others) * 4 <= device->caps.shared_memory;
+           column_bytes(device, linear->matrix) + 4 * others <= device->caps.shared_memory;
 }
 
 bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear)
@@ -89,11 +128,10 @@ typedef struct choice {
     uint32_t groups;                      /* at most; 0: any number */
 } choice;
 
-/* The largest divisor of `number` up to `most`. */
-static uint32_t divisor(uint32_t number, uint32_t most)
+/* `number` in as many equal turns as it takes with at most `most` in each. */
+static uint32_t turn_of(uint32_t number, uint32_t most)
 {
-    while (number % most) most--;
-    return most;
+    return rn_divide_up(number, rn_divide_up(number, most));
 }
 
 static retnet_result choose_for_gpu(rn_device *device, const rn_linear *linear, choice *out)
@@ -130,12 +168,15 @@ static retnet_result choose_column(rn_device *device, const rn_linear *linear, c
         linear->epilogue,
         linear->activation,
         linear->has_bias,
-        divisor(rn_divide_up(rn_matrix_blocks(matrix), shape.splits), shape.ahead),
+        turn_of(rn_divide_up(rn_matrix_blocks(matrix) * row_units(matrix->format), shape.splits), shape.ahead),
         linear->prologue == RN_PROLOGUE_GROUP_NORM ? linear->heads * linear->tiles : 1,
         shape.rows,
     };
     *out = (choice){NULL, shape.group_rows * shape.rows, matrix->alternating ? 2 : 1, 1, shape.groups};
-    return rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR_COLUMN], constants, RN_COUNT(constants), &out->kernel);
+    int shader = multiplies_bytes(device, matrix->format) ? RN_SHADER_LINEAR_DOTS
+                 : shuffles(device)                       ? RN_SHADER_LINEAR_SHUFFLES
+                                                          : RN_SHADER_LINEAR_COLUMN;
+    return rn_kernel_get(device, &rn_shaders[shader], constants, RN_COUNT(constants), &out->kernel);
 }
 
 static bool fits_texels(const rn_device *device, const rn_linear *linear)

@@ -37,7 +37,7 @@ typedef struct rn_linear_shape {
     uint32_t group_rows; /* rows of a panel side by side; a power of two. 0: chosen for matrix and device */
     uint32_t splits;     /* ways in which each row's inputs are split; group_rows * splits invocations a workgroup */
     uint32_t rows;       /* one column: rows of an invocation; a power of two, group_rows * rows is up to 64 */
-    uint32_t ahead;      /* one column: blocks of weights under way at once, at most */
+    uint32_t ahead;      /* one column: units of weights, 16 bytes, of a row under way at once, at most */
     uint32_t groups;     /* one column: workgroups at most; 0: one a tile */
 } rn_linear_shape;
 

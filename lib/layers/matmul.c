@@ -4,7 +4,7 @@
 #include "shaders.h"
 
 typedef struct matmul_push {
-    uint32_t blocks, panels, rows, row_base, columns, x_stride, y_stride;
+    uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride;
 } matmul_push;
 
 /* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
@@ -105,7 +105,7 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
             .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
             .row_base = row_base,
             .columns = matmul->columns,
-            .x_stride = matmul->x_stride,
+            .x_room = matmul->x_room,
             .y_stride = matmul->y_stride,
         };
         rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,

@@ -11,20 +11,28 @@ typedef struct rn_matmul_tile {
     uint32_t tokens, rows, sub_tokens, sub_rows, splits;
 } rn_matmul_tile;
 
+/* How matmul_narrow_direct.comp shares out its work; row_groups 0: chosen for the problem and the device. */
+typedef struct rn_narrow_shape {
+    uint32_t row_groups, k_groups; /* of the subgroups of a workgroup */
+    uint32_t splits;               /* parts that the inputs are cut into among workgroups */
+    uint32_t ahead;                /* blocks under way at once */
+} rn_narrow_shape;
+
 typedef struct rn_matmul {
     const rn_matrix *matrix;
-    rn_binding input; /* f16; finite from the matrix's inputs up to a multiple of 32; columns up to a multiple of 64 are
-                         there */
+    rn_binding input;  /* f16 (shaders/halves.glsl); finite from the matrix's inputs up to a multiple of 32; columns up
+                          to a multiple of 64 are there */
     rn_binding output; /* fp32, or f16 */
     uint32_t columns;  /* tokens */
-    uint32_t x_stride; /* halves, a multiple of 32 */
-    uint32_t y_stride; /* floats, or halves, then a multiple of 32 */
+    uint32_t x_room;   /* tokens that the input has room for */
+    uint32_t y_stride; /* floats, or the room of f16 */
     rn_linear_epilogue epilogue;
-    uint32_t activation; /* 0 none, else 1 + rn_activation */
-    bool halves;         /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */
-    rn_matmul_tile tile; /* not of the narrow kind */
-    bool staged;         /* through shared memory, where both ways are possible */
-    rn_binding partials; /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
+    uint32_t activation;   /* 0 none, else 1 + rn_activation */
+    bool halves;           /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */
+    rn_matmul_tile tile;   /* not of the narrow kind */
+    rn_narrow_shape shape; /* only of that */
+    bool staged;           /* through shared memory, where both ways are possible */
+    rn_binding partials;   /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
 } rn_matmul;
 
 /* Whether the device and this build can, and it is worth it for so many columns. */

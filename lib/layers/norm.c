@@ -8,13 +8,36 @@ typedef struct norm_push {
     uint32_t decay_sums, scale_offset, tiles, record_count, c2_stride, c2_offset, first_row;
 } norm_push;
 
+/* Whether everything that norm.comp touches lies in eights. */
+static bool suits_eights(const rn_norm *n)
+{
+    uint32_t places = n->size | n->y_offset | (n->has_gate ? n->gate_offset : 0);
+    uint32_t fours = n->x_stride | n->x_offset | (n->has_weight ? n->weight : 0) | (n->has_bias ? n->bias : 0);
+    return n->halves && n->mode == RN_NORM_NORMALISE && (!n->has_gate || n->gate_halves) && places % 8 == 0 &&
+           fours % 4 == 0;
+}
+
+/* On GPUs. */
+static uint32_t choose_lanes(const rn_device *device, const rn_norm *norm, bool eights)
+{
+    if (!eights) return norm->halves ? 128 : 64;
+    return norm->size <= 512 ? 64 : norm->size <= 1024 || device->caps.max_invocations < 256 ? 128 : 256;
+}
+
 void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
 {
-    uint32_t lanes = norm->halves && !recorder->device->caps.is_cpu ? 128 : 64;
+    bool eights = suits_eights(norm);
+    uint32_t lanes = recorder->device->caps.is_cpu ? 64 : choose_lanes(recorder->device, norm, eights);
     uint32_t gate = norm->has_gate ? norm->gate_halves ? 2 : 1 : 0;
-    uint32_t constants[] = {
-        lanes,      norm->layer_norm, norm->has_weight, norm->has_bias, gate, norm->eps_given ? 2 : norm->eps_scaled,
-        norm->mode, norm->halves};
+    uint32_t constants[] = {lanes,
+                            norm->layer_norm,
+                            norm->has_weight,
+                            norm->has_bias,
+                            gate,
+                            norm->eps_given ? 2 : norm->eps_scaled,
+                            norm->mode,
+                            norm->halves,
+                            eights};
     const rn_kernel *kernel;
     retnet_result result =
         rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_NORM], constants, RN_COUNT(constants), &kernel);

@@ -18,7 +18,7 @@ typedef struct rn_norm {
     rn_binding input, output, params;
     uint32_t first_row, rows, segments, size;
     uint32_t x_offset, y_offset; /* floats; y_offset of halves even */
-    uint32_t x_stride, y_stride; /* floats; y_stride halves if those are asked for, a multiple of 32 */
+    uint32_t x_stride, y_stride; /* floats; y_stride the room of halves (shaders/halves.glsl) if those are asked for */
     bool halves; /* the output is f16 and zero up to a multiple of 32; `size` even unless there is one segment; no DEFER
                   */
     bool has_weight, has_bias;
@@ -26,7 +26,7 @@ typedef struct rn_norm {
     float eps;
     bool has_gate; /* times silu(gate) */
     rn_binding gate;
-    uint32_t gate_stride, gate_offset; /* floats, or halves */
+    uint32_t gate_stride, gate_offset; /* floats, or the room of halves and where in it a token begins */
     bool gate_halves;                  /* the gate is f16 */
     /* eps times c^2 (retnet.md, NORM): s_n of the row's position, or what lies in the input for each segment. */
     bool eps_scaled, eps_given;

@@ -41,11 +41,15 @@ uint32_t rn_retention_value_stride(uint32_t value_size)
     return rn_divide_up(value_size, 4) * 4;
 }
 
-/* Fours of columns that a workgroup of the recurrent form owns. */
-static uint32_t step_vectors(const rn_device *device, uint32_t value_size)
+/* Fours of columns that a workgroup of the recurrent form owns. On a GPU more than four, which lie together in memory,
+ * where so many workgroups remain that it is kept busy (samples/bench/layer_bench.c). */
+static uint32_t step_vectors(const rn_device *device, uint32_t heads, uint32_t value_size, uint32_t count)
 {
-    uint32_t vectors = rn_retention_value_stride(value_size) / 4;
-    return rn_min_u32(device->caps.is_cpu ? 4 * rn_device_vector(device) : 4, vectors);
+    enum { MOST = 16, LEAST = 4, ENOUGH_GROUPS = 512 };
+    uint32_t vectors = rn_retention_value_stride(value_size) / 4, lanes = LEAST;
+    if (device->caps.is_cpu) return rn_min_u32(4 * rn_device_vector(device), vectors);
+    while (lanes < MOST && rn_divide_up(vectors, 2 * lanes) * heads * count >= ENOUGH_GROUPS) lanes *= 2;
+    return rn_min_u32(lanes, vectors);
 }
 
 static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t key_size)
@@ -55,9 +59,9 @@ static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t ke
     return splits;
 }
 
-uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t value_size)
+uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t heads, uint32_t value_size, uint32_t count)
 {
-    return rn_divide_up(rn_retention_value_stride(value_size) / 4, step_vectors(device, value_size));
+    return rn_divide_up(rn_retention_value_stride(value_size) / 4, step_vectors(device, heads, value_size, count));
 }
 
 static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint32_t *constants, uint32_t count)
@@ -73,18 +77,20 @@ float rn_retention_scale(const rn_retention *retention)
     return retention->scale != 0 ? retention->scale : (float)(1.0 / sqrt(retention->key_size));
 }
 
+static rn_step_shape step_shape(const rn_device *device, const rn_retention *retention, const rn_retention_step *step)
+{
+    if (step->shape.lanes) return step->shape;
+    uint32_t lanes = step_vectors(device, retention->heads, retention->value_size, step->count);
+    return (rn_step_shape){lanes, step_splits(device, lanes, retention->key_size), 4};
+}
+
 static const rn_kernel *step_kernel_for_gpu(rn_recorder *recorder, const rn_retention *retention,
                                             const rn_retention_step *step)
 {
-    uint32_t lanes = step_vectors(recorder->device, retention->value_size);
+    rn_step_shape shape = step_shape(recorder->device, retention, step);
     uint32_t constants[] = {
-        lanes * step_splits(recorder->device, lanes, retention->key_size),
-        lanes,
-        retention->key_size,
-        step->has_gate && !step->raw,
-        step->has_weight && !step->raw,
-        step->eps_scaled,
-        4,
+        shape.lanes * shape.splits,     shape.lanes,      retention->key_size, step->has_gate && !step->raw,
+        step->has_weight && !step->raw, step->eps_scaled, shape.ahead,
     };
     return get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants));
 }
@@ -99,7 +105,7 @@ static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_rete
     uint32_t lanes = rn_device_vector(device);
     uint32_t constants[] = {
         lanes,
-        rn_divide_up(step_vectors(device, retention->value_size), lanes),
+        rn_divide_up(step_vectors(device, retention->heads, retention->value_size, step->count), lanes),
         retention->key_size,
         step->has_gate && !step->raw,
         step->has_weight && !step->raw,
@@ -141,8 +147,8 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
                              retention->params, step->records,     retention->state};
     uint64_t state_bytes = 4ull * retention->heads * retention->key_size * push.value_stride;
     rn_recorder_dispatch(recorder, kernel, bindings, kernel->shader->binding_count, &push, sizeof push,
-                         rn_retention_step_tiles(device, retention->value_size), retention->heads, step->count,
-                         2 * state_bytes * step->count);
+                         rn_divide_up(push.value_stride / 4, step_shape(device, retention, step).lanes),
+                         retention->heads, step->count, 2 * state_bytes * step->count);
 }
 
 /* Where the states before chunks begin in the scratch, behind the scores; in bytes. */

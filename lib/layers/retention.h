@@ -29,7 +29,8 @@ typedef struct rn_retention_tables {
 /* One layer's retention over rows of projected activations: q, k, v and the gate lie in one row at their offsets. */
 typedef struct rn_retention {
     uint32_t heads, key_value_heads, key_size, value_size;
-    uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset; /* floats, or halves */
+    uint32_t x_stride;                                  /* floats, or the room of halves (shaders/halves.glsl) */
+    uint32_t q_offset, k_offset, v_offset, gate_offset; /* of a token */
     bool halves; /* the input is f16: only for chunks, and where rn_retention_matrix_suits */
     uint32_t y_stride;
     uint32_t y_offset; /* floats; not in the recurrent form */
@@ -44,8 +45,16 @@ typedef struct rn_retention {
 
 /* Values of a state's row, padded so that it can be read in fours. */
 uint32_t rn_retention_value_stride(uint32_t value_size);
-/* Workgroups that share the columns of one head in the recurrent form: as many sums a head does it leave. */
-uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t value_size);
+/* Workgroups that share the columns of one head in the recurrent form of `count` sequences: as many sums a head does it
+ * leave. The fewer sequences, the more. */
+uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t heads, uint32_t value_size, uint32_t count);
+
+/* How a head's state is shared out among workgroups and invocations. */
+typedef struct rn_step_shape {
+    uint32_t lanes;  /* fours of columns of a workgroup. 0: chosen */
+    uint32_t splits; /* ways in which its rows are split */
+    uint32_t ahead;  /* rows of an invocation under way at once */
+} rn_step_shape;
 
 /* The recurrent form: `count` sequences, one token each. Leaves o * weight * silu(gate) and sums (retention_step.comp)
  * or, with `raw`, o and nothing else. */
@@ -60,6 +69,7 @@ typedef struct rn_retention_step {
      * over these marks. */
     bool chained;
     uint32_t x_at, marks; /* floats */
+    rn_step_shape shape;  /* on GPUs; 0: chosen */
 } rn_retention_step;
 
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step);

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, TRANSPOSED_ROWS = 16 };
+enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, PREPARED_HEADS = 4 };
 
 typedef struct matrix_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, y_stride;
@@ -26,6 +26,12 @@ static uint32_t output_columns(const rn_device *device, uint32_t value_size)
 {
     /* Small code: software drivers compile slowly. */
     return device->caps.is_cpu ? 16 : value_size > VALUE_STEP ? 64 : 32;
+}
+
+/* Blocks that the output kernel has under way. */
+static uint32_t depth(const rn_device *device)
+{
+    return device->caps.is_cpu ? 1 : 2; /* small code */
 }
 
 static uint32_t padded_values(uint32_t value_size)
@@ -79,22 +85,17 @@ static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint
 static void record_prepare(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
                            rn_binding scratch, const matrix_push *push)
 {
-    uint32_t constants[] = {64, r->halves};
-    const rn_kernel *rows = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
-    const rn_kernel *columns = get_kernel(recorder, RN_SHADER_RETENTION_TRANSPOSE, constants, RN_COUNT(constants));
-    if (!rows || !columns) return;
-    /* Each binds what it writes, so that there is no barrier between them. */
-    rn_binding row_part = {scratch.buffer, scratch.offset, 16ull * push->key_in};
-    rn_binding column_part = {scratch.buffer, scratch.offset + 16ull * push->key_in,
-                              16ull * (push->before - push->key_in)};
-    uint32_t row_items = (r->heads + r->key_value_heads) * (push->padded_key / 4 - r->key_size / 8);
-    uint32_t column_items = r->key_value_heads * (push->padded_key - r->key_size / 2 + push->padded_value);
-    rn_binding row_bindings[] = {r->input, row_part, r->params, chunks->chunks};
-    rn_recorder_dispatch(recorder, rows, row_bindings, RN_COUNT(row_bindings), push, sizeof *push,
-                         rn_divide_up(row_items, constants[0]), RN_CHUNK, chunks->chunk_count, 0);
-    rn_binding column_bindings[] = {r->input, column_part, r->params, chunks->chunks};
-    rn_recorder_dispatch(recorder, columns, column_bindings, RN_COUNT(column_bindings), push, sizeof *push,
-                         rn_divide_up(column_items, constants[0]), RN_CHUNK / TRANSPOSED_ROWS, chunks->chunk_count, 0);
+    uint32_t places = r->value_size | r->q_offset | r->k_offset | r->v_offset | (r->halves ? 0 : r->x_stride);
+    uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), r->halves, places % 4 == 0};
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
+    if (!kernel) return;
+    uint32_t key_parts = rn_divide_up(push->padded_key / 4 - r->key_size / 8, 8);
+    uint32_t parts =
+        key_parts * (rn_divide_up(r->heads, PREPARED_HEADS) + rn_divide_up(r->key_value_heads, PREPARED_HEADS)) +
+        r->key_value_heads * (push->padded_value / 64);
+    rn_binding bindings[] = {r->input, scratch, r->params, chunks->chunks};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push, parts, chunks->chunk_count,
+                         1, 0);
 }
 
 static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
@@ -120,10 +121,11 @@ static void record_output(rn_recorder *recorder, const rn_retention *r, const rn
     /* More columns a workgroup share the scores. */
     uint32_t across = direct && !recorder->device->caps.is_cpu && push->padded_value % (4 * columns) == 0 ? 4 : 2;
     uint32_t constants[] = {
-        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
+        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes,
+        depth(recorder->device)};
     const rn_kernel *kernel =
         direct ? get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants))
-               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 1);
+               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 2);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,

@@ -101,7 +101,9 @@ static uint32_t most_turns(const rn_device *device, uint32_t size, uint32_t voca
 void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
 {
     uint32_t size = local_size(recorder->device, sampling->vocabulary);
-    uint32_t constants[] = {size, rn_max_u32(size, FOLDED), size == recorder->device->caps.subgroup_size};
+    const rn_device *device = recorder->device;
+    uint32_t constants[] = {size, rn_max_u32(size, FOLDED), size == device->caps.subgroup_size,
+                            device->caps.is_cpu ? 4 : 16};
     const rn_kernel *kernel;
     retnet_result result =
         rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_SAMPLE], constants, RN_COUNT(constants), &kernel);
@@ -109,7 +111,7 @@ void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
         rn_recorder_fail(recorder, result);
         return;
     }
-    rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept};
+    rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept, sampling->failed};
     sample_push push = {sampling->vocabulary, most_turns(recorder->device, size, sampling->vocabulary)};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, sampling->rows, 1, 1,
                          4ull * sampling->rows * sampling->vocabulary);

@@ -58,7 +58,7 @@ typedef struct rn_sampler {
 typedef struct rn_control {
     rn_step_record steps[RN_MAX_RECORDS];
     uint32_t tokens[RN_MAX_RECORDS]; /* that the rows read next */
-    uint32_t failed[4];              /* first word not zero: the logits are none, and no row makes a token */
+    uint32_t never[4];               /* zero: as rn_sampling.failed where nothing can fail */
     rn_sampler samplers[];
 } rn_control;
 
@@ -86,6 +86,7 @@ typedef struct rn_sampling {
     rn_binding control; /* rn_control */
     rn_binding results; /* rn_result[samplers][RN_RESULT_RING] */
     rn_binding kept;    /* [samplers][vocabulary] */
+    rn_binding failed;  /* 16 bytes, the first word not zero: the logits are none, and no row makes a token */
     uint32_t vocabulary, rows;
 } rn_sampling;
 

@@ -1,7 +1,8 @@
 #include "session/session.h"
 
 /* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer
- * rows cost at most as much, and more at most in proportion, so that every measurement bounds all others. */
+ * rows should cost at most as much, and more at most in proportion, so that every measurement bounds all others; but
+ * kernels change with the number of rows, and what was measured is better than a bound. */
 
 static uint32_t rounded(uint32_t rows)
 {
@@ -21,6 +22,7 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
     for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
         const rn_cost *cost = &session->costs[i];
         if (cost->rows == 0 || cost->class != class || cost->output != output) continue;
+        if (cost->rows == rounded(rows)) return cost->ns;
         uint64_t ns = cost->rows >= rows ? cost->ns : cost->ns * rows / cost->rows + 1;
         if (least == 0 || ns < least) least = ns;
     }
@@ -40,10 +42,15 @@ static uint64_t feed_forward_weight(const retnet_session *session)
     return session->layer_weight - session->retention_weight;
 }
 
+uint32_t rn_cost_rows(const rn_pass *pass)
+{
+    return pass->chunks > 1 ? pass->chunks * RN_CHUNK : pass->rows;
+}
+
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
     if (rn_pass_is_output(session, pass, stage)) return 1;
-    return stage % 2 ? feed_forward_weight(session) : retention_weight(session, pass->class, pass->rows);
+    return stage % 2 ? feed_forward_weight(session) : retention_weight(session, pass->class, rn_cost_rows(pass));
 }
 
 static uint64_t layer_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
@@ -60,9 +67,9 @@ uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, ui
 {
     if (rn_pass_is_output(session, pass, stage))
         return expected_ns(session, pass->class, true, rn_pass_next_outputs(session, pass));
-    uint64_t layer = expected_ns(session, pass->class, false, pass->rows);
+    uint64_t layer = expected_ns(session, pass->class, false, rn_cost_rows(pass));
     return layer ? share(layer, rn_cost_stage_weight(session, pass, stage),
-                         layer_weight(session, pass->class, pass->rows))
+                         layer_weight(session, pass->class, rn_cost_rows(pass)))
                  : 0;
 }
 
@@ -103,11 +110,15 @@ static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool out
 
 void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns)
 {
-    if (!segment->pure || segment->weight == 0) return;
+    if (segment->weight == 0) return;
     rn_pass_class class = segment->output ? segment->class : layer_class(segment->class);
     uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->rows);
     rn_cost *cost = find_cost(session, class, segment->output, rounded(segment->rows));
     ns = share(ns, whole, segment->weight);
+    /* States that were filled beside it only make it look dearer: good enough until there is something better. */
+    if (cost->pure && !segment->pure) return;
+    if (cost->pure != segment->pure) cost->times = 0;
+    cost->pure = segment->pure;
     /* The first time counts for little: memory is touched for the first time, and clocks are low. */
     bool fresh = cost->times < 2;
     cost->times = rn_min_u32(cost->times + 1, 2);

@@ -49,8 +49,9 @@ typedef struct rn_speaker {
 typedef struct rn_decode_program {
     rn_recorder single, several; /* one token a row, and `units` tokens */
     bool single_recorded, several_recorded;
-    uint32_t units; /* 0: not yet chosen */
-    uint32_t runs;  /* of `single` */
+    uint32_t units;       /* 0: not yet chosen */
+    uint32_t runs;        /* of `single` */
+    uint64_t quickest_ns; /* of these */
 } rn_decode_program;
 
 /* Buffers and recordings of one session. */
@@ -87,8 +88,8 @@ void rn_decode_set_rows(retnet_session *session, const uint32_t *slots, uint32_t
 void rn_decode_record_rows(retnet_session *session, rn_recorder *recorder);
 /* Step 4: rows [0, rows) read their tokens and make the next. Depends on nothing but `rows`. A single row goes through
  * a chain (recorder.h) where that can be. If that fails, the device makes no more tokens until the failed one is
- * recorded as RN_ATTEMPT_AGAIN. */
-void rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt);
+ * recorded as RN_ATTEMPT_AGAIN. Gives whether it is a chain. */
+bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt);
 /* The same in stages: where the pass finds its tokens, and its last stage. */
 void rn_decode_bind(const retnet_session *session, rn_pass *pass);
 void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, const rn_pass *pass);

@@ -1,3 +1,4 @@
+#include "layers/copy.h"
 #include "layers/embedding.h"
 #include "layers/matmul.h"
 #include "session/session.h"
@@ -64,13 +65,8 @@ static rn_binding records(const forward *f, uint64_t offset)
     return (rn_binding){&f->session->input, f->pass->input_at + offset, 16ull * RN_MAX_RECORDS};
 }
 
-/* A region's rows seen as halves: as many bytes, so twice as many. */
-static uint32_t halves_stride(rn_region region)
-{
-    return 2 * region.stride;
-}
-
-/* A projection on matrix units, if its input is f16. Then its output may be. */
+/* A projection on matrix units, if its input is f16. Then its output may be; the strides of both are the tokens that
+ * there is room for (shaders/halves.glsl). */
 static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
 {
     if (!halves_in) {
@@ -82,7 +78,7 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .input = linear->input,
         .output = linear->output,
         .columns = linear->columns,
-        .x_stride = linear->x_stride,
+        .x_room = linear->x_stride,
         .y_stride = linear->y_stride,
         .epilogue = linear->epilogue,
         .activation = linear->activation,
@@ -130,7 +126,7 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
         .segments = 1,
         .size = inputs,
         .x_stride = from.stride,
-        .y_stride = halves ? halves_stride(l->normed) : l->normed.stride,
+        .y_stride = halves ? l->normed.rows : l->normed.stride,
         .halves = halves,
         .has_weight = norm->has_weight,
         .weight = norm->weight,
@@ -165,7 +161,7 @@ static rn_retention layer_retention(const forward *f, uint32_t layer, const laye
         .key_value_heads = config->kv_heads,
         .key_size = config->key_size,
         .value_size = config->value_size,
-        .x_stride = halves ? halves_stride(l->projected) : l->projected.stride,
+        .x_stride = halves ? l->projected.rows : l->projected.stride,
         .halves = halves,
         .q_offset = l->q_offset,
         .k_offset = l->k_offset,
@@ -205,14 +201,14 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
         .segments = config->heads,
         .size = config->value_size,
         .x_stride = l->retained.stride,
-        .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
+        .y_stride = halves ? l->normed.rows : l->retained.stride,
         .halves = halves,
         .has_weight = layer->group_norm.has_weight,
         .weight = layer->group_norm.weight,
         .eps = config->norm_eps,
         .has_gate = config->output_gate,
         .gate = rn_region_binding(session, l->projected),
-        .gate_stride = gate_halves ? halves_stride(l->projected) : l->projected.stride,
+        .gate_stride = gate_halves ? l->projected.rows : l->projected.stride,
         .gate_offset = l->gate_offset,
         .gate_halves = gate_halves,
         .eps_scaled = config->score_normalised_eps,
@@ -221,6 +217,12 @@ static void group_norm(const forward *f, const rn_model_layer *layer, uint32_t f
         .decay_sums = session->model->tables.decay_sums,
     };
     rn_norm_record(f->recorder, &n);
+}
+
+static uint32_t step_tiles(const forward *f)
+{
+    const rn_config *config = &f->session->model->config;
+    return rn_retention_step_tiles(f->session->device, config->heads, config->value_size, f->pass->steps);
 }
 
 /* Single tokens. With `defer` the group norm is left to the output projection. */
@@ -259,10 +261,10 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
         .segments = config->heads,
         .size = config->value_size,
         .x_stride = l->retained.stride,
-        .y_stride = halves ? halves_stride(l->normed) : l->retained.stride,
+        .y_stride = halves ? l->normed.rows : l->retained.stride,
         .halves = halves,
         .scale_offset = l->retained_sums,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = step_tiles(f),
     };
     rn_norm_record(f->recorder, &apply);
 }
@@ -296,7 +298,7 @@ static void retention_layer(const forward *f, uint32_t index)
     rn_linear qkvg = {
         .matrix = &layer->qkvg.matrix,
         .output = rn_region_binding(session, r.projected),
-        .y_stride = projected_halves ? halves_stride(l->projected) : l->projected.stride,
+        .y_stride = projected_halves ? l->projected.rows : l->projected.stride,
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
@@ -312,13 +314,13 @@ static void retention_layer(const forward *f, uint32_t index)
         .chained = f->chained,
         .x_at = chain_word(f, r.retained),
         .before_at = chain_word(f, r.x),
-        .x_stride = halves ? halves_stride(l->normed) : l->retained.stride,
+        .x_stride = halves ? l->normed.rows : l->retained.stride,
         .y_stride = l->x.stride,
         .prologue = RN_PROLOGUE_GROUP_NORM,
         .scale_offset = l->retained_sums,
         .heads = config->heads,
         .head_size = config->value_size,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = step_tiles(f),
         .epilogue = RN_EPILOGUE_ADD,
         .has_bias = layer->o.has_bias,
         .bias = layer->o.bias,
@@ -341,7 +343,7 @@ static void feed_forward_layer(const forward *f, uint32_t index)
     rn_linear up = {
         .matrix = &layer->up.matrix,
         .output = rn_region_binding(session, r.hidden),
-        .y_stride = halves ? halves_stride(l->hidden) : l->hidden.stride,
+        .y_stride = halves ? l->hidden.rows : l->hidden.stride,
         .epilogue = config->ffn_gated ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .activation = 1 + (uint32_t)config->activation,
         .has_bias = layer->up.has_bias,
@@ -471,7 +473,13 @@ static void record_head(const forward *f, rn_region from, rn_binding logits)
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits)
 {
-    forward f = {.session = session, .recorder = recorder, .rows = rows, .matrix = matrix};
+    forward f = {
+        .session = session,
+        .recorder = recorder,
+        .rows = rows,
+        .matrix = matrix,
+        .narrow = matrix && rn_matmul_narrow_suits(session->device, rows),
+    };
     record_head(&f, from, logits);
 }
 
@@ -492,7 +500,7 @@ static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_lin
         .epilogue = matrix->alternating ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
         .heads = config->heads,
         .head_size = config->value_size,
-        .tiles = rn_retention_step_tiles(session->device, config->value_size),
+        .tiles = rn_retention_step_tiles(session->device, config->heads, config->value_size, 1),
     };
     return rn_linear_can_fuse(session->device, &linear);
 }
@@ -517,14 +525,32 @@ static bool can_chain(const retnet_session *session, const rn_pass *pass)
     return can;
 }
 
-/* A later token of the submit that failed must find the flag and the marks of the one that did. */
+static rn_binding chain_data(const retnet_session *session)
+{
+    const rn_chain_layout *c = &session->layout.chain;
+    return (rn_binding){&session->activations, c->at + 4ull * c->data, c->bytes - 4ull * c->data};
+}
+
+/* A later token of the submit that failed must find the flag and the marks of the one that did, and finds that nothing
+ * is there yet. */
 static void prepare_chain(const retnet_session *session, rn_recorder *recorder, rn_attempt attempt)
 {
     const rn_chain_layout *c = &session->layout.chain;
     const rn_buffer *memory = &session->activations;
     if (attempt == RN_ATTEMPT_FIRST) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->data);
     if (attempt == RN_ATTEMPT_AGAIN) rn_recorder_fill_zero(recorder, memory, c->at, 4ull * c->marks);
-    rn_recorder_fill(recorder, memory, c->at + 4ull * c->data, c->bytes - 4ull * c->data, RN_NOT_YET);
+    rn_binding data = chain_data(session);
+    if (attempt != RN_ATTEMPT_NEXT) rn_recorder_fill(recorder, memory, data.offset, data.size, RN_NOT_YET);
+}
+
+void rn_forward_clear_chain(const retnet_session *session, rn_recorder *recorder)
+{
+    rn_fill_record(recorder, chain_data(session), RN_NOT_YET);
+}
+
+rn_binding rn_forward_chain_flag(const retnet_session *session)
+{
+    return (rn_binding){&session->activations, session->layout.chain.at, 16};
 }
 
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
@@ -537,7 +563,5 @@ bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_p
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);
     record_head(&f, regions_of(&f, session->model->config.layers).x, logits);
     rn_recorder_chain_end(recorder);
-    rn_recorder_copy(recorder, &session->activations, session->layout.chain.at, &session->decoder.control,
-                     offsetof(rn_control, failed), sizeof(uint32_t));
     return true;
 }

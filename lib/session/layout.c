@@ -33,7 +33,7 @@ static void place_chain(const retnet_model *model, rn_session_layout *l, uint64_
     uint64_t at = *end, layer;
     chain->at = at;
     chain->marks = ALIGNMENT / 4;
-    chain->layer_marks = c->heads * rn_retention_step_tiles(model->device, c->value_size);
+    chain->layer_marks = c->heads * rn_retention_step_tiles(model->device, c->heads, c->value_size, 1);
     *end += ALIGNMENT;
     place_bytes(end, 4ull * c->layers * chain->layer_marks);
     chain->data = (uint32_t)((*end - at) / 4);
@@ -58,7 +58,7 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     l->v_offset = l->k_offset + c->kv_heads * c->key_size;
     l->gate_offset = l->v_offset + c->kv_heads * c->value_size;
     uint32_t projected = l->gate_offset + (c->output_gate ? values : 0);
-    uint32_t sums = c->heads * rn_retention_step_tiles(model->device, c->value_size);
+    uint32_t sums = c->heads * rn_retention_step_tiles(model->device, c->heads, c->value_size, 1);
     uint32_t widest = c->ffn_norm ? rn_max_u32(c->hidden, c->ffn) : c->hidden;
     widest = rn_max_u32(widest, padded(values) / 2); /* it also takes normalised retention as halves */
     l->normed_scale = padded(widest);

@@ -154,6 +154,7 @@ typedef struct rn_cost {
     bool output;
     uint32_t rows;  /* 0: an unused entry */
     uint32_t times; /* it was measured, at most 2 */
+    bool pure;      /* measured without what it was told apart from, see rn_segment */
     uint64_t ns;    /* of one layer, or of the output */
 } rn_cost;
 
@@ -275,6 +276,8 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
+/* The rows that a pass's layers count with: a chunk that is not full costs what a full one does. */
+uint32_t rn_cost_rows(const rn_pass *pass);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */
@@ -314,9 +317,12 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits);
 /* Records a pass of the decoder from the embedding to the logits as a chain; false where device, model or pass do not
- * allow it. Its flag is left in the decoder's control, and stays up until a first attempt. */
+ * allow it. Between it and one that follows in the same recording its memory is to be cleared. */
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
                       rn_binding logits);
+void rn_forward_clear_chain(const retnet_session *session, rn_recorder *recorder);
+/* Whose first word is not zero from where a chain failed until a first attempt or one more. */
+rn_binding rn_forward_chain_flag(const retnet_session *session);
 rn_binding rn_region_binding(const retnet_session *session, rn_region region);
 
 retnet_result rn_session_fail(retnet_session *session, retnet_result result, const char *format, ...) RN_PRINTF(3, 4);

@@ -7,6 +7,9 @@
 /* Slices: stages of passes, recorded while they fit into a budget, submitted by the library or by the host, and taken
  * in when the device has done them. Slices and passes are taken in in the order in which they were recorded. */
 
+/* How long the first of several slices of rn_slice_run may take. */
+enum { FIRST_NS = 2000000 };
+
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
 static bool has_timestamps(const retnet_session *session)
@@ -71,6 +74,13 @@ static retnet_result end_commands(retnet_session *session, rn_commands *commands
     return rn_recorder_end(&commands->recorder);
 }
 
+static bool copies(const rn_pass *pass)
+{
+    for (uint32_t i = 0; i < pass->part_count; i++)
+        if (pass->parts[i].copy) return true;
+    return false;
+}
+
 static bool is_pure(const rn_pass *pass)
 {
     for (uint32_t i = 0; i < pass->part_count; i++)
@@ -81,7 +91,7 @@ static bool is_pure(const rn_pass *pass)
 /* The segment that the pass's next stage belongs to; NULL if there is no room for another. */
 static rn_segment *open_segment(const retnet_session *session, rn_commands *commands, const rn_pass *pass, bool output)
 {
-    uint32_t rows = output ? rn_pass_next_outputs(session, pass) : pass->rows;
+    uint32_t rows = output ? rn_pass_next_outputs(session, pass) : rn_cost_rows(pass);
     rn_segment *last = commands->segment_count ? &commands->segments[commands->segment_count - 1] : NULL;
     if (last && !output && !last->output && last->class == pass->class && last->rows == rows) return last;
     if (commands->segment_count == RN_MAX_SEGMENTS) return NULL;
@@ -164,7 +174,7 @@ static bool record_stage(retnet_session *session, rn_commands *commands, const r
     rn_segment *segment = open_segment(session, commands, pass, output);
     if (!segment) return false;
     segment->weight += rn_cost_stage_weight(session, pass, stage);
-    segment->pure &= (output && pass->class != RN_PASS_START) || is_pure(pass);
+    segment->pure &= (output && pass->class != RN_PASS_START) || !copies(pass);
     if (pass->arranges && stage == 0) rn_decode_record_rows(session, &commands->recorder);
     if (pass->class == RN_PASS_TOKEN && stage > rn_forward_layer_stages(session))
         rn_decode_record_all_logits(session, &commands->recorder, pass);
@@ -411,20 +421,38 @@ retnet_result rn_slice_take(retnet_session *session, uint64_t number, bool wait)
     return result;
 }
 
-retnet_result rn_slice_run(retnet_session *session, bool cancellable)
+/* Slices of rn_slice_run on the device at a time: with two it works while more is recorded. A host's frame waits for no
+ * more than one, and by the clock, without timestamps, only one at a time can be measured. */
+static uint32_t most_under_way(const retnet_session *session)
+{
+    return session->device->adopted || !has_timestamps(session) ? 1 : 2;
+}
+
+/* Records and submits what comes next of the pass: not much if the device has nothing to do until then. */
+static retnet_result run_next(retnet_session *session)
 {
     uint64_t budget_ns = session->device->submit_budget_us * 1000ull, expected_ns;
+    bool first = session->slice_count == 0 && most_under_way(session) > 1;
+    retnet_result result;
+    if (rn_slice_replay(session, budget_ns, &expected_ns, &result)) return result;
+    rn_slice *slice = rn_slice_begin(session, VK_NULL_HANDLE);
+    rn_slice_fill(session, slice, first ? rn_min_u64(budget_ns, FIRST_NS) : budget_ns);
+    return rn_slice_end(session, slice);
+}
+
+retnet_result rn_slice_run(retnet_session *session, bool cancellable)
+{
     retnet_result result = RETNET_OK;
     for (rn_pass *pass; result == RETNET_OK && (pass = rn_pass_current(session));) {
-        if (cancellable && pass->stage && atomic_load(&session->cancel)) return RETNET_CANCELLED;
-        if (!rn_slice_replay(session, budget_ns, &expected_ns, &result)) {
-            rn_slice *slice = rn_slice_begin(session, VK_NULL_HANDLE);
-            rn_slice_fill(session, slice, budget_ns);
-            result = rn_slice_end(session, slice);
-        }
-        if (result == RETNET_OK) result = rn_slice_take(session, session->newest_slice, true);
+        if (cancellable && pass->stage && atomic_load(&session->cancel))
+            result = RETNET_CANCELLED;
+        else if (session->slice_count < most_under_way(session) && rn_slice_can_begin(session))
+            result = run_next(session);
+        else
+            result = rn_slice_take(session, session->slices[session->first_slice].number, true);
     }
-    return result;
+    retnet_result taken = rn_slice_take(session, session->newest_slice, true);
+    return taken == RETNET_OK ? result : taken;
 }
 
 bool rn_session_has_foreign(const retnet_session *session)

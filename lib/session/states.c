@@ -1,3 +1,4 @@
+#include "layers/copy.h"
 #include "session/session.h"
 
 #include <math.h>
@@ -38,11 +39,9 @@ static void take_any_state(retnet_session *session, uint32_t slot)
 
 void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to)
 {
-    uint64_t offset, bytes = rn_model_layer_state_bytes(session->model);
-    for (uint32_t i = 0; i < session->model->config.layers; i++) {
-        const rn_buffer *buffer = layer_buffer(session, i, &offset);
-        rn_recorder_copy(recorder, buffer, offset + from * bytes, buffer, offset + to * bytes, bytes);
-    }
+    uint64_t bytes = rn_model_layer_state_bytes(session->model);
+    for (uint32_t i = 0; i < session->model->config.layers; i++)
+        rn_copy_record(recorder, rn_session_layer_state(session, i), from * bytes, to * bytes, bytes);
 }
 
 void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)

@@ -1,5 +1,6 @@
 #include "vulkan/device.h"
 #include "vulkan/features.h"
+#include "vulkan/processors.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -284,6 +285,7 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
         .subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                                (subgroup.supportedOperations & needed) == needed,
         .subgroup_size = subgroup.subgroupSize,
+        .processors = rn_device_count_processors(device),
         .max_invocations = rn_min_u32(p->limits.maxComputeWorkGroupInvocations, p->limits.maxComputeWorkGroupSize[0]),
         .shared_memory = p->limits.maxComputeSharedMemorySize,
         .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
@@ -333,8 +335,15 @@ static retnet_result create_device(rn_device *device, const retnet_context_desc 
     bool matrices = rn_features_want_matrices(device, desc);
     retnet_result ours = rn_features_recommend(device->host, &device->fn, device->physical, device->api_version,
                                                matrices, &info, &additions);
+    VkDeviceQueueGlobalPriorityCreateInfoKHR low;
+    if (ours == RETNET_OK && desc->low_priority)
+        ours = rn_features_lower_priority(device->host, &device->fn, device->physical, &info, &additions, &queue, &low);
     if (ours != RETNET_OK) return ours;
     VkResult result = device->fn.CreateDevice(device->physical, &info, device->allocator, &device->handle);
+    if (result == VK_ERROR_NOT_PERMITTED_KHR && queue.pNext) { /* some systems reserve priorities */
+        queue.pNext = NULL;
+        result = device->fn.CreateDevice(device->physical, &info, device->allocator, &device->handle);
+    }
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreateDevice");
     ours = rn_device_load(device, device->messenger != VK_NULL_HANDLE);
     if (ours != RETNET_OK) return ours;

@@ -21,7 +21,9 @@ typedef struct rn_capabilities {
     bool is_cpu;
     bool unified_memory;
     bool subgroup_arithmetic; /* basic, arithmetic and shuffle in compute */
+    bool byte_dots;           /* dot products of four bytes, by hardware */
     uint32_t subgroup_size;
+    uint32_t processors;      /* that run workgroups each; 0: not known */
     uint32_t max_invocations; /* of a workgroup */
     uint32_t shared_memory;   /* bytes */
     uint32_t max_groups[3];

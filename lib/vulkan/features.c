@@ -12,6 +12,7 @@ typedef struct own_structs {
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
     VkPhysicalDeviceMemoryPriorityFeaturesEXT priority;
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dots;
 } own_structs;
 
 _Static_assert(sizeof(own_structs) <= sizeof((retnet_vulkan_additions *)0)->structs, "the additions have room");
@@ -21,16 +22,23 @@ typedef struct feature_set {
     bool matrix; /* with all that its kernels need beside it */
     bool memory_budget, memory_priority;
     bool timeline;
+    bool dots;
+    const char *global_priority; /* name of the extension; NULL: none */
 } feature_set;
 
 #define BUDGET_EXTENSION VK_EXT_MEMORY_BUDGET_EXTENSION_NAME
 #define PRIORITY_EXTENSION VK_EXT_MEMORY_PRIORITY_EXTENSION_NAME
 
+/* One and the same under two names. */
+static const char *const global_priority_extensions[] = {VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME,
+                                                         VK_KHR_GLOBAL_PRIORITY_EXTENSION_NAME};
+
 /* ---- Chains ----------------------------------------------------------------------------------------------------- */
 
 /* Where in a chain each feature is switched; NULL: nowhere. */
 typedef struct feature_bits {
-    VkBool32 *matrix, *memory_model, *device_scope, *float16, *size_control, *full_subgroups, *priority, *timeline;
+    VkBool32 *matrix, *memory_model, *device_scope, *float16, *size_control, *full_subgroups, *priority, *timeline,
+        *dots;
 } feature_bits;
 
 /* A struct that covers a whole version wins, since Vulkan forbids the single ones beside it. */
@@ -62,7 +70,11 @@ static feature_bits find_bits(const void *chain)
             bits.device_scope = &((VkPhysicalDeviceVulkan12Features *)s)->vulkanMemoryModelDeviceScope;
             bits.float16 = &((VkPhysicalDeviceVulkan12Features *)s)->shaderFloat16;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES:
+            bits.dots = &((VkPhysicalDeviceShaderIntegerDotProductFeatures *)s)->shaderIntegerDotProduct;
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES:
+            bits.dots = &((VkPhysicalDeviceVulkan13Features *)s)->shaderIntegerDotProduct;
             bits.size_control = &((VkPhysicalDeviceVulkan13Features *)s)->subgroupSizeControl;
             bits.full_subgroups = &((VkPhysicalDeviceVulkan13Features *)s)->computeFullSubgroups;
             break;
@@ -112,12 +124,15 @@ static void add_structs(VkDeviceCreateInfo *info, own_structs *own, const featur
         prepend(info, &own->priority, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PRIORITY_FEATURES_EXT);
     if (set->timeline && !there.timeline)
         prepend(info, &own->timeline, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES);
+    if (set->dots && !there.dots)
+        prepend(info, &own->dots, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
     feature_bits bits = find_bits(info->pNext);
     if (set->matrix)
         *bits.matrix = *bits.memory_model = *bits.device_scope = *bits.float16 = *bits.size_control =
             *bits.full_subgroups = VK_TRUE;
     if (set->memory_priority) *bits.priority = VK_TRUE;
     if (set->timeline) *bits.timeline = VK_TRUE;
+    if (set->dots) *bits.dots = VK_TRUE;
 }
 
 /* ---- Lists of extensions ---------------------------------------------------------------------------------------- */
@@ -166,6 +181,8 @@ static retnet_result find_extensions(rn_host *host, const rn_instance_table *fn,
         set->matrix |= strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0;
         set->memory_budget |= strcmp(name, BUDGET_EXTENSION) == 0;
         set->memory_priority |= strcmp(name, PRIORITY_EXTENSION) == 0;
+        for (uint32_t k = 0; k < RN_COUNT(global_priority_extensions); k++)
+            if (strcmp(name, global_priority_extensions[k]) == 0) set->global_priority = global_priority_extensions[k];
     }
     rn_free(host, properties);
     if (known) return RETNET_OK;
@@ -188,6 +205,7 @@ static void check_features(const rn_instance_table *fn, VkPhysicalDevice physica
     set->matrix = set->matrix && has_matrix_features(&bits);
     set->memory_priority = set->memory_priority && is_on(bits.priority);
     set->timeline = set->timeline && is_on(bits.timeline);
+    set->dots = set->dots && is_on(bits.dots);
 }
 
 retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
@@ -202,9 +220,26 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
     if (result != RETNET_OK) return result;
     set.matrix = set.matrix && matrices && version >= RETNET_VULKAN_RECOMMENDED_VERSION;
     set.timeline = version >= VK_API_VERSION_1_2;
+    set.dots = version >= VK_API_VERSION_1_3;
     check_features(fn, physical, &set);
     add_structs(info, (own_structs *)(void *)additions->structs, &set);
     add_names(info, additions, &set);
+    return RETNET_OK;
+}
+
+retnet_result rn_features_lower_priority(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
+                                         VkDeviceCreateInfo *info, retnet_vulkan_additions *additions,
+                                         VkDeviceQueueCreateInfo *queue, VkDeviceQueueGlobalPriorityCreateInfoKHR *low)
+{
+    feature_set set;
+    retnet_result result = find_extensions(host, fn, physical, &set);
+    if (result != RETNET_OK || !set.global_priority) return result;
+    *low = (VkDeviceQueueGlobalPriorityCreateInfoKHR){
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_GLOBAL_PRIORITY_CREATE_INFO_KHR,
+        .globalPriority = VK_QUEUE_GLOBAL_PRIORITY_LOW_KHR,
+    };
+    queue->pNext = low;
+    add_name(info, additions->extensions, set.global_priority);
     return RETNET_OK;
 }
 
@@ -332,6 +367,17 @@ static bool find_matrix_unit(const rn_device *device, rn_matrix_unit *unit)
     return unit->subgroup && choose_shape(device, unit);
 }
 
+/* By hardware; a software driver has none for anything. */
+static bool multiplies_bytes(const rn_device *device)
+{
+    VkPhysicalDeviceShaderIntegerDotProductProperties dots = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &dots};
+    device->fn.GetPhysicalDeviceProperties2(device->physical, &properties);
+    return dots.integerDotProduct4x8BitPackedSignedAccelerated ||
+           properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+}
+
 void rn_features_use(rn_device *device, const retnet_context_desc *desc, const char *const *extensions,
                      uint32_t extension_count, const void *features)
 {
@@ -344,12 +390,14 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
         .memory_budget = contains(extensions, extension_count, BUDGET_EXTENSION),
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
         .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) &&
-                    !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
+                     !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
+        .dots = device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots),
     };
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};
     device->memory_budget = set.memory_budget;
     device->memory_priority = set.memory_priority;
     device->timeline = set.timeline;
+    device->caps.byte_dots = set.dots && multiplies_bytes(device);
     VkDeviceCreateInfo used = {0};
     add_structs(&used, (own_structs *)(void *)device->used.structs, &set);
     add_names(&used, &device->used, &set);

@@ -15,6 +15,12 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
                                     uint32_t version, bool matrices, VkDeviceCreateInfo *info,
                                     retnet_vulkan_additions *additions);
 
+/* Lets `queue` be made with the lowest global priority, where the device knows of such: adds the extension that it has,
+ * for which there is room, and chains `low`. */
+retnet_result rn_features_lower_priority(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
+                                         VkDeviceCreateInfo *info, retnet_vulkan_additions *additions,
+                                         VkDeviceQueueCreateInfo *queue, VkDeviceQueueGlobalPriorityCreateInfoKHR *low);
+
 /* Finds what the library can use of the enabled extensions and features, less what the context was told to pretend
  * away, and records it in `device`, whose capabilities have been read. */
 void rn_features_use(rn_device *device, const retnet_context_desc *desc, const char *const *extensions,

@@ -18,7 +18,7 @@
 
 typedef struct bench {
     rn_device *device;
-    rn_buffer weights, activations, scratch, records;
+    rn_buffer weights, activations, scratch, states, records, noise;
     rn_recorder recorder;
 } bench;
 
@@ -75,8 +75,8 @@ static void time_projection(bench *b, const projection *p, retnet_weight_format 
             .input = {&b->activations, 0, 1u << 27},
             .output = {&b->activations, 1u << 27, 1u << 27},
             .columns = p->tokens,
-            .x_stride = p->inputs,
-            .y_stride = p->rows,
+            .x_room = p->tokens,
+            .y_stride = p->halves ? p->tokens : p->rows,
             .epilogue = p->epilogue,
             .activation = glu,
             .halves = p->halves,
@@ -112,6 +112,55 @@ static void sweep_tiles(bench *b)
         for (size_t k = 0; k < RN_COUNT(projections); k++)
             if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
                 time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], false);
+    }
+}
+
+/* A step's projections, with weights that are in no cache. */
+static void time_narrow(bench *b, const projection *p, retnet_weight_format format, uint32_t columns,
+                        rn_narrow_shape shape, bool staged)
+{
+    bool glu = p->epilogue == RN_EPILOGUE_GLU;
+    rn_matrix matrix = {
+        .buffer = &b->states, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = glu};
+    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    uint32_t repeats = 0;
+    rn_recorder_begin(&b->recorder);
+    rn_recorder_fill_zero(&b->recorder, &b->scratch, 0, rn_matmul_narrow_bytes(b->device));
+    for (; repeats < 64; repeats++) {
+        matrix.offset = repeats % (b->states.size / matrix.bytes) * matrix.bytes;
+        rn_matmul matmul = {
+            .matrix = &matrix,
+            .input = {&b->activations, 0, 1u << 20},
+            .output = {&b->activations, 1u << 27, 1u << 27},
+            .columns = columns,
+            .x_room = 64,
+            .y_stride = p->halves ? 64 : p->rows,
+            .epilogue = p->epilogue,
+            .activation = glu,
+            .halves = p->halves,
+            .shape = shape,
+            .staged = staged,
+            .partials = {&b->scratch, 0, rn_matmul_narrow_bytes(b->device)},
+        };
+        rn_matmul_narrow_record(&b->recorder, &matmul);
+    }
+    double took = time_recording(b) / repeats;
+    printf("  %-18s %-4s %2u columns, %s %u x %u subgroups, %2u splits, %u ahead: %7.2f us, %6.3f TB/s\n", p->name,
+           retnet_weight_format_name(format), columns, staged ? "staged" : "direct", shape.row_groups, shape.k_groups,
+           shape.splits, shape.ahead, took * 1e6, 1e-12 * (double)matrix.bytes / took);
+    fflush(stdout);
+}
+
+static void sweep_narrow(bench *b, uint32_t columns)
+{
+    static const rn_narrow_shape shapes[] = {
+        {0, 0, 1, 0}, {0, 0, 2, 0}, {0, 0, 4, 0}, {0, 0, 8, 0}, {0, 0, 16, 0}, {2, 4, 1, 1}, {2, 4, 2, 1}, {2, 4, 4, 1},
+        {2, 2, 4, 1}, {4, 2, 1, 1}, {4, 2, 2, 1}, {2, 4, 1, 2}, {2, 4, 4, 2},  {2, 4, 1, 3}, {2, 4, 4, 3}, {2, 4, 1, 4},
+    };
+    for (size_t i = 0; i < 4; i++) {
+        time_narrow(b, &projections[i], RETNET_WEIGHTS_F16, columns, (rn_narrow_shape){0}, true);
+        for (size_t s = 0; s < RN_COUNT(shapes); s++)
+            time_narrow(b, &projections[i], RETNET_WEIGHTS_F16, columns, shapes[s], shapes[s].row_groups == 0);
     }
 }
 
@@ -171,15 +220,72 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     fill_records(b, sequences, tokens);
     rn_recorder_begin(&b->recorder);
     retention.halves = true;
+    retention.x_stride = sequences * tokens;
     rn_retention_chunks_record(&b->recorder, &retention, &chunks);
     double chunkwise = time_recording(b);
     retention.halves = false;
+    retention.x_stride = row;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
     printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens,
            heads, keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
     fflush(stdout);
+}
+
+/* Steps of `sequences` sequences, each on states that are in no cache, against copying as many bytes. */
+static void time_steps(bench *b, uint32_t sequences, uint32_t heads, uint32_t keys, uint32_t values)
+{
+    static const rn_step_shape shapes[] = {
+        {0},        {16, 16, 4}, {4, 64, 4}, {128, 2, 4}, {128, 4, 4},
+        {64, 4, 4}, {64, 2, 8},  {32, 8, 4}, {16, 16, 4}, {8, 32, 4},
+    };
+    uint32_t row = heads * (2 * keys + 2 * values);
+    uint64_t input = 4ull * sequences * row, output = 4ull * sequences * heads * (values + 128);
+    uint64_t state = 4ull * sequences * heads * keys * values, copies = b->states.size / state;
+    printf("  steps of %u sequences, %u heads of %u x %u, %.1f MB read and written\n", sequences, heads, keys, values,
+           2e-6 * (double)state);
+    for (size_t s = 0; s <= RN_COUNT(shapes); s++) {
+        uint32_t repeats = 0;
+        rn_recorder_begin(&b->recorder);
+        for (uint64_t done = 0; done < 3ull << 30; done += state, repeats++) {
+            uint64_t at = repeats % copies * state, other = (repeats + copies / 2) % copies * state;
+            rn_retention retention = {
+                .heads = heads,
+                .key_value_heads = heads,
+                .key_size = keys,
+                .value_size = values,
+                .x_stride = row,
+                .k_offset = heads * keys,
+                .v_offset = 2 * heads * keys,
+                .gate_offset = heads * (2 * keys + values),
+                .y_stride = heads * (values + 128),
+                .input = {&b->activations, 0, input},
+                .output = {&b->activations, rn_round_up(input, 256), output},
+                .params = {&b->weights, PARAMS_AT, 1u << 24},
+                .state = {&b->states, at, state},
+            };
+            rn_retention_step step = {
+                .records = {&b->records, 32 * RN_MAX_RECORDS, 16 * RN_MAX_RECORDS},
+                .count = sequences,
+                .has_gate = true,
+                .sums_offset = heads * values,
+                .eps = 1e-5f,
+                .shape = s < RN_COUNT(shapes) ? shapes[s] : (rn_step_shape){0},
+            };
+            if (s < RN_COUNT(shapes))
+                rn_retention_step_record(&b->recorder, &retention, &step);
+            else
+                rn_recorder_copy(&b->recorder, &b->states, at, &b->states, other, state);
+        }
+        fill_records(b, sequences, RN_CHUNK);
+        double took = time_recording(b) / repeats;
+        rn_step_shape shape = s < RN_COUNT(shapes) ? shapes[s] : (rn_step_shape){0};
+        printf("    %s %3u lanes, %2u splits, %2u ahead: %8.2f us, %6.3f TB/s\n",
+               s < RN_COUNT(shapes) ? "step" : "copy", shape.lanes, shape.splits, shape.ahead, took * 1e6,
+               2e-12 * (double)state / took);
+        fflush(stdout);
+    }
 }
 
 /* ---- All ----------------------------------------------------------------------------------------------------------
@@ -207,25 +313,24 @@ static void fill_random(rn_buffer *noise)
 
 static retnet_result prepare(bench *b)
 {
-    rn_buffer *buffers[] = {&b->weights, &b->activations, &b->scratch}, noise = {0};
-    const uint64_t sizes[] = {1ull << 28, 5ull << 28, 1ull << 30};
+    rn_buffer *buffers[] = {&b->weights, &b->activations, &b->scratch, &b->states};
+    const uint64_t sizes[] = {1ull << 28, 5ull << 28, 1ull << 30, 3ull << 30};
     retnet_result result = rn_buffer_create(b->device, 48 * RN_MAX_RECORDS, RN_MEMORY_UPLOAD, "records", &b->records);
     for (size_t i = 0; i < RN_COUNT(buffers) && result == RETNET_OK; i++)
         result = rn_buffer_create(b->device, sizes[i], RN_MEMORY_DEVICE, "bench", buffers[i]);
-    if (result == RETNET_OK) result = rn_buffer_create(b->device, 2 * NOISE, RN_MEMORY_UPLOAD, "noise", &noise);
+    if (result == RETNET_OK) result = rn_buffer_create(b->device, 2 * NOISE, RN_MEMORY_UPLOAD, "noise", &b->noise);
     if (result == RETNET_OK) result = rn_recorder_create(b->device, &b->recorder);
     if (result == RETNET_OK) {
-        fill_random(&noise);
+        fill_random(&b->noise);
         rn_recorder_begin(&b->recorder);
         for (size_t i = 0; i < RN_COUNT(buffers); i++)
             for (uint64_t at = 0; at < sizes[i]; at += NOISE) {
                 bool floats = buffers[i] == &b->weights && at >= PARAMS_AT;
-                rn_recorder_copy(&b->recorder, &noise, floats ? NOISE : 0, buffers[i], at, NOISE);
+                rn_recorder_copy(&b->recorder, &b->noise, floats ? NOISE : 0, buffers[i], at, NOISE);
             }
         result = rn_recorder_end(&b->recorder);
     }
     if (result == RETNET_OK) result = rn_recorder_run(&b->recorder);
-    rn_buffer_destroy(b->device, &noise);
     return result;
 }
 
@@ -266,11 +371,19 @@ int main(int argc, char **argv)
         time_retention(&b, 1, 8192, 8, 256, 512);
         time_retention(&b, 8, 2048, 8, 256, 512);
     }
+    if (result == RETNET_OK && wanted(argc, argv, "narrow")) sweep_narrow(&b, 64);
+    if (result == RETNET_OK && wanted(argc, argv, "few")) sweep_narrow(&b, 32);
+    if (result == RETNET_OK && wanted(argc, argv, "steps")) {
+        time_steps(&b, 64, 8, 256, 512);
+        time_steps(&b, 12, 8, 256, 512);
+    }
     rn_recorder_destroy(&b.recorder);
     rn_buffer_destroy(b.device, &b.weights);
     rn_buffer_destroy(b.device, &b.activations);
     rn_buffer_destroy(b.device, &b.scratch);
+    rn_buffer_destroy(b.device, &b.states);
     rn_buffer_destroy(b.device, &b.records);
+    rn_buffer_destroy(b.device, &b.noise);
     retnet_context_destroy(context);
     return result == RETNET_OK ? 0 : 1;
 }

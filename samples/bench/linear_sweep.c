@@ -1,9 +1,9 @@
-/* linear_sweep.c: times linear_column.comp over shapes of its work, for the matrices of a model of 1.3 billion
- * parameters. What the choice in lib/layers/linear.c rests on. Every dispatch reads a matrix that is not in the cache,
- * and what the one before it has left: between barriers, as links of a chain, and as links that do not wait, whose
- * results are wrong.
+/* linear_sweep.c: times linear_column.comp over shapes of its work, for the matrices of models of 1.3 and, if
+ * asked to, 6.7 billion parameters. What the choice in lib/layers/linear.c rests on. Every dispatch reads a matrix that
+ * is not in the cache, and what the one before it has left: between barriers, as links of a chain, and as links that do
+ * not wait, whose results are wrong.
  *
- *     linear_sweep [f16|q8|q4 ...]
+ *     linear_sweep [f16|q8|q4|6.7b ...]
  */
 #include "context.h"
 #include "layers/linear.h"
@@ -14,19 +14,30 @@
 #include <time.h>
 
 /* In floats; the memory of the chain begins with its flag. */
-enum { DISPATCHES = 64, HEADER = 64, REGION = 1 << 15, REGIONS = DISPATCHES + 1 };
+enum { DISPATCHES = 64, HEADER = 64, REGION = 1 << 15, REGIONS = DISPATCHES + 1, HEAD_SIZE = 512, HEAD_TILES = 32 };
 
 typedef enum sweep_order { WITH_BARRIERS, AS_CHAIN, NOT_WAITING, ORDERS } sweep_order;
 
 typedef struct projection {
     const char *name;
     uint32_t rows, inputs;
-    bool glu;
+    rn_linear_prologue prologue;
+    rn_linear_epilogue epilogue;
 } projection;
 
-static const projection projections[] = {
-    {"1.3b qkvg", 12288, 2048, false}, {"1.3b o", 2048, 4096, false},     {"1.3b up", 2816, 2048, true},
-    {"1.3b down", 2048, 2816, false},  {"1.3b head", 32000, 2048, false},
+static const projection small[] = {
+    {"1.3b qkvg", 12288, 2048, RN_PROLOGUE_RMS_NORM, RN_EPILOGUE_STORE},
+    {"1.3b o", 2048, 4096, RN_PROLOGUE_GROUP_NORM, RN_EPILOGUE_ADD},
+    {"1.3b up", 2816, 2048, RN_PROLOGUE_RMS_NORM, RN_EPILOGUE_GLU},
+    {"1.3b down", 2048, 2816, RN_PROLOGUE_NONE, RN_EPILOGUE_ADD},
+    {"1.3b head", 32000, 2048, RN_PROLOGUE_RMS_NORM, RN_EPILOGUE_STORE},
+};
+static const projection large[] = {
+    {"6.7b qkvg", 24576, 4096, RN_PROLOGUE_RMS_NORM, RN_EPILOGUE_STORE},
+    {"6.7b o", 4096, 8192, RN_PROLOGUE_GROUP_NORM, RN_EPILOGUE_ADD},
+    {"6.7b up", 5632, 4096, RN_PROLOGUE_RMS_NORM, RN_EPILOGUE_GLU},
+    {"6.7b down", 4096, 5632, RN_PROLOGUE_NONE, RN_EPILOGUE_ADD},
+    {"6.7b head", 32000, 4096, RN_PROLOGUE_RMS_NORM, RN_EPILOGUE_STORE},
 };
 
 static double seconds(void)
@@ -54,12 +65,17 @@ static void record_link(bench *b, const projection *p, const rn_matrix *matrix, 
         .columns = 1,
         .x_stride = REGION,
         .y_stride = REGION,
-        .prologue = RN_PROLOGUE_RMS_NORM,
-        .epilogue = p->glu ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE,
-        .activation = p->glu,
+        .prologue = p->prologue,
+        .epilogue = p->epilogue,
+        .activation = p->epilogue == RN_EPILOGUE_GLU,
+        .heads = p->inputs / HEAD_SIZE,
+        .head_size = HEAD_SIZE,
+        .tiles = HEAD_TILES,
+        .scale_offset = p->inputs,
         .chained = order != NOT_WAITING,
         /* What the last rows of the link before have left, where there are enough. */
         .x_at = from + (p->rows > p->inputs ? p->rows - p->inputs : 0),
+        .before_at = from,
         .shape = shape,
     };
     rn_linear_record(&b->recorder, &linear);
@@ -80,8 +96,11 @@ static retnet_result record_prepare(bench *b, const projection *p)
 static double time_shape(bench *b, const projection *p, retnet_weight_format format, rn_linear_shape shape,
                          sweep_order order)
 {
-    rn_matrix matrix = {
-        .buffer = &b->weights, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
+    rn_matrix matrix = {.buffer = &b->weights,
+                        .format = format,
+                        .rows = p->rows,
+                        .inputs = p->inputs,
+                        .alternating = p->epilogue == RN_EPILOGUE_GLU};
     matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
     uint64_t copies = b->weights.size / matrix.bytes;
     rn_recorder_begin(&b->recorder);
@@ -105,11 +124,13 @@ static double time_shape(bench *b, const projection *p, retnet_weight_format for
 
 static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
-    static const rn_linear_shape shapes[] = {
-        {16, 16, 1, 4, 132}, {16, 16, 1, 4, 0}, {8, 32, 1, 2, 0},
-        {16, 32, 1, 2, 0},   {16, 16, 2, 2, 0}, {32, 8, 1, 4, 0},
+    uint32_t n = b->device->caps.processors;
+    const rn_linear_shape shapes[] = {
+        {8, 32, 2, 8, n}, {8, 32, 2, 8, 2 * n}, {16, 16, 2, 8, 0}, {16, 16, 2, 8, 2 * n},
+        {4, 64, 4, 8, n}, {16, 32, 1, 8, n},    {8, 64, 2, 8, n},
     };
-    rn_matrix matrix = {.format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->glu};
+    rn_matrix matrix = {
+        .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->epilogue == RN_EPILOGUE_GLU};
     double bytes = (double)rn_matrix_panels(&matrix) * (double)rn_matrix_panel_bytes(&matrix);
     printf("%s %s, %.1f MB; us with barriers, as a chain, not waiting\n", p->name, retnet_weight_format_name(format),
            bytes * 1e-6);
@@ -173,12 +194,15 @@ int main(int argc, char **argv)
     retnet_context *context;
     if (retnet_context_create(&(retnet_context_desc){.log = on_log}, &context) != RETNET_OK) return 1;
     bench b = {.device = &context->device};
+    bool is_large = false;
+    for (int i = 1; i < argc; i++) is_large |= strcmp(argv[i], "6.7b") == 0;
     retnet_result result = prepare(&b);
     for (retnet_weight_format format = RETNET_WEIGHTS_F32; format <= RETNET_WEIGHTS_Q4 && result == RETNET_OK;
          format++) {
         bool wanted = argc == 1 && format == RETNET_WEIGHTS_F16;
         for (int i = 1; i < argc; i++) wanted |= strcmp(argv[i], retnet_weight_format_name(format)) == 0;
-        for (size_t i = 0; wanted && i < RN_COUNT(projections); i++) sweep(&b, &projections[i], format);
+        for (size_t i = 0; wanted && i < RN_COUNT(small); i++) sweep(&b, &small[i], format);
+        for (size_t i = 0; wanted && is_large && i < RN_COUNT(large); i++) sweep(&b, &large[i], format);
     }
     rn_recorder_destroy(&b.recorder);
     rn_recorder_destroy(&b.prepare);

@@ -157,7 +157,10 @@ int main(int argc, char **argv)
     }
     retnet_device_info device;
     retnet_context_device_info(b.context, &device);
-    b.failed = !bench_report_begin(&b.report, b.options.json, &device);
+    bench_bandwidth bandwidth;
+    result = bench_measure_bandwidth(b.context, &bandwidth);
+    if (result != RETNET_OK) progress("bandwidth: %s", retnet_result_text(result));
+    b.failed = !bench_report_begin(&b.report, b.options.json, &device, &bandwidth);
     if (!b.failed) {
         measure_all(&b);
         b.failed |= !bench_report_end(&b.report);

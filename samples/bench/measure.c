@@ -1,6 +1,8 @@
 /* measure.c: see measure.h. */
 #include "measure.h"
 
+#include "model/model.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -235,6 +237,13 @@ static retnet_result time_decodes(rig *r, const bench_options *options, measurem
     return RETNET_OK;
 }
 
+/* Every weight but the embedding's, unless that is the head's too, and every slot's state there and back. */
+static double step_bytes(const retnet_model *model, const retnet_model_info *info, uint32_t batch)
+{
+    uint64_t weights = info->weight_bytes - (model->config.tied_head ? 0 : model->embedding.bytes);
+    return (double)weights + 2.0 * batch * (double)info->state_bytes;
+}
+
 retnet_result bench_measure_decode(retnet_model *model, const bench_options *options, uint32_t batch, uint32_t position,
                                    measurement *m)
 {
@@ -247,6 +256,7 @@ retnet_result bench_measure_decode(retnet_model *model, const bench_options *opt
     if (times && gaps && m->runs) result = rig_create(model, options, SHORT_PROMPT, m, &r);
     if (result == RETNET_OK) result = prepare_decode(&r, options, position, m);
     if (result == RETNET_OK) {
+        m->step_bytes = step_bytes(model, &r.info, batch);
         m->position = retnet_session_position(r.session, 0);
         result = time_decodes(&r, options, m, times, gaps);
     }

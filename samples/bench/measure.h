@@ -11,7 +11,8 @@ typedef struct measurement {
     uint32_t tokens;   /* of each slot in a timed call */
     uint64_t position; /* of the slots when the first timed call began */
     retnet_session_memory memory;
-    double *runs; /* [run_count] seconds of each timed call */
+    double step_bytes; /* decoding: that the device cannot make a token of each slot without reading and writing */
+    double *runs;      /* [run_count] seconds of each timed call */
     size_t run_count;
     double tokens_per_second; /* of all slots together, in the median call */
     double token_ms_median;   /* of a token of one slot: for prompts over the calls, else over all tokens timed */

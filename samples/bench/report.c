@@ -38,7 +38,8 @@ static void print_version(char *text, size_t size, uint32_t version)
     snprintf(text, size, "%u.%u.%u", version >> 22 & 0x7f, version >> 12 & 0x3ff, version & 0xfff);
 }
 
-bool bench_report_begin(bench_report *report, const char *json_path, const retnet_device_info *device)
+bool bench_report_begin(bench_report *report, const char *json_path, const retnet_device_info *device,
+                        const bench_bandwidth *bandwidth)
 {
     char date[32], vulkan[32], version[32];
     time_t now = time(NULL);
@@ -47,14 +48,19 @@ bool bench_report_begin(bench_report *report, const char *json_path, const retne
     snprintf(version, sizeof version, "%d.%d.%d", RETNET_VERSION_MAJOR, RETNET_VERSION_MINOR, RETNET_VERSION_PATCH);
 
     bool json_on_stdout = json_path && strcmp(json_path, "-") == 0;
-    *report = (bench_report){.table = json_on_stdout ? stderr : stdout, .json_path = json_path};
-    fprintf(report->table, "device  %s\ndriver  %s, Vulkan %s, subgroups of %u\n", device->name, device->driver, vulkan,
-            device->subgroup_size);
+    *report =
+        (bench_report){.table = json_on_stdout ? stderr : stdout, .bandwidth = *bandwidth, .json_path = json_path};
+    fprintf(report->table,
+            "device  %s\ndriver  %s, Vulkan %s, subgroups of %u\nmemory  read at %.1f GB/s, copied at %.1f GB/s\n",
+            device->name, device->driver, vulkan, device->subgroup_size, 1e-9 * bandwidth->read,
+            1e-9 * bandwidth->copy);
     fflush(report->table);
-    report->root = json_pack("{ss ss s{so so ss si sb sb sI} s[]}", "version", version, "date", date, "device", "name",
-                             json_text(device->name), "driver", json_text(device->driver), "vulkan", vulkan,
-                             "subgroup_size", (int)device->subgroup_size, "cpu", device->is_cpu, "unified_memory",
-                             device->unified_memory, "memory_bytes", (json_int_t)device->memory_bytes, "models");
+    report->root =
+        json_pack("{ss ss s{so so ss si sb sb sI sf sf} s[]}", "version", version, "date", date, "device", "name",
+                  json_text(device->name), "driver", json_text(device->driver), "vulkan", vulkan, "subgroup_size",
+                  (int)device->subgroup_size, "cpu", device->is_cpu, "unified_memory", device->unified_memory,
+                  "memory_bytes", (json_int_t)device->memory_bytes, "read_bytes_per_second", bandwidth->read,
+                  "copy_bytes_per_second", bandwidth->copy, "models");
     if (report->root && (json_on_stdout || write_json(report))) return true;
     if (!report->root) fprintf(stderr, "bench: out of memory\n");
     json_decref(report->root);
@@ -67,11 +73,11 @@ void bench_report_model(bench_report *report, const char *source, const retnet_m
     fprintf(report->table,
             "\nmodel   %s, %s, %.1f M parameters: weights %.1f MB, state %.1f MB a slot\n"
             "        %u layers, hidden %u, %u heads of K %u and V %u, feed-forward %u, vocabulary %u\n\n"
-            "%-44s %12s %10s %10s %12s %12s\n",
+            "%-44s %12s %10s %10s %12s %12s %10s\n",
             source, format ? format : "mixed", 1e-6 * (double)info->parameters, 1e-6 * (double)info->weight_bytes,
             1e-6 * (double)info->state_bytes, info->layers, info->hidden_size, info->heads, info->key_size,
             info->value_size, info->intermediate_size, info->vocabulary_size, "case", "tokens/s", "ms/token", "p99",
-            "gap p99", "tok/submit");
+            "gap p99", "tok/submit", "bandwidth");
     fflush(report->table);
     json_t *model =
         json_pack("{so ss ss si si si si si si si si sI sI sI sf s[]}", "source", json_text(source), "architecture",
@@ -107,17 +113,26 @@ static void print_profile(FILE *table, const measurement *m)
     fprintf(table, "  %-28s %10s %12.1f\n\n", "all", "", 1e-3 * total / steps);
 }
 
-static void print_case(FILE *table, const measurement *m)
+/* What decoding uses of the bandwidth at which the device reads, or 0 where that is unknown. */
+static double bandwidth_share(const bench_report *report, const measurement *m)
 {
-    char name[64], gap[32] = "", submit[32] = "";
+    double bytes_per_second = m->step_bytes * m->tokens_per_second / m->batch;
+    return report->bandwidth.read > 0 ? bytes_per_second / report->bandwidth.read : 0;
+}
+
+static void print_case(const bench_report *report, const measurement *m)
+{
+    FILE *table = report->table;
+    char name[64], gap[32] = "", submit[32] = "", share[32] = "";
     if (m->is_prompt)
         snprintf(name, sizeof name, "prompt %u", m->tokens);
     else
         snprintf(name, sizeof name, "decode %u, batch %u, position %" PRIu64, m->tokens, m->batch, m->position);
     if (!m->is_prompt) snprintf(gap, sizeof gap, "%.3f ms", m->gap_ms_p99);
     if (!m->is_prompt) snprintf(submit, sizeof submit, "%.1f", m->tokens_per_submit);
-    fprintf(table, "%-44s %12.2f %10.3f %10.3f %12s %12s\n", name, m->tokens_per_second, m->token_ms_median,
-            m->token_ms_p99, gap, submit);
+    if (!m->is_prompt) snprintf(share, sizeof share, "%.1f %%", 100 * bandwidth_share(report, m));
+    fprintf(table, "%-44s %12.2f %10.3f %10.3f %12s %12s %10s\n", name, m->tokens_per_second, m->token_ms_median,
+            m->token_ms_p99, gap, submit, share);
     if (m->profile) print_profile(table, m);
     fflush(table);
 }
@@ -136,7 +151,7 @@ static json_t *profile_json(const measurement *m)
 
 void bench_report_case(bench_report *report, const measurement *m)
 {
-    print_case(report->table, m);
+    print_case(report, m);
     json_t *runs = json_array();
     for (size_t i = 0; i < m->run_count; i++) json_array_append_new(runs, json_real(m->runs[i]));
     json_t *result =
@@ -147,6 +162,10 @@ void bench_report_case(bench_report *report, const measurement *m)
                   "median", m->token_ms_median, "p99", m->token_ms_p99, "run_seconds", runs);
     if (!m->is_prompt) json_object_set_new(result, "gap_ms_p99", json_real(m->gap_ms_p99));
     if (!m->is_prompt) json_object_set_new(result, "tokens_per_submit", json_real(m->tokens_per_submit));
+    if (!m->is_prompt) {
+        json_object_set_new(result, "step_bytes", json_real(m->step_bytes));
+        json_object_set_new(result, "bandwidth_share", json_real(bandwidth_share(report, m)));
+    }
     if (m->profile) {
         json_object_set_new(result, "profile", profile_json(m));
         json_object_set_new(result, "profile_tokens", json_integer((json_int_t)m->profile_tokens));

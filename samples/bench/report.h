@@ -2,6 +2,7 @@
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
+#include "bandwidth.h"
 #include "measure.h"
 
 #include <stdio.h>
@@ -10,13 +11,15 @@ typedef struct json_t json_t;
 
 typedef struct bench_report {
     FILE *table;
+    bench_bandwidth bandwidth;
     const char *json_path; /* NULL: no JSON; "-": stdout */
     json_t *root;
     json_t *results; /* of the current model; owned by root */
 } bench_report;
 
 /* False, with a complaint on stderr, if the JSON file cannot be written. */
-bool bench_report_begin(bench_report *report, const char *json_path, const retnet_device_info *device);
+bool bench_report_begin(bench_report *report, const char *json_path, const retnet_device_info *device,
+                        const bench_bandwidth *bandwidth);
 /* A model that the following cases are measured with; `source` is its directory or shape. */
 void bench_report_model(bench_report *report, const char *source, const retnet_model_info *info, double load_seconds);
 void bench_report_case(bench_report *report, const measurement *m);

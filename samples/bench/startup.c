@@ -5,9 +5,10 @@
  *
  * With --blob the blob comes from the file if there is one and is left in it: the first run of a program is cold, the
  * second warm. Drivers have caches of their own (NVIDIA's is off with __GL_SHADER_DISK_CACHE=0). */
+#include "preparing.h"
+
 #include <retnet/vulkan.h>
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,20 +69,10 @@ static void keep_blob(startup *s)
         fprintf(stderr, "startup: %s cannot be written\n", s->blob_path);
 }
 
-static void *prepare(void *user)
+static void prepare(startup *s)
 {
-    const startup *s = user;
-    require(retnet_model_prepare(s->loaded, NULL), "preparing");
-    return NULL;
-}
-
-static void prepare_all(startup *s)
-{
-    pthread_t threads[MAX_THREADS];
-    uint32_t started = 0;
-    while (started + 1 < s->threads && pthread_create(&threads[started], NULL, prepare, s) == 0) started++;
-    prepare(s);
-    for (uint32_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    preparing *p = preparing_start(s->loaded, &(retnet_session_desc){0}, s->threads);
+    require(p ? preparing_end(p) : RETNET_ERROR_OUT_OF_HOST_MEMORY, "preparing");
 }
 
 /* On a device of its own, or on one that there is, as in a renderer. */
@@ -99,7 +90,7 @@ static void start(startup *s, const retnet_vulkan_device *device)
     else
         require(retnet_model_synthesize(s->context, s->shape, RETNET_WEIGHTS_F16, &s->loaded), s->shape);
     double model = now();
-    prepare_all(s);
+    prepare(s);
     double end = now();
     printf("%-4s %s context %7.1f ms, blob %6.1f, kernels %7.1f: %7.1f ms; model beside that %8.1f ms\n",
            accepted ? "warm" : "cold", device ? "host's" : "own   ", context - begin, blob - context, end - model,

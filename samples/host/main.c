@@ -8,6 +8,7 @@
  *
  * and measures what that costs. */
 #include "options.h"
+#include "preparing.h"
 #include "renderer.h"
 #include "statistics.h"
 
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { WARM_UP = 30 }; /* frames that are not counted: clocks rise, the library learns what slices take */
 
@@ -60,6 +62,20 @@ static void on_log(void *user, retnet_log_level level, const char *message)
 
 /* ---- The library ------------------------------------------------------------------------------------------------ */
 
+/* Now, so that no frame waits for a compiler. A game would show its loading screen meanwhile. */
+static retnet_result prepare(host *h, const retnet_session_desc *session)
+{
+    const bool shown = isatty(STDERR_FILENO);
+    preparing *p = preparing_start(h->model, session, h->options.threads);
+    if (!p) return RETNET_ERROR_OUT_OF_HOST_MEMORY;
+    for (preparing_progress at; !(at = preparing_look(p)).ended; sleep_until(now_ns() + 1000000))
+        if (shown && at.total)
+            fprintf(stderr, "\rhost: preparing kernels, %llu of %llu", (unsigned long long)at.done,
+                    (unsigned long long)at.total);
+    if (shown) fprintf(stderr, "\r\033[K");
+    return preparing_end(p);
+}
+
 static retnet_result create_model(host *h)
 {
     const host_options *o = &h->options;
@@ -69,8 +85,7 @@ static retnet_result create_model(host *h)
     if (!result && o->model) result = retnet_model_load(h->context, &(retnet_model_desc){.path = o->model}, &h->model);
     if (!result && !o->model)
         result = retnet_model_synthesize(h->context, o->shape, RETNET_WEIGHTS_AS_STORED, &h->model);
-    /* Now, so that no frame waits for a compiler. */
-    if (!result) result = retnet_model_prepare(h->model, &(retnet_prepare_desc){.session = session});
+    if (!result) result = prepare(h, &session);
     if (!result) result = retnet_session_create(h->model, &session, &h->session);
     return result;
 }

@@ -23,6 +23,7 @@ static const char help_text[] =
     "      --phases LIST     of none, step and record; default none,step,record\n"
     "      --prompt N        tokens that a slot reads before it makes some; default 32\n"
     "      --slots N         slots at work; default 1\n"
+    "      --threads N       threads that prepare kernels; default: one a core, up to 8\n"
     "      --second-queue    the library submits to a queue of its own, if the device has one to spare\n"
     "      --device NAME     part of a Vulkan device's name; default: the first device\n"
     "      --picture FILE    write the last picture as PPM\n"
@@ -41,6 +42,7 @@ enum {
     OPTION_PHASES,
     OPTION_PROMPT,
     OPTION_SLOTS,
+    OPTION_THREADS,
     OPTION_SECOND_QUEUE,
     OPTION_DEVICE,
     OPTION_PICTURE,
@@ -57,6 +59,7 @@ static const struct option long_options[] = {
     {"phases", required_argument, NULL, OPTION_PHASES},
     {"prompt", required_argument, NULL, OPTION_PROMPT},
     {"slots", required_argument, NULL, OPTION_SLOTS},
+    {"threads", required_argument, NULL, OPTION_THREADS},
     {"second-queue", no_argument, NULL, OPTION_SECOND_QUEUE},
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"picture", required_argument, NULL, OPTION_PICTURE},
@@ -116,6 +119,7 @@ static bool parse_option(int option, const char *value, host_options *o)
     case OPTION_PHASES: return parse_phases(value, o);
     case OPTION_PROMPT: return parse_number("prompt", value, 1, 1000000, &o->prompt);
     case OPTION_SLOTS: return parse_number("slots", value, 1, 64, &o->slots);
+    case OPTION_THREADS: return parse_number("threads", value, 1, 64, &o->threads);
     case OPTION_SECOND_QUEUE: o->second_queue = true; return true;
     case OPTION_DEVICE: o->device = value; return true;
     case OPTION_PICTURE: o->picture = value; return true;

@@ -19,6 +19,7 @@ typedef struct host_options {
     uint32_t budget_us;  /* of the library in each frame */
     uint32_t prompt;     /* tokens read before the first is made */
     uint32_t slots;      /* that work at once */
+    uint32_t threads;    /* that prepare kernels; 0: one a core, up to 8 */
     bool phases[PHASES];
     bool second_queue; /* the library submits to a queue of its own */
     bool json;

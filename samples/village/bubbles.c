@@ -102,7 +102,7 @@ static void draw_bubble(view *view, const person *person, const bubble *bubble)
     if (lines.count == 0) return;
     const float w = lines.widest + 2 * pad, h = (float)lines.count * line + 2 * pad * 0.75f, tail = 7 * ui;
     float x = floorf(head.x - w / 2), y = floorf(head.y - h - tail - 21 * ui);
-    x = fminf(fmaxf(x, 6 * ui), view->width - w - 6 * ui);
+    x = fmaxf(fminf(x, view->width - view->covered - w - 6 * ui), 6 * ui);
     y = fmaxf(y, 48 * ui); /* below the clock */
     const float fade = bubble->rest > 4 ? fmaxf(0, 5 - bubble->rest) : 1;
     draw_round(view->list, x + 2 * ui, y + 3 * ui, w, h, 9 * ui, draw_colour(0x140f18, 0.28f * fade));

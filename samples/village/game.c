@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-static const double frame_seconds = 1.0 / 60;
+static const double frame_seconds = 1.0 / 60, waiting_seconds = 1.0 / 20;
 
 /* What players without a keyboard can say, and those who want to see what works. */
 static const char *const suggestions[] = {
@@ -83,6 +83,56 @@ static bool open_renderer(game *game)
     return text_create(game->options.font, game->ui, &game->text);
 }
 
+static void begin_view(const game *game, draw_list *list, view *view)
+{
+    const VkExtent2D extent = renderer_extent(game->renderer);
+    list->white = game->art.white;
+    text_prepare(game->text, list);
+    *view = (struct view){.list = list,
+                          .art = &game->art,
+                          .text = game->text,
+                          .width = (float)extent.width,
+                          .height = (float)extent.height,
+                          .ui = game->ui,
+                          .seconds = game->seconds};
+}
+
+static bool end_view(game *game)
+{
+    uint32_t first, rows;
+    const uint8_t *glyphs = text_take_changes(game->text, &first, &rows);
+    renderer_update_glyphs(game->renderer, glyphs, first, rows);
+    return renderer_end(game->renderer);
+}
+
+static bool fit(game *game, VkExtent2D extent)
+{
+    if (!renderer_resize(game->renderer, extent)) return false;
+    extent = renderer_extent(game->renderer);
+    const float ui = ui_scale(extent);
+    if (ui == game->ui || extent.width == 0) return true;
+    game->ui = ui;
+    return text_set_scale(game->text, ui);
+}
+
+/* The window shows how far things are, and can be closed. */
+static bool on_waiting(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    game *game = user;
+    draw_list *list;
+    view view;
+    input input = {0};
+    if (!game->window || now() < game->frame_start + waiting_seconds) return true;
+    game->frame_start = now();
+    window_read(game->window, false, &input);
+    game->closed = input.close;
+    if (game->closed || (input.resized && !fit(game, window_extent(game->window)))) return false;
+    if (!renderer_begin(game->renderer, &list)) return false;
+    begin_view(game, list, &view);
+    panel_draw_waiting(&view, what, done, total);
+    return end_view(game);
+}
+
 static bool open_minds(game *game)
 {
     minds_desc desc = {.device = &game->gpu.lent,
@@ -97,8 +147,7 @@ static bool open_minds(game *game)
     minds_describe(game->minds, game->panel.about, sizeof game->panel.about);
     for (int i = 0; i < game->world.count; i++)
         if (!minds_introduce(game->minds, i, game->world.villagers[i].persona)) return false;
-    /* Before the first picture, which also warms up whatever the device compiles. */
-    if (!minds_settle(game->minds)) return false;
+    if (!minds_wake(game->minds, on_waiting)) return false;
     return talk_create(&game->talk, &(talk_desc){.world = &game->world,
                                                  .minds = game->minds,
                                                  .talkers = game->options.talkers,
@@ -122,7 +171,8 @@ bool game_open(game *game, const options *options)
     if (!open_file(options->transcript, &game->transcript) || !open_file(options->frame_log, &game->frame_log))
         return false;
     if (!world_create(&game->world, options->villagers, options->seed)) return false;
-    if (!open_gpu(game) || !open_renderer(game) || !open_minds(game)) return false;
+    if (!open_gpu(game) || !open_renderer(game)) return false;
+    if (!open_minds(game)) return game->closed;
     game->frame_start = now();
     return true;
 }
@@ -144,16 +194,6 @@ void game_close(game *game)
 }
 
 /* ---- What the player does --------------------------------------------------------------------------------------- */
-
-static bool fit(game *game, VkExtent2D extent)
-{
-    if (!renderer_resize(game->renderer, extent)) return false;
-    extent = renderer_extent(game->renderer);
-    const float ui = ui_scale(extent);
-    if (ui == game->ui || extent.width == 0) return true;
-    game->ui = ui;
-    return text_set_scale(game->text, ui);
-}
 
 bool game_resize(game *game, uint32_t width, uint32_t height)
 {
@@ -243,26 +283,16 @@ static bool act(game *game, const input *input)
 static bool draw(game *game)
 {
     draw_list *list;
-    uint32_t first, rows;
+    view view;
     if (!renderer_begin(game->renderer, &list)) return false;
-    const VkExtent2D extent = renderer_extent(game->renderer);
-    list->white = game->art.white;
-    text_prepare(game->text, list);
-    view view = {.list = list,
-                 .art = &game->art,
-                 .text = game->text,
-                 .width = (float)extent.width,
-                 .height = (float)extent.height,
-                 .ui = game->ui,
-                 .seconds = game->seconds};
+    begin_view(game, list, &view);
     view.zoom = fmaxf(1, floorf(fmaxf(view.height / 240, view.width / 400) + 0.4f));
+    view.covered = panel_width(&game->panel, game->ui);
     view_look_at(&view, game->world.player.at);
     scene_draw(&view, &game->world);
     scene_draw_talk(&view, &game->world, &game->talk);
     panel_draw(&game->panel, &view, &game->world, &game->talk, &game->stats);
-    const uint8_t *glyphs = text_take_changes(game->text, &first, &rows);
-    renderer_update_glyphs(game->renderer, glyphs, first, rows);
-    return renderer_end(game->renderer);
+    return end_view(game);
 }
 
 /* The picture first, then the model's part: it works while the picture before this one is on the screen. Without a

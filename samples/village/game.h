@@ -31,7 +31,8 @@ typedef struct game {
     bool closed;
 } game;
 
-/* Both report what fails; game_close after either. */
+/* Closing the window while the game opens sets `closed`, and no frame can be played. Both report what fails; game_close
+ * after either. */
 bool game_open(game *game, const options *options);
 bool game_frame(game *game);
 void game_close(game *game);

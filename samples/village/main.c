@@ -56,6 +56,7 @@ static void note_memory(game *game)
 static bool play(game *game)
 {
     const uint64_t early = game->options.frames ? game->options.frames / 2 : 60;
+    if (game->closed) return true;
     for (;;) {
         if (!game_frame(game)) return false;
         const bool enough = game->options.frames && game->stats.frames >= game->options.frames;

@@ -1,6 +1,7 @@
 /* mind.c: see mind.h. */
 #include "mind.h"
 
+#include "preparing.h"
 #include "report.h"
 
 #include <retnet/text.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { NO_TOKEN = -1, MAX_TOKENS = 512, ANSWER_TOKENS = 160, END_TOKENS = 4, PATH_LENGTH = 4096 };
@@ -199,13 +201,43 @@ bool minds_wait(minds *minds, minds_frame *frame)
     return minds_step(minds, 0, frame);
 }
 
-bool minds_settle(minds *minds)
+static bool settle(minds *minds, minds_waiting waiting)
 {
     enum { SETTLE_BUDGET = 8000 };
-    minds_frame frame = {.busy = 1};
-    while (frame.busy)
+    const uint64_t count = (uint64_t)minds->desc.count;
+    for (minds_frame frame = {.busy = 1}; frame.busy;) {
         if (!minds_step(minds, SETTLE_BUDGET, &frame) || !minds_wait(minds, &frame)) return false;
+        if (waiting && !waiting(minds->desc.user, "The villagers wake up", count - frame.busy, count)) return false;
+    }
     return true;
+}
+
+bool minds_settle(minds *minds)
+{
+    return settle(minds, NULL);
+}
+
+static retnet_session_desc session_desc(const minds *minds)
+{
+    const uint32_t count = (uint32_t)minds->desc.count;
+    return (retnet_session_desc){.slots = count, .snapshots = count + 1};
+}
+
+static bool make_kernels(minds *minds, minds_waiting waiting)
+{
+    const struct timespec moment = {0, 5000000};
+    const retnet_session_desc desc = session_desc(minds);
+    preparing *preparing = preparing_start(minds->model, &desc, 0);
+    if (!preparing) return report("out of memory");
+    for (preparing_progress at; !(at = preparing_look(preparing)).ended; nanosleep(&moment, NULL))
+        if (!waiting(minds->desc.user, "The village is being built", at.done, at.total)) preparing_cancel(preparing);
+    const retnet_result result = preparing_end(preparing);
+    return result != RETNET_CANCELLED && check(minds, "the kernels cannot be made", result);
+}
+
+bool minds_wake(minds *minds, minds_waiting waiting)
+{
+    return make_kernels(minds, waiting) && settle(minds, waiting);
 }
 
 bool minds_ready(const minds *minds, int mind)
@@ -379,7 +411,7 @@ static bool open_model(minds *minds)
 static bool open_session(minds *minds)
 {
     const uint32_t count = (uint32_t)minds->desc.count;
-    retnet_session_desc desc = {.slots = count, .snapshots = count + 1};
+    const retnet_session_desc desc = session_desc(minds);
     retnet_result result = retnet_session_memory_for(minds->model, &desc, &minds->memory);
     if (result == RETNET_OK) result = retnet_session_create(minds->model, &desc, &minds->session);
     for (uint32_t i = 0; result == RETNET_OK && i < count; i++) {

@@ -38,9 +38,15 @@ typedef struct minds_memory {
     uint64_t session_bytes; /* all of them and what the session works with */
 } minds_memory;
 
+/* Shows how far something is that takes seconds; false: it is to stop. */
+typedef bool (*minds_waiting)(void *user, const char *what, uint64_t done, uint64_t total);
+
 /* Reports what fails; so do all functions that return bool. */
 bool minds_create(const minds_desc *desc, minds **out);
 void minds_destroy(minds *minds); /* accepts NULL */
+/* Makes all kernels, so that no frame waits for a compiler, and lets all minds read what they were told: both are over
+ * when it returns true. */
+bool minds_wake(minds *minds, minds_waiting waiting);
 
 /* Has nothing to read or to say. */
 bool minds_ready(const minds *minds, int mind);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { PANEL_WIDTH = 300, PANEL_MARGIN = 12 };
+
 static const uint32_t glass = 0x1b1a24, bright = 0xf4f1ea, dim = 0xb4b0bc, green = 0x7fd08a, orange = 0xf2b05a,
                       red = 0xe8736a;
 
@@ -111,6 +113,11 @@ static void draw_notice(panel *panel, view *view)
 
 /* ---- The figures ------------------------------------------------------------------------------------------------ */
 
+float panel_width(const panel *panel, float ui)
+{
+    return panel->open ? (PANEL_WIDTH + PANEL_MARGIN) * ui : 0;
+}
+
 static float draw_graph(view *view, const stats *stats, const panel *panel, float x, float y, float w)
 {
     const float ui = view->ui, h = 84 * ui, most = 33.4f; /* milliseconds */
@@ -186,7 +193,8 @@ static uint32_t colour_for(double value, double limit)
 
 static void draw_figures(panel *panel, view *view, const world *world, const talk *talk, const stats *stats)
 {
-    const float ui = view->ui, w = 300 * ui, x = view->width - w - 12 * ui, y0 = 12 * ui, pad = 14 * ui;
+    const float ui = view->ui, w = PANEL_WIDTH * ui, x = view->width - panel_width(panel, ui), y0 = 12 * ui,
+                pad = 14 * ui;
     const float h = view->height - 24 * ui, inner = w - 2 * pad, left = x + pad;
     const minds_memory memory = minds_get_memory(talk->desc.minds);
     const frame_times *last = &stats->recent[(stats->frames + STATS_RECENT - 1) % STATS_RECENT];
@@ -229,6 +237,18 @@ void panel_draw(panel *panel, view *view, const world *world, const talk *talk, 
     else
         draw_hint(view, "Arrows or WASD: walk    F5: save    F9: load    F1: figures");
     draw_notice(panel, view);
+}
+
+void panel_draw_waiting(view *view, const char *what, uint64_t done, uint64_t total)
+{
+    const float ui = view->ui, w = fminf(420 * ui, view->width - 32 * ui), h = 8 * ui;
+    const float x = floorf((view->width - w) / 2), y = floorf(view->height / 2);
+    const float share = total ? (float)done / (float)total : 0;
+    draw_rectangle(view->list, 0, 0, view->width, view->height, draw_colour(glass, 1));
+    print(view, TEXT_TITLE, x, y - 2 * text_line_height(view->text, TEXT_TITLE), bright, "Willowbrook");
+    print(view, TEXT_SMALL, x, y - 1.4f * text_line_height(view->text, TEXT_SMALL), dim, what);
+    draw_round(view->list, x, y, w, h, h / 2, draw_colour(0x3a3846, 1));
+    draw_round(view->list, x, y, fmaxf(h, share * w), h, h / 2, draw_colour(orange, 1));
 }
 
 bool panel_pointer(panel *panel, float x, float y, bool down)

@@ -18,7 +18,11 @@ typedef struct panel {
 } panel;
 
 void panel_notify(panel *panel, const char *format, ...);
+/* Pixels on the right that the open panel takes. */
+float panel_width(const panel *panel, float ui);
 void panel_draw(panel *panel, view *view, const world *world, const talk *talk, const stats *stats);
+/* A picture of its own, while there is no village yet. */
+void panel_draw_waiting(view *view, const char *what, uint64_t done, uint64_t total);
 /* The pointer is pressed, moved or let go. True if the panel takes it. */
 bool panel_pointer(panel *panel, float x, float y, bool down);
 

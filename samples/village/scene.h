@@ -12,6 +12,7 @@ typedef struct view {
     const art *art;
     text *text;
     float width, height; /* pixels */
+    float covered;       /* pixels on the right that the panel takes */
     float ui;            /* pixels per unit of layout */
     float zoom;          /* pixels per pixel of art */
     float left, top;     /* the corner that is seen, in pixels of the whole village */

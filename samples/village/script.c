@@ -20,6 +20,8 @@ typedef enum verb {
     VERB_WAIT,
     VERB_TIME,
     VERB_KEY,
+    VERB_PAD,
+    VERB_SLIDER,
     VERB_BUDGET,
     VERB_SCREENSHOT,
     VERB_RESIZE,
@@ -31,10 +33,11 @@ static const struct {
     const char *name;
     int numbers; /* it takes; -1: a text, -2: nothing */
 } verbs[VERBS] = {
-    [VERB_VISIT] = {"visit", -1},  [VERB_SAY] = {"say", -1},     [VERB_TYPE] = {"type", -1},
-    [VERB_LEAVE] = {"leave", -2},  [VERB_WALK] = {"walk", 3},    [VERB_WAIT] = {"wait", 1},
-    [VERB_TIME] = {"time", 2},     [VERB_KEY] = {"key", -1},     [VERB_BUDGET] = {"budget", 1},
-    [VERB_RESIZE] = {"resize", 2}, [VERB_CLOSE] = {"close", -2}, [VERB_SCREENSHOT] = {"screenshot", -1},
+    [VERB_VISIT] = {"visit", -1},  [VERB_SAY] = {"say", -1},      [VERB_TYPE] = {"type", -1},
+    [VERB_LEAVE] = {"leave", -2},  [VERB_WALK] = {"walk", 3},     [VERB_WAIT] = {"wait", 1},
+    [VERB_TIME] = {"time", 2},     [VERB_KEY] = {"key", -1},      [VERB_BUDGET] = {"budget", 1},
+    [VERB_RESIZE] = {"resize", 2}, [VERB_CLOSE] = {"close", -2},  [VERB_SCREENSHOT] = {"screenshot", -1},
+    [VERB_PAD] = {"pad", -1},      [VERB_SLIDER] = {"slider", 1},
 };
 
 typedef struct command {
@@ -142,6 +145,24 @@ static bool speak(const struct command *command, const talk *talk, int64_t frame
     return true;
 }
 
+/* A frame with the button down, and one with it up again. */
+static bool press_pad(const char *button, window *window, int64_t frame, bool *done)
+{
+    *done = frame == 1;
+    return window && window_press_pad(window, button, frame == 0);
+}
+
+/* The pointer takes the slider's knob to a share of its way, and lets it go. */
+static bool slide(double share, const panel *panel, int64_t frame, input *input, bool *done)
+{
+    const float way = panel->slider_w - panel->slider_h;
+    input->pointer_x = panel->slider_x + panel->slider_h / 2 + (float)share * way;
+    input->pointer_y = panel->slider_y + panel->slider_h / 2;
+    input->pointer_down = frame == 0;
+    *done = frame == 1;
+    return panel->open && way > 0;
+}
+
 static bool play(const command *command, game *game, int64_t frame, input *input, bool *done)
 {
     const double *n = command->numbers;
@@ -165,6 +186,8 @@ static bool play(const command *command, game *game, int64_t frame, input *input
     case VERB_WAIT: *done = frame + 1 >= (int64_t)n[0]; return true;
     case VERB_TIME: game->world.minutes = n[0] * 60 + n[1]; return game->world.minutes < WORLD_MINUTES;
     case VERB_KEY: return press(command->text, input);
+    case VERB_PAD: return press_pad(command->text, game->window, frame, done);
+    case VERB_SLIDER: return slide(n[0], &game->panel, frame, input, done);
     case VERB_BUDGET: game->panel.budget_us = (uint32_t)n[0]; return true;
     case VERB_SCREENSHOT: game->screenshot = command->text; return true;
     case VERB_RESIZE: return game_resize(game, (uint32_t)n[0], (uint32_t)n[1]);

@@ -8,6 +8,8 @@
  *   wait N            let N frames go by
  *   time HH:MM        make it so late
  *   key NAME          F1, F5, F6, F9, Enter or Tab
+ *   pad BUTTON        of a gamepad, by SDL's name; needs a window
+ *   slider SHARE      drag the panel's slider so far along, 0 to 1
  *   budget N          microseconds of a frame for the model
  *   screenshot FILE   keep the picture of this frame
  *   resize W H        of the window, or of the picture where there is none

@@ -185,3 +185,17 @@ void window_read(window *window, bool typing, input *input)
     input->pointer_x = window->pointer_x;
     input->pointer_y = window->pointer_y;
 }
+
+bool window_press_pad(window *window, const char *name, bool down)
+{
+    const SDL_GameControllerButton button = SDL_GameControllerGetButtonFromString(name);
+    if (button == SDL_CONTROLLER_BUTTON_INVALID) return report("no gamepad has a button \"%s\"", name);
+    if (!window->pad) {
+        int index = SDL_JoystickAttachVirtual(SDL_JOYSTICK_TYPE_GAMECONTROLLER, SDL_CONTROLLER_AXIS_MAX,
+                                              SDL_CONTROLLER_BUTTON_MAX, 0);
+        window->pad = index < 0 ? NULL : SDL_GameControllerOpen(index);
+        if (!window->pad) return report("no gamepad can be imagined: %s", SDL_GetError());
+    }
+    return SDL_JoystickSetVirtualButton(SDL_GameControllerGetJoystick(window->pad), button, down) == 0 ||
+           report("%s", SDL_GetError());
+}

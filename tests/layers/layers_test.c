@@ -101,6 +101,11 @@ rn_binding layers_test_binding(const layers_buffer *buffer)
     return (rn_binding){&buffer->buffer, 4 * BEFORE, 4 * (buffer->count + BEHIND)};
 }
 
+size_t layers_test_half_at(size_t room, size_t token, size_t i)
+{
+    return (i / 32 * room + token) * 32 + i % 32;
+}
+
 double *layers_test_expectation(const layers_buffer *buffer, bool halves)
 {
     size_t count = buffer->count * (halves ? 2 : 1);

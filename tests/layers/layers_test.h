@@ -50,6 +50,9 @@ layers_buffer layers_test_buffer(layers_test *test, size_t count);
 rn_binding layers_test_binding(const layers_buffer *buffer);
 void layers_test_free(layers_test *test, layers_buffer *buffer);
 
+/* Where half i of a token's f16 activations is (shaders/halves.glsl), in a buffer with room for so many tokens. */
+size_t layers_test_half_at(size_t room, size_t token, size_t i);
+
 /* What is expected of a buffer: NaN, that is to be left alone, for every word, or for every half of one. */
 double *layers_test_expectation(const layers_buffer *buffer, bool halves);
 /* Whether the buffer holds the expectation, to `limit` relative RMS, and nothing else: untouched words and guards are

@@ -19,6 +19,7 @@ typedef struct problem {
     bool halves;
     bool staged;         /* through shared memory, where another way is possible */
     rn_matmul_tile tile; /* or chosen */
+    rn_narrow_shape shape_of_narrow;
 } problem;
 
 typedef struct buffers {
@@ -49,9 +50,10 @@ static double *expect(const problem *p, const rn_matmul *m, buffers *b)
     uint32_t rows = p->shape.rows, written = p->halves ? rn_divide_up(rows, 32) * 32 : rows;
     double *expected = layers_test_expectation(&b->y, p->halves);
     for (uint32_t t = 0; t < p->shape.columns; t++) {
-        const uint16_t *x = b->x.halves + (size_t)t * m->x_stride;
+        uint16_t x[1024];
+        for (uint32_t i = 0; i < p->shape.inputs; i++) x[i] = b->x.halves[layers_test_half_at(m->x_room, t, i)];
         for (uint32_t r = 0; r < written; r++) {
-            size_t at = (size_t)t * m->y_stride + r;
+            size_t at = p->halves ? layers_test_half_at(m->y_stride, t, r) : (size_t)t * m->y_stride + r;
             expected[at] = r < rows ? expected_value(p, b->matrix.w, x, r) : 0;
             if (p->epilogue != RN_EPILOGUE_ADD) continue;
             b->y.floats[at] = layers_test_random();
@@ -68,22 +70,23 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
     bool glu = p->epilogue == RN_EPILOGUE_GLU;
     rn_matmul m = {
         .columns = p->shape.columns,
-        .x_stride = rn_divide_up(p->shape.inputs, 32) * 32 + 32,
-        .y_stride = rn_divide_up(p->shape.rows, 32) * 32 + 32,
+        .x_room = rn_divide_up(p->shape.columns, 64) * 64,
+        .y_stride = p->halves ? p->shape.columns + 3 : rn_divide_up(p->shape.rows, 32) * 32 + 32,
         .epilogue = p->epilogue,
         .activation = p->activation,
         .halves = p->halves,
         .staged = p->staged,
         .tile = p->tile,
+        .shape = p->shape_of_narrow,
     };
     buffers b = {
-        .x = layers_test_buffer(test, (size_t)rn_divide_up(m.columns, 64) * 64 * m.x_stride / 2),
-        .y = layers_test_buffer(test, (size_t)m.columns * m.y_stride / (p->halves ? 2 : 1)),
+        .x = layers_test_buffer(test, (size_t)m.x_room * (rn_divide_up(p->shape.inputs, 32) * 32) / 2),
+        .y = layers_test_buffer(test, p->halves ? (size_t)m.y_stride * (rn_divide_up(p->shape.rows, 32) * 16 + 16)
+                                                : (size_t)m.columns * m.y_stride),
     };
     layers_test_matrix(test, p->format, p->shape.rows, p->shape.inputs, glu, &b.matrix);
     /* With its padding, which need not be zero. */
-    for (size_t i = 0; i < 2 * b.x.count; i++)
-        if (i % m.x_stride < m.x_stride - 32) b.x.halves[i] = rn_f32_to_f16(layers_test_random());
+    for (size_t i = 0; i < 2 * b.x.count; i++) b.x.halves[i] = rn_f32_to_f16(layers_test_random());
     double *expected = expect(p, &m, &b);
     m.matrix = &b.matrix.matrix;
     m.input = layers_test_binding(&b.x);
@@ -124,30 +127,47 @@ static const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHT
 static void check_all_kinds(layers_test *test, shape s, bool staged)
 {
     for (size_t f = 0; f < RN_COUNT(formats); f++) {
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, staged, {0}});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, staged, {0}});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, staged, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, staged, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, staged, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, staged, {0}, {0}});
     }
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, staged, {0}, {0}});
 }
 
 /* Each format, epilogue, activation and kind of output once. */
 static void check_some_kinds(layers_test *test, shape s, bool staged)
 {
-    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, staged, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}, {0}});
 }
 
 /* Inputs split among subgroups, with more and with fewer blocks than splits. */
 static void check_splits(layers_test *test, rn_matmul_tile tile)
 {
-    check(test, &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, tile});
-    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, false, tile});
+    check(test, &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, tile, {0}});
+    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, false, tile, {0}});
+}
+
+/* Subgroups with rows, with inputs and with both in common; inputs split among workgroups too, sometimes into more
+ * parts than there are blocks; several blocks under way at once. */
+static void check_narrow_shapes(layers_test *test)
+{
+    static const rn_narrow_shape shapes[] = {{1, 2, 1, 1}, {2, 1, 2, 2}, {2, 2, 3, 1}, {4, 2, 1, 2}, {1, 8, 5, 1}};
+    bool slow = test->device->caps.is_cpu; /* larger workgroups and more columns take minutes to compile */
+    for (size_t i = 0; i < (slow ? 3 : RN_COUNT(shapes)); i++) {
+        problem p = {{9, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, {0}, shapes[i]};
+        check_kernel(test, &p, true);
+        p = (problem){{16, 72, 100}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, false, {0}, shapes[i]};
+        check_kernel(test, &p, true);
+    }
+    if (slow) return;
+    check_kernel(test, &(problem){{50, 90, 70}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 0, false, false, {0}, shapes[2]},
+                 true);
 }
 
 int main(int argc, char **argv)
@@ -171,6 +191,7 @@ int main(int argc, char **argv)
             else
                 check_some_kinds(&test, shapes[s], true);
         }
+        check_narrow_shapes(&test);
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
         if (!test.device->caps.is_cpu) check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
     }

@@ -11,6 +11,7 @@
 typedef struct kind {
     rn_norm_mode mode;
     bool layer_norm, has_weight, has_bias, has_gate, eps_scaled, halves;
+    bool eights; /* everything lies in eights, and a gate is f16 */
 } kind;
 
 typedef struct shape {
@@ -18,7 +19,17 @@ typedef struct shape {
 } shape;
 
 /* Rows before and after those that are normalised, the gaps behind rows, and where in params things lie. */
-enum { FIRST_ROW = 3, LAST_ROWS = 2, GAP = 37, TILES = 3, WEIGHT_AT = 3, BIAS_AT = 1024, PARAMS_AT = 2048 };
+enum {
+    FIRST_ROW = 3,
+    LAST_ROWS = 2,
+    GAP = 37,
+    EVEN_GAP = 40,
+    TILES = 3,
+    WEIGHT_AT = 3,
+    EVEN_WEIGHT_AT = 4,
+    BIAS_AT = 4096,
+    PARAMS_AT = 8192
+};
 
 static const float eps = 0.05f; /* so large that forgetting it shows */
 
@@ -38,9 +49,20 @@ static uint32_t width(const shape *s)
     return s->segments * s->size;
 }
 
-static uint32_t x_stride(const shape *s)
+static uint32_t x_stride(const kind *k, const shape *s)
 {
-    return width(s) + s->segments * TILES + GAP;
+    uint32_t stride = width(s) + s->segments * TILES + GAP;
+    return k->eights ? rn_divide_up(stride, 4) * 4 : stride;
+}
+
+static uint32_t gap(const kind *k)
+{
+    return k->eights ? EVEN_GAP : GAP;
+}
+
+static uint32_t weight_at(const kind *k)
+{
+    return k->eights ? EVEN_WEIGHT_AT : WEIGHT_AT;
 }
 
 static uint32_t y_stride(const shape *s)
@@ -85,20 +107,40 @@ static void expand_sums(const shape *s, const rn_config *config, const rn_chunk_
 
 /* ---- Input ------------------------------------------------------------------------------------------------------- */
 
+static size_t gate_at(const kind *k, const shape *s, uint32_t row, uint32_t i)
+{
+    if (k->eights) return layers_test_half_at(rows_in_all(s), FIRST_ROW + row, gap(k) + i);
+    return (size_t)(FIRST_ROW + row) * (width(s) + 2 * GAP) + gap(k) + i;
+}
+
+static void set_gate(const kind *k, const shape *s, buffers *b, uint32_t row, uint32_t i, float value)
+{
+    size_t at = gate_at(k, s, row, i);
+    if (k->eights)
+        b->gate.halves[at] = rn_f32_to_f16(value);
+    else
+        b->gate.floats[at] = value;
+}
+
+static float gate_of(const kind *k, const shape *s, const buffers *b, uint32_t row, uint32_t i)
+{
+    size_t at = gate_at(k, s, row, i);
+    return k->eights ? rn_f16_to_f32(b->gate.halves[at]) : b->gate.floats[at];
+}
+
 /* Values around 0.7, so that a mean matters. */
 static void fill_x(const kind *k, const shape *s, buffers *b)
 {
     for (uint32_t row = 0; row < s->rows; row++) {
-        float *x = b->x.floats + (size_t)(FIRST_ROW + row) * x_stride(s);
+        float *x = b->x.floats + (size_t)(FIRST_ROW + row) * x_stride(k, s);
         layers_test_fill(x, width(s));
         for (uint32_t i = 0; i < width(s); i++) x[i] += 0.7f;
         for (uint32_t i = 0; i < width(s); i++) b->normed[(size_t)row * width(s) + i] = x[i];
         for (uint32_t i = 0; k->mode == RN_NORM_APPLY && i < s->segments * TILES; i++)
             x[width(s) + i] = (0.1f + fabsf(layers_test_random())) * (float)s->size;
-        float *gate = b->gate.floats + (size_t)(FIRST_ROW + row) * (width(s) + 2 * GAP) + GAP;
-        for (uint32_t i = 0; i < width(s); i++) gate[i] = 4 * layers_test_random();
+        for (uint32_t i = 0; i < width(s); i++) set_gate(k, s, b, row, i, 4 * layers_test_random());
     }
-    layers_test_fill(b->params.floats + WEIGHT_AT, s->size);
+    layers_test_fill(b->params.floats + weight_at(k), s->size);
     layers_test_fill(b->params.floats + BIAS_AT, s->size);
 }
 
@@ -110,10 +152,10 @@ static double *segment_of(double *normed, const shape *s, uint32_t row, uint32_t
 }
 
 /* What retention_step left the sums for: x / sqrt(sum / size). */
-static void apply_sums(const shape *s, const buffers *b)
+static void apply_sums(const kind *k, const shape *s, const buffers *b)
 {
     for (uint32_t row = 0; row < s->rows; row++) {
-        const float *sums = b->x.floats + (size_t)(FIRST_ROW + row) * x_stride(s) + width(s);
+        const float *sums = b->x.floats + (size_t)(FIRST_ROW + row) * x_stride(k, s) + width(s);
         for (uint32_t segment = 0; segment < s->segments; segment++) {
             double sum = 0, *v = segment_of(b->normed, s, row, segment);
             for (uint32_t i = 0; i < TILES; i++) sum += sums[segment * TILES + i];
@@ -126,7 +168,7 @@ static void normalise(const kind *k, const shape *s, const buffers *b, const dou
 {
     if (k->mode == RN_NORM_DEFER) return;
     if (k->mode == RN_NORM_APPLY)
-        apply_sums(s, b);
+        apply_sums(k, s, b);
     else
         ref_group_norm(b->normed, s->rows, s->segments, s->size, eps, c2, NULL, k->layer_norm);
 }
@@ -134,10 +176,9 @@ static void normalise(const kind *k, const shape *s, const buffers *b, const dou
 static double finished(const kind *k, const shape *s, const buffers *b, uint32_t row, uint32_t i)
 {
     double value = b->normed[(size_t)row * width(s) + i];
-    if (k->has_weight) value *= b->params.floats[WEIGHT_AT + i % s->size];
+    if (k->has_weight) value *= b->params.floats[weight_at(k) + i % s->size];
     if (k->has_bias) value += b->params.floats[BIAS_AT + i % s->size];
-    float gate = b->gate.floats[(size_t)(FIRST_ROW + row) * (width(s) + 2 * GAP) + GAP + i];
-    return k->has_gate ? value * ref_activate(RN_ACTIVATION_SILU, gate) : value;
+    return k->has_gate ? value * ref_activate(RN_ACTIVATION_SILU, gate_of(k, s, b, row, i)) : value;
 }
 
 static double rms_factor(const double *x, uint32_t size)
@@ -149,12 +190,15 @@ static double *expect(const kind *k, const shape *s, const buffers *b, const dou
 {
     double *expected = layers_test_expectation(b->in_place ? &b->x : &b->y, k->halves);
     normalise(k, s, b, c2);
-    uint32_t stride = b->in_place ? x_stride(s) : y_stride(s);
+    uint32_t stride = b->in_place ? x_stride(k, s) : y_stride(s);
     uint32_t written = k->halves ? y_stride(s) - 32 : width(s); /* f16 is zero up to a multiple of 32 */
     for (uint32_t row = 0; row < s->rows; row++) {
         size_t at = (size_t)(FIRST_ROW + row) * stride;
         double *y = expected + at;
-        for (uint32_t i = 0; i < written; i++) y[i] = i < width(s) ? finished(k, s, b, row, i) : 0;
+        for (uint32_t i = 0; i < written; i++) {
+            size_t to = k->halves ? layers_test_half_at(rows_in_all(s), FIRST_ROW + row, i) : at + i;
+            expected[to] = i < width(s) ? finished(k, s, b, row, i) : 0;
+        }
         if (k->mode == RN_NORM_DEFER) y[stride - 1] = rms_factor(b->normed + (size_t)row * width(s), s->size);
         bool keeps_sums = b->in_place && k->mode == RN_NORM_APPLY;
         for (uint32_t i = width(s); keeps_sums && i < width(s) + s->segments * TILES; i++) y[i] = b->x.floats[at + i];
@@ -176,18 +220,21 @@ static rn_norm describe(const kind *k, const shape *s, const buffers *b)
         .rows = s->rows,
         .segments = s->segments,
         .size = s->size,
-        .x_stride = x_stride(s),
-        .y_stride = b->in_place ? x_stride(s) : y_stride(s),
+        .x_stride = x_stride(k, s),
+        .y_stride = k->halves     ? rows_in_all(s)
+                    : b->in_place ? x_stride(k, s)
+                                  : y_stride(s),
         .halves = k->halves,
         .has_weight = k->has_weight,
-        .weight = WEIGHT_AT,
+        .weight = weight_at(k),
         .has_bias = k->has_bias,
         .bias = BIAS_AT,
         .eps = eps,
         .has_gate = k->has_gate,
         .gate = layers_test_binding(&b->gate),
-        .gate_stride = width(s) + 2 * GAP,
-        .gate_offset = GAP,
+        .gate_stride = k->eights ? rows_in_all(s) : width(s) + 2 * GAP,
+        .gate_offset = gap(k),
+        .gate_halves = k->eights,
         .eps_scaled = k->eps_scaled,
         .chunks = {&b->records.buffer, layers_test_binding(&b->records).offset, 16 * RN_MAX_RECORDS},
         .scale_offset = k->mode == RN_NORM_DEFER ? y_stride(s) - 1 : width(s),
@@ -212,7 +259,7 @@ static void check(layers_test *test, const kind *k, shape s, bool in_place)
 {
     size_t rows = rows_in_all(&s);
     buffers b = {
-        .x = layers_test_buffer(test, rows * x_stride(&s)),
+        .x = layers_test_buffer(test, rows * x_stride(k, &s)),
         .y = layers_test_buffer(test, rows * y_stride(&s) / (k->halves ? 2 : 1)),
         .gate = layers_test_buffer(test, rows * (width(&s) + 2 * GAP)),
         .records = layers_test_buffer(test, 4 * RN_MAX_RECORDS),
@@ -271,6 +318,14 @@ static void check_kinds(layers_test *test)
         {.has_weight = true, .has_gate = true, .eps_scaled = true, .halves = true},
         {.mode = RN_NORM_APPLY, .halves = true},
     };
+    static const shape eights[] = {{1, 1, 8}, {3, 1, 2072}, {2, 4, 24}, {3, 2, 520}, {14, 3, 1032}};
+    static const kind of_eights[] = {
+        {.has_weight = true, .halves = true, .eights = true},
+        {.layer_norm = true, .has_weight = true, .has_bias = true, .halves = true, .eights = true},
+        {.has_weight = true, .has_gate = true, .eps_scaled = true, .halves = true, .eights = true},
+    };
+    for (size_t k = 0; k < RN_COUNT(of_eights); k++)
+        for (size_t s = 0; s < RN_COUNT(eights); s++) check(test, &of_eights[k], eights[s], false);
     for (size_t k = 0; k < RN_COUNT(rows); k++)
         for (size_t s = 0; s < RN_COUNT(one_segment); s++) check(test, &rows[k], one_segment[s], false);
     for (size_t k = 0; k < RN_COUNT(groups); k++)

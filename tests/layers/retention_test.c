@@ -87,7 +87,8 @@ static batch make_batch(layers_test *test, const shape *s, const sequence *seque
     r->k_offset = s->heads * s->key_size;
     r->v_offset = r->k_offset + s->kv_heads * s->key_size;
     r->gate_offset = r->v_offset + s->kv_heads * s->value_size;
-    uint32_t values = s->heads * s->value_size, tiles = rn_retention_step_tiles(test->device, s->value_size);
+    uint32_t values = s->heads * s->value_size,
+             tiles = rn_retention_step_tiles(test->device, s->heads, s->value_size, 1);
     r->x_stride = rn_divide_up(r->gate_offset + values, 32) * 32 + GAP;
     r->y_stride = rn_divide_up(values + s->heads * tiles, 32) * 32 + GAP;
     make_params(test, &b);
@@ -285,6 +286,7 @@ static void check_chunks(layers_test *test, const shape *s, const sequence *sequ
 /* What is folded into a step. */
 typedef struct step_kind {
     bool raw, has_gate, has_weight, eps_scaled;
+    rn_step_shape shape; /* on GPUs; or chosen */
 } step_kind;
 
 static const float eps = 0.05f; /* so large that forgetting it shows */
@@ -352,14 +354,17 @@ static void check_steps(layers_test *test, const shape *s, const step_kind *k, c
         .weight = b.weight,
         .sums_offset = s->heads * s->value_size,
         .eps = eps,
+        .shape = k->shape,
     };
+    uint32_t tiles = rn_retention_step_tiles(test->device, s->heads, s->value_size, count);
+    if (k->shape.lanes) tiles = rn_divide_up(rn_retention_value_stride(s->value_size) / 4, k->shape.lanes);
     expectation e = expect(&b);
     double *y = expect_steps(&b, k, &e);
     char what[160];
     describe(what, sizeof what, "steps", s);
     const step_work work = {&b.retention, &step};
     layers_test_run_each_way(test, what, record_step, &work, (layers_buffer *[]){&b.y, &b.state}, 2);
-    check_sums(what, &b, k, &e, step.sums_offset, rn_retention_step_tiles(test->device, s->value_size), y);
+    check_sums(what, &b, k, &e, step.sums_offset, tiles, y);
     layers_test_check(what, &b.y, false, y, bound);
     describe(what, sizeof what, "steps' states", s);
     layers_test_check(what, &b.state, false, e.state, bound);
@@ -404,6 +409,19 @@ static void check_all_shapes(layers_test *test)
     }
 }
 
+/* Workgroups as many sequences have them, without as many; in the last, rows of the state run out unevenly. */
+static void check_step_shapes(layers_test *test)
+{
+    static const shape s = {60, 428, 3, 3};
+    static const rn_step_shape shapes[] = {{8, 16, 4}, {16, 4, 1}, {16, 8, 4}};
+    step_kind kind = {.has_gate = true, .has_weight = true, .eps_scaled = true};
+    if (test->device->caps.is_cpu) return;
+    for (size_t i = 0; i < RN_COUNT(shapes); i++) {
+        kind.shape = shapes[i];
+        check_steps(test, &s, &kind, steps, RN_COUNT(steps));
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const shape shapes[] = {
@@ -412,6 +430,7 @@ int main(int argc, char **argv)
     };
     layers_test test = layers_test_create();
     for (uint32_t i = 0; i < RN_COUNT(shapes); i++) check_shape(&test, &shapes[i], i);
+    check_step_shapes(&test);
     if (argc > 1 && strcmp(argv[1], "full") == 0) check_all_shapes(&test);
     return layers_test_finish(&test, test_failures);
 }

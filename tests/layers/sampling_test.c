@@ -276,18 +276,21 @@ static void check_batch(layers_test *test, uint32_t vocabulary)
 {
     batch b;
     make_batch(test, vocabulary, &b);
-    const rn_sampling sampling = {
+    rn_sampling sampling = {
         .logits = layers_test_binding(&b.logits),
         .control = layers_test_binding(&b.control),
         .results = layers_test_binding(&b.results),
         .kept = layers_test_binding(&b.kept),
+        .failed = layers_test_binding(&b.control),
         .vocabulary = vocabulary,
         .rows = ROWS,
     };
+    sampling.failed.offset += offsetof(rn_control, never);
+    sampling.failed.size = sizeof(((rn_control *)0)->never);
     /* Logits of a pass that failed are left alone. */
     rn_control *control = (rn_control *)(void *)b.control.words;
     void *before = layers_test_alloc(b.control.count, sizeof(uint32_t));
-    control->failed[0] = 1;
+    control->never[0] = 1;
     memcpy(before, control, 4 * b.control.count);
     rn_sampling_record(layers_test_begin(test), &sampling);
     layers_test_run(test);
@@ -295,7 +298,7 @@ static void check_batch(layers_test *test, uint32_t vocabulary)
     for (size_t i = 0; i < b.results.count; i++) CHECK(b.results.words[i] == LAYERS_POISON);
     check_logits(&b);
     free(before);
-    control->failed[0] = 0;
+    control->never[0] = 0;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         rn_sampling_record(layers_test_begin(test), &sampling);
         layers_test_run(test);

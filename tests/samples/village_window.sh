@@ -35,6 +35,20 @@ check_match "the transcript" "$(cat "$work/transcript")" "Robin"
 "$look" "$work/bubble.png" 480 300 unlike "$work/day.png" || fail "the bubble"
 "$look" "$work/resized.png" 560 340 || fail "the resized picture"
 
+# The slider and a gamepad: 8 ms at the slider's end, one step less by a shoulder button, and Y closes the panel.
+window "time 12:00
+key F1
+wait 2
+slider 1
+pad leftshoulder
+wait 2
+screenshot $work/slider.png
+pad y
+wait 2
+screenshot $work/closed.png" --stats "$work/stats"
+check_match "the budget" "$(cat "$work/stats")" '"budget_us": 7500'
+"$look" "$work/closed.png" 480 300 unlike "$work/slider.png" || fail "the panel, closed by the gamepad"
+
 # Closing: before anything, while prompts are read, amid small talk, an answer, a resize.
 window close
 window $'wait 2\nclose'

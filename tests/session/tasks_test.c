@@ -128,6 +128,25 @@ static void test_small_slices(session_test *test)
 }
 
 /* The slot's logits are known, and what it makes next is what it would have made. */
+/* States that have to be cleared hide what a pass costs only until the first stages are measured: a large budget takes
+ * few slices, however many slots begin. */
+static void test_first_prompts(session_test *test)
+{
+    enum { COUNT = 100 };
+    int32_t *tokens = session_test_tokens(COUNT, VOCABULARY, 7);
+    uint32_t slices = 0;
+    retnet_session *session = session_test_session(test->model, SLOTS, 128);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        CHECK_OK(retnet_session_start(session, &(retnet_task){.slot = i, .tokens = tokens, .count = COUNT}));
+    for (retnet_step_info info = {.tasks = 1}; info.tasks; slices += info.slices) {
+        CHECK_OK(retnet_session_step(session, 60000000, &info));
+        CHECK_OK(retnet_session_wait(session));
+    }
+    CHECK(slices <= SLOTS + 4);
+    retnet_session_destroy(session);
+    free(tokens);
+}
+
 static void check_goes_on(session_test *test, retnet_session *alone, uint32_t slot, const heard *h)
 {
     int32_t next[2], made[MOST_MADE + 2];
@@ -237,6 +256,7 @@ int main(void)
     test_same_numbers(&test, alone, 3000);
     test_same_numbers(&test, alone, 100000);
     test_small_slices(&test);
+    test_first_prompts(&test);
     test_stopping(&test, alone);
     test_calls_between(&test, alone);
     test_refusals(&test);

@@ -12,7 +12,7 @@ static struct {
     uint32_t version;
     const char *extensions[8];
     uint32_t extension_count;
-    bool lacks_size_control, lacks_priority, lacks_timeline, fails;
+    bool lacks_size_control, lacks_priority, lacks_timeline, lacks_dots, fails;
 } gpu;
 
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer, uint32_t *count,
@@ -62,6 +62,11 @@ static VKAPI_ATTR void VKAPI_CALL get_features(VkPhysicalDevice physical, VkPhys
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES: {
             VkPhysicalDeviceTimelineSemaphoreFeatures *f = (void *)s;
             f->timelineSemaphore = !gpu.lacks_timeline;
+            break;
+        }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES: {
+            VkPhysicalDeviceShaderIntegerDotProductFeatures *f = (void *)s;
+            f->shaderIntegerDotProduct = !gpu.lacks_dots;
             break;
         }
         default: TEST_FAIL("the device was asked for struct %d", (int)s->sType);
@@ -233,11 +238,13 @@ static void test_lesser_devices(void)
         CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES) != NULL, cases[i].matrix);
         bool timeline = cases[i].api_version >= VK_API_VERSION_1_2; /* as all these devices do */
         CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES) != NULL, timeline);
+        bool dots = cases[i].api_version >= VK_API_VERSION_1_3 && cases[i].device_version >= VK_API_VERSION_1_3;
+        CHECK_INT(find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES) != NULL, dots);
     }
     retnet_vulkan_device device = reset();
     VkDeviceCreateInfo info = {0};
     gpu.extension_count = 0;
-    gpu.lacks_timeline = true;
+    gpu.lacks_timeline = gpu.lacks_dots = true;
     CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
     CHECK_INT(info.enabledExtensionCount, 0);
     CHECK(!info.pNext);

@@ -1,0 +1,206 @@
+#version 450
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+// matmul_narrow_direct.comp: matmul_narrow.comp for devices whose matrices lie as lanes.glsl knows. Operands go from
+// memory straight into matrices, and several blocks of them are under way at once.
+//
+// A subgroup makes all columns of SUB_ROWS rows of W, with GLU of half as many of each of two panels, from its part of
+// the inputs. Of a workgroup, ROW_GROUPS subgroups have different rows, and what they read of X alike comes from the
+// first-level cache; K_GROUPS have different inputs. Inputs may be split among workgroups too, as in matmul_narrow.comp.
+//
+// X is read up to TOKENS columns, so it has room for them.
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 256; // SUBGROUP * ROW_GROUPS * K_GROUPS
+layout(constant_id = 1) const uint FORMAT = 2;
+layout(constant_id = 2) const uint EPILOGUE = 0;
+layout(constant_id = 3) const uint ACTIVATION = 0;
+layout(constant_id = 4) const uint HALVES = 0; // Y is f16
+layout(constant_id = 5) const uint SUBGROUP = 32;
+layout(constant_id = 6) const uint MATRIX_M = 16;
+layout(constant_id = 7) const uint MATRIX_N = 16;
+layout(constant_id = 8) const uint MATRIX_K = 16;
+layout(constant_id = 9) const uint TOKENS = 64; // the columns, rounded up
+layout(constant_id = 10) const uint ROW_GROUPS = 4;
+layout(constant_id = 11) const uint K_GROUPS = 2;
+layout(constant_id = 12) const uint AHEAD = 1; // blocks under way at once
+layout(constant_id = 13) const uint LANES = 1;
+
+#include "matmul_narrow.glsl"
+#include "lanes.glsl"
+
+layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
+
+const uint SUB_ROWS = 2 * MATRIX_N, TILE_ROWS = ROW_GROUPS * SUB_ROWS; // of W
+const uint PIECES_M = TOKENS / MATRIX_M, PIECES_N = 2;
+const uint OUT_N = GLU ? PIECES_N / 2 : PIECES_N;            // pieces along rows that are stored
+const uint OUT_ROWS = GLU ? TILE_ROWS / 2 : TILE_ROWS;
+const uint SUB_OUT_ROWS = GLU ? SUB_ROWS / 2 : SUB_ROWS;
+// Sums go through shared memory, so many tokens at a time.
+const uint PASS_TOKENS = TOKENS < 32 ? TOKENS : 32, PASS_M = PASS_TOKENS / MATRIX_M;
+const uint PASS_VECTORS = PASS_TOKENS * TILE_ROWS / 4, OUT_VECTORS = OUT_ROWS / 4;
+const uint TILE_VECTORS = TOKENS * TILE_ROWS / 4;
+const uint LAST_PASS = TOKENS / PASS_TOKENS - 1; // of two at most
+
+// What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
+const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
+const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
+const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS;
+
+shared vec4 sums[K_GROUPS * PASS_VECTORS]; // [K_GROUPS][PASS_TOKENS][TILE_ROWS]
+
+uvec4 x_next[AHEAD * X_LOADS], w_next[AHEAD * W_LOADS * RAW];
+uint scale_next[AHEAD * W_LOADS];
+uint panel_at[GLU ? 2 : 1]; // where this subgroup's panels begin
+uint first_row;             // of this subgroup in its panels
+
+uint row_group() { return gl_SubgroupID % ROW_GROUPS; }
+uint k_group() { return gl_SubgroupID / ROW_GROUPS; }
+
+void find_rows()
+{
+    uint row = gl_WorkGroupID.x * OUT_ROWS + row_group() * SUB_OUT_ROWS, panel = row / PANEL_ROWS * (GLU ? 2 : 1);
+    first_row = row % PANEL_ROWS;
+    [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++)
+        panel_at[i] = min(panel + i, push.panels - 1) * push.blocks * block_units(FORMAT);
+}
+
+// Past the last block, that once more, in vain.
+void fetch_x(uint slot, uint b)
+{
+    uint at = (min(b, push.blocks - 1) * push.x_room + strip_row(0)) * TOKEN_UNITS + strip_unit();
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++)
+        x_next[slot * X_LOADS + i] = x[at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
+}
+
+// Strip n of the subgroup's rows.
+void fetch_w(uint slot, uint n, uint b)
+{
+    uint block = panel_at[GLU ? n / OUT_N : 0] + min(b, push.blocks - 1) * block_units(FORMAT);
+    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
+        uint row = first_row + n % OUT_N * MATRIX_N + strip_row(i), to = slot * W_LOADS + n * STRIP_LOADS + i;
+        if (FORMAT == FORMAT_F32) {
+            w_next[to * RAW] = load_unit(block, row, strip_unit() * 2);
+            w_next[to * RAW + RAW - 1] = load_unit(block, row, strip_unit() * 2 + 1);
+        } else if (FORMAT == FORMAT_Q8) {
+            w_next[to].xy = weight_pairs[block * 2 + row * 4 + strip_unit()];
+        } else if (FORMAT == FORMAT_Q4) {
+            w_next[to].x = weight_words[(block + row) * 4 + strip_unit()];
+        } else {
+            w_next[to] = load_unit(block, row, strip_unit());
+        }
+        if (SCALED) scale_next[to] = weight_words[block * 4 + scale_word(FORMAT, row)] >> (row & 1u) * 16;
+    }
+}
+
+// Load i of W as f16.
+uvec4 halves_of(uint i)
+{
+    uvec4 w = w_next[i * RAW];
+    f16vec2 scale = unpackFloat2x16(scale_next[i]).xx;
+    if (FORMAT == FORMAT_F32) return eight_f32(w, w_next[i * RAW + RAW - 1]);
+    if (FORMAT == FORMAT_BF16) return eight_bf16(w);
+    if (FORMAT == FORMAT_Q8) return eight_bytes(w.xy, scale);
+    if (FORMAT == FORMAT_Q4) return eight_nibbles(w.x, scale);
+    return w;
+}
+
+// Of the workgroup's inputs.
+vec4 sum_of_groups(uint i)
+{
+    vec4 total = sums[i];
+    [[unroll]] for (uint k = 1; k < K_GROUPS; k++) total += sums[k * PASS_VECTORS + i];
+    return total;
+}
+
+uint partials_at() { return push.partials + gl_WorkGroupID.x * gl_NumWorkGroups.y * TILE_VECTORS; }
+
+// The pass's tokens into shared memory. No loop over passes: one compiler then keeps the sums in memory all the time.
+#define STORE_PASS(pass)                                                                                               \
+    [[unroll]] for (uint m = 0; m < PASS_M; m++) {                                                                     \
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {                                                               \
+            uint row = n / OUT_N * OUT_ROWS + row_group() * SUB_OUT_ROWS + n % OUT_N * MATRIX_N;                       \
+            ACCUMULATOR piece = sum[((pass) * PASS_M + m) * PIECES_N + n];                                             \
+            coopMatStore(piece, sums, k_group() * PASS_VECTORS + (m * MATRIX_M * TILE_ROWS + row) / 4, TILE_ROWS / 4,  \
+                         gl_CooperativeMatrixLayoutRowMajor);                                                          \
+        }                                                                                                              \
+    }
+
+// And out of it again: to Y or, where the inputs are split, to the partial sums.
+void leave_pass(uint pass)
+{
+    uint lane = gl_LocalInvocationID.x;
+    barrier();
+    if (gl_NumWorkGroups.y > 1) {
+        for (uint i = lane; i < PASS_VECTORS; i += LOCAL_SIZE)
+            partial[partials_at() + gl_WorkGroupID.y * TILE_VECTORS + pass * PASS_VECTORS + i] = sum_of_groups(i);
+        return;
+    }
+    for (uint i = lane; i < PASS_TOKENS * OUT_VECTORS; i += LOCAL_SIZE) {
+        uint token = i / OUT_VECTORS, v = i % OUT_VECTORS, at = token * (TILE_ROWS / 4) + v;
+        store(pass * PASS_TOKENS + token, gl_WorkGroupID.x * OUT_ROWS + v * 4, sum_of_groups(at),
+              GLU ? sum_of_groups(at + OUT_VECTORS) : vec4(0.0));
+    }
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x, splits = gl_NumWorkGroups.y, split = gl_WorkGroupID.y;
+    uint parts = splits * K_GROUPS, part = split * K_GROUPS + k_group();
+    uint begin = push.blocks * part / parts, end = push.blocks * (part + 1) / parts;
+
+    ACCUMULATOR sum[PIECES_M * PIECES_N];
+    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) sum[i] = ACCUMULATOR(0.0);
+    find_rows();
+    [[unroll]] for (uint s = 0; s < AHEAD; s++) {
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_w(s, n, begin + s);
+        fetch_x(s, begin + s);
+    }
+    for (uint first = begin; first < end; first += AHEAD) {
+        [[unroll]] for (uint s = 0; s < AHEAD; s++) {
+            if (AHEAD > 1 && first + s >= end) break;
+            LEFT a[PIECES_M * BLOCK_PIECES];
+            [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+                [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                    LEFT piece = LEFT(float16_t(0.0));
+                    FILL_PIECE(piece, x_next, s * X_LOADS + m * STRIP_LOADS, k)
+                    a[m * BLOCK_PIECES + k] = piece;
+                }
+            }
+            fetch_x(s, first + s + AHEAD);
+            [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+                uvec4 w[STRIP_LOADS];
+                [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) w[i] = halves_of(s * W_LOADS + n * STRIP_LOADS + i);
+                fetch_w(s, n, first + s + AHEAD);
+                [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                    RIGHT piece = RIGHT(float16_t(0.0));
+                    FILL_PIECE(piece, w, 0, k)
+                    [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                        sum[m * PIECES_N + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], piece, sum[m * PIECES_N + n]);
+                }
+            }
+        }
+    }
+
+    STORE_PASS(0u)
+    leave_pass(0);
+    if (TOKENS > PASS_TOKENS) {
+        barrier();
+        STORE_PASS(LAST_PASS)
+        leave_pass(LAST_PASS);
+    }
+    if (splits == 1 || !is_last_of_tile(splits)) return;
+    if (lane == 0) finished[gl_WorkGroupID.x] = 0;
+    for (uint i = lane; i < TOKENS * OUT_VECTORS; i += LOCAL_SIZE) {
+        uint token = i / OUT_VECTORS, v = i % OUT_VECTORS, at = partials_at() + token * (TILE_ROWS / 4) + v;
+        vec4 value = vec4(0.0), linear_value = vec4(0.0);
+        for (uint s = 0; s < splits; s++) {
+            value += partial[at + s * TILE_VECTORS];
+            if (GLU) linear_value += partial[at + s * TILE_VECTORS + OUT_VECTORS];
+        }
+        store(token, gl_WorkGroupID.x * OUT_ROWS + v * 4, value, linear_value);
+    }
+}
