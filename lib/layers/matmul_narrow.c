@@ -140,7 +140,7 @@ static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, u
 static bool is_direct(const rn_device *device, const rn_matmul *matmul)
 {
     if (device->caps.matrix.lanes == RN_LANES_UNKNOWN || matmul->staged) return false;
-    return matmul->shape.row_groups || (!device->caps.is_cpu && tile_tokens(matmul->columns) == 16);
+    return matmul->shape.row_groups || !device->caps.is_cpu;
 }
 
 void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul)

@@ -2,7 +2,8 @@
  * weights, for every format and epilogue and for odd shapes. Skipped where the device has no matrix units or the build
  * no kernel for them.
  *
- *     test_layers_matmul [full]      `full`: every kind of kernel, on slow compilers too */
+ *     test_layers_matmul [full|narrow]      `full`: every kind of kernel, on slow compilers too; `narrow`: only those
+ * for few columns */
 #include "layers/lanes.h"
 #include "layers/matmul.h"
 #include "layers/layers_test.h"
@@ -114,10 +115,12 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
     layers_test_free_matrix(test, &b.matrix);
 }
 
+static bool only_narrow;
+
 /* With each kernel that takes so many columns. */
 static void check(layers_test *test, const problem *p)
 {
-    check_kernel(test, p, false);
+    if (!only_narrow) check_kernel(test, p, false);
     if (rn_matmul_narrow_suits(test->device, p->shape.columns)) check_kernel(test, p, true);
 }
 
@@ -176,6 +179,7 @@ int main(int argc, char **argv)
                                    {200, 256, 65}, {33, 1, 40},  {129, 320, 320}, {9, 72, 740},   {31, 130, 900}};
     layers_test test = layers_test_create();
     if (!rn_matmul_suits(test.device, 64)) return layers_test_finish(&test, test_failures) ? 1 : TEST_SKIPPED;
+    only_narrow = argc > 1 && strcmp(argv[1], "narrow") == 0;
     bool full = !test.device->caps.is_cpu || (argc > 1 && strcmp(argv[1], "full") == 0);
     for (size_t s = 0; s < RN_COUNT(shapes); s++) {
         if (full)
