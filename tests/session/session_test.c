@@ -230,6 +230,13 @@ void session_test_check_rms(const char *what, const float *actual, const double 
     if (!(rms <= limit)) TEST_FAIL("%s: relative RMS error %g, at most %g expected", what, rms, limit);
 }
 
+double session_test_company(const retnet_model *model)
+{
+    retnet_device_info info;
+    retnet_context_device_info(retnet_model_context(model), &info);
+    return info.is_cpu ? 0 : 2e-3;
+}
+
 void session_test_check_same(const char *what, const float *actual, const float *expected, size_t count, double limit)
 {
     double *wide = session_test_alloc(count, sizeof *wide);

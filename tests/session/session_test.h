@@ -86,6 +86,9 @@ float *session_test_state(retnet_session *session, uint32_t slot);
  * tiny q.k can turn a whole head over (retnet.md 5.4). `first` is the position of the first row. */
 void session_test_check_logits(const char *what, const float *logits, const double *expected, size_t count,
                                size_t vocabulary, size_t first);
+/* How far, in relative RMS, a slot may be from the same slot alone: not at all on CPUs. GPUs have other kernels for
+ * other numbers of rows, which round in other places, and matrix units take activations as f16. */
+double session_test_company(const retnet_model *model);
 /* At most `limit` relative RMS apart. */
 void session_test_check_rms(const char *what, const float *actual, const double *expected, size_t count, double limit);
 void session_test_check_same(const char *what, const float *actual, const float *expected, size_t count, double limit);

@@ -1,5 +1,5 @@
-/* tasks_test.c: work in slices. What slots read and make by tasks is the same to the bit as what run and generate give
- * each alone, whatever the budget and the company. */
+/* tasks_test.c: work in slices. What slots read and make by tasks is the same as what run and generate give each alone,
+ * whatever the budget and the company: to the bit where a CPU is the device (session_test_company). */
 #include "session/session_test.h"
 
 enum { SLOTS = 5, MOST_MADE = 12, VOCABULARY = 96 };
@@ -80,8 +80,8 @@ static void check_same_slot(session_test *test, retnet_session *alone, uint32_t 
     for (uint32_t i = 0; i < count; i++) CHECK_INT(h->tokens[slot][i], made[i]);
     CHECK_INT(retnet_session_position(test->session, slot), retnet_session_position(alone, slot));
     float *actual = session_test_state(test->session, slot), *expected = session_test_state(alone, slot);
-    if (memcmp(actual, expected, test->info.layers * test->state_size * sizeof *actual) != 0)
-        TEST_FAIL("slot %u: the states differ", slot);
+    session_test_check_same("a slot with a task against alone", actual, expected, test->info.layers * test->state_size,
+                            session_test_company(test->model));
     free(actual);
     free(expected);
 }
@@ -213,7 +213,7 @@ static void test_calls_between(session_test *test, retnet_session *alone)
     for (int i = 0; i < 4; i++) CHECK_OK(retnet_session_step(test->session, 1, NULL));
     session_test_read_last(test->session, 0, tokens, 90, logits);
     session_test_read_last(alone, 0, tokens, 90, expected);
-    if (memcmp(logits, expected, sizeof logits) != 0) TEST_FAIL("a run beside a task differs");
+    session_test_check_same("a run beside a task", logits, expected, VOCABULARY, session_test_company(test->model));
     CHECK_OK(retnet_session_step(test->session, 1, NULL));
     CHECK_OK(retnet_session_fork(test->session, 1, 2));
     CHECK_REFUSED(retnet_session_fork(test->session, 0, 1), RETNET_ERROR_INVALID_ARGUMENT);
