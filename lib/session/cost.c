@@ -1,8 +1,8 @@
 #include "session/session.h"
 
-/* What stages cost, from the time that earlier ones took. A cost holds for the rows that it was measured with. Fewer
- * rows should cost at most as much, and more at most in proportion, so that every measurement bounds all others; but
- * kernels change with the number of rows, and what was measured is better than a bound. */
+/* What stages cost, from the time that earlier ones took. A cost holds for the rows and chunks that it was measured
+ * with. Fewer should cost at most as much, and more at most in proportion, so that every measurement bounds all others;
+ * but kernels change with the number of rows, and what was measured is better than a bound. */
 
 static uint32_t rounded(uint32_t rows)
 {
@@ -15,15 +15,35 @@ static rn_pass_class layer_class(rn_pass_class class)
     return class == RN_PASS_SCORED ? RN_PASS_LONG : class == RN_PASS_TOKEN ? RN_PASS_STEPS : class;
 }
 
-static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, bool output, uint32_t rows)
+/* Of so many tokens of one sequence. */
+static rn_extent dense(rn_pass_class class, uint32_t rows)
+{
+    return (rn_extent){rounded(rows), layer_class(class) == RN_PASS_STEPS ? 0 : rn_divide_up(rows, RN_CHUNK)};
+}
+
+static bool same_extent(rn_extent a, rn_extent b)
+{
+    return a.rows == b.rows && a.chunks == b.chunks;
+}
+
+static uint64_t bound(const rn_cost *cost, rn_extent extent)
+{
+    double more = (double)extent.rows / cost->extent.rows, least = 1;
+    if (more > least) least = more;
+    more = cost->extent.chunks ? (double)extent.chunks / cost->extent.chunks : 1;
+    if (more > least) least = more;
+    return (uint64_t)((double)cost->ns * least) + 1;
+}
+
+static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, bool output, rn_extent extent)
 {
     uint64_t least = 0;
     if (!output) class = layer_class(class);
     for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
         const rn_cost *cost = &session->costs[i];
-        if (cost->rows == 0 || cost->class != class || cost->output != output) continue;
-        if (cost->rows == rounded(rows)) return cost->ns;
-        uint64_t ns = cost->rows >= rows ? cost->ns : cost->ns * rows / cost->rows + 1;
+        if (cost->extent.rows == 0 || cost->class != class || cost->output != output) continue;
+        if (same_extent(cost->extent, extent)) return cost->ns;
+        uint64_t ns = bound(cost, extent);
         if (least == 0 || ns < least) least = ns;
     }
     return least;
@@ -42,15 +62,15 @@ static uint64_t feed_forward_weight(const retnet_session *session)
     return session->layer_weight - session->retention_weight;
 }
 
-uint32_t rn_cost_rows(const rn_pass *pass)
+rn_extent rn_cost_extent(const rn_pass *pass)
 {
-    return pass->chunks > 1 ? pass->chunks * RN_CHUNK : pass->rows;
+    return (rn_extent){rounded(pass->rows), pass->chunks};
 }
 
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
     if (rn_pass_is_output(session, pass, stage)) return 1;
-    return stage % 2 ? feed_forward_weight(session) : retention_weight(session, pass->class, rn_cost_rows(pass));
+    return stage % 2 ? feed_forward_weight(session) : retention_weight(session, pass->class, pass->rows);
 }
 
 static uint64_t layer_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
@@ -66,24 +86,24 @@ static uint64_t share(uint64_t ns, uint64_t part, uint64_t whole)
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
     if (rn_pass_is_output(session, pass, stage))
-        return expected_ns(session, pass->class, true, rn_pass_next_outputs(session, pass));
-    uint64_t layer = expected_ns(session, pass->class, false, rn_cost_rows(pass));
+        return expected_ns(session, pass->class, true, (rn_extent){rn_pass_next_outputs(session, pass), 0});
+    uint64_t layer = expected_ns(session, pass->class, false, rn_cost_extent(pass));
     return layer ? share(layer, rn_cost_stage_weight(session, pass, stage),
-                         layer_weight(session, pass->class, rn_cost_rows(pass)))
+                         layer_weight(session, pass->class, pass->rows))
                  : 0;
 }
 
 uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    uint64_t layer = expected_ns(session, class, false, rows);
+    uint64_t layer = expected_ns(session, class, false, dense(class, rows));
     uint64_t first = retention_weight(session, class, rows), second = feed_forward_weight(session);
     return layer ? share(layer, first > second ? first : second, first + second) : 0;
 }
 
 uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs)
 {
-    uint64_t layer = expected_ns(session, class, false, rows);
-    uint64_t output = outputs ? expected_ns(session, class, true, outputs) : 0;
+    uint64_t layer = expected_ns(session, class, false, dense(class, rows));
+    uint64_t output = outputs ? expected_ns(session, class, true, (rn_extent){outputs, 0}) : 0;
     if (layer == 0 || (outputs && output == 0)) return 0;
     return layer * session->model->config.layers + output;
 }
@@ -97,14 +117,14 @@ uint32_t rn_cost_fitting_rows(const retnet_session *session, rn_pass_class class
 }
 
 /* The entry for such stages, a new one if need be. */
-static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool output, uint32_t rows)
+static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool output, rn_extent extent)
 {
     for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
         rn_cost *cost = &session->costs[i];
-        if (cost->rows == rows && cost->class == class && cost->output == output) return cost;
+        if (same_extent(cost->extent, extent) && cost->class == class && cost->output == output) return cost;
     }
     rn_cost *cost = &session->costs[session->next_cost++ % RN_MAX_COSTS];
-    *cost = (rn_cost){.class = class, .output = output, .rows = rows};
+    *cost = (rn_cost){.class = class, .output = output, .extent = extent};
     return cost;
 }
 
@@ -112,8 +132,8 @@ void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t 
 {
     if (segment->weight == 0) return;
     rn_pass_class class = segment->output ? segment->class : layer_class(segment->class);
-    uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->rows);
-    rn_cost *cost = find_cost(session, class, segment->output, rounded(segment->rows));
+    uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->extent.rows);
+    rn_cost *cost = find_cost(session, class, segment->output, segment->extent);
     ns = share(ns, whole, segment->weight);
     /* States that were filled beside it only make it look dearer: good enough until there is something better. */
     if (cost->pure && !segment->pure) return;

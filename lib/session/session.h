@@ -121,11 +121,16 @@ struct rn_pass {
 
 enum { RN_MAX_PASSES = 16, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
 
+/* What the time of a pass's layers goes by: projections by rows, retention by chunks, each of them full or not. */
+typedef struct rn_extent {
+    uint32_t rows, chunks; /* chunks: 0 where rows are single steps */
+} rn_extent;
+
 /* Stages of one kind in a row, between two timestamps. */
 typedef struct rn_segment {
     rn_pass_class class;
     bool output, pure; /* pure: nothing but these stages */
-    uint32_t rows;
+    rn_extent extent;
     uint64_t weight; /* the stages' weight, see rn_session::layer_weight */
 } rn_segment;
 
@@ -152,10 +157,10 @@ typedef struct rn_slice {
 typedef struct rn_cost {
     rn_pass_class class;
     bool output;
-    uint32_t rows;  /* 0: an unused entry */
-    uint32_t times; /* it was measured, at most 2 */
-    bool pure;      /* measured without what it was told apart from, see rn_segment */
-    uint64_t ns;    /* of one layer, or of the output */
+    rn_extent extent; /* no rows: an unused entry */
+    uint32_t times;   /* it was measured, at most 2 */
+    bool pure;        /* measured without what it was told apart from, see rn_segment */
+    uint64_t ns;      /* of one layer, or of the output */
 } rn_cost;
 
 typedef struct rn_task rn_task;
@@ -276,8 +281,8 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
-/* The rows that a pass's layers count with: a chunk that is not full costs what a full one does. */
-uint32_t rn_cost_rows(const rn_pass *pass);
+/* Of a pass's layers. */
+rn_extent rn_cost_extent(const rn_pass *pass);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */

@@ -91,13 +91,15 @@ static bool is_pure(const rn_pass *pass)
 /* The segment that the pass's next stage belongs to; NULL if there is no room for another. */
 static rn_segment *open_segment(const retnet_session *session, rn_commands *commands, const rn_pass *pass, bool output)
 {
-    uint32_t rows = output ? rn_pass_next_outputs(session, pass) : rn_cost_rows(pass);
+    rn_extent extent = output ? (rn_extent){rn_pass_next_outputs(session, pass), 0} : rn_cost_extent(pass);
     rn_segment *last = commands->segment_count ? &commands->segments[commands->segment_count - 1] : NULL;
-    if (last && !output && !last->output && last->class == pass->class && last->rows == rows) return last;
+    if (last && !output && !last->output && last->class == pass->class && last->extent.rows == extent.rows &&
+        last->extent.chunks == extent.chunks)
+        return last;
     if (commands->segment_count == RN_MAX_SEGMENTS) return NULL;
     if (last) timestamp(session, commands);
     rn_segment *segment = &commands->segments[commands->segment_count++];
-    *segment = (rn_segment){.class = pass->class, .output = output, .pure = true, .rows = rows};
+    *segment = (rn_segment){.class = pass->class, .output = output, .pure = true, .extent = extent};
     return segment;
 }
 
