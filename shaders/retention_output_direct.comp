@@ -39,11 +39,9 @@ shared float piece_scratch[LOCAL_SIZE / SUBGROUP * PIECE];
 
 #include "retention_output.glsl"
 
-// While scores are made there are registers for more blocks under way.
-const uint SCORE_DEPTH = DEPTH * DEPTH, SCORE_STRIPS = SCORE_DEPTH * SCORE_N, STRIPS = DEPTH * PIECES_N;
-const uint RIGHT_STRIPS = SCORE_STRIPS > STRIPS ? SCORE_STRIPS : STRIPS;
+const uint RIGHT_STRIPS = DEPTH * (SCORE_N > PIECES_N ? SCORE_N : PIECES_N);
 
-uvec4 left[SCORE_DEPTH * LEFT_LOADS], right[RIGHT_STRIPS * STRIP_LOADS];
+uvec4 left[DEPTH * LEFT_LOADS], right[RIGHT_STRIPS * STRIP_LOADS]; // of blocks under way
 
 // From this invocation's unit of a block into the place of a block under way.
 void fetch_left(uint place, uint at)
@@ -107,21 +105,21 @@ void main()
 
     ACCUMULATOR p[PIECES_M * SCORE_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * SCORE_N; i++) p[i] = ACCUMULATOR(0.0);
-    [[unroll]] for (uint d = 0; d < SCORE_DEPTH; d++) {
-        uint at = min(d, key_blocks - 1) * CHUNK * 4;
+    // There are at least two blocks of keys, and a multiple of DEPTH.
+    [[unroll]] for (uint d = 0; d < DEPTH; d++) {
+        uint at = d * CHUNK * 4;
         fetch_left(d, queries + at);
         [[unroll]] for (uint n = 0; n < SCORE_N; n++) fetch_right(d * SCORE_N + n, keys + at, n);
     }
-    for (uint first = 0; first < key_blocks; first += SCORE_DEPTH) {
-        [[unroll]] for (uint d = 0; d < SCORE_DEPTH; d++) {
-            if (first + d >= key_blocks) break;
-            uint at = min(first + d + SCORE_DEPTH, key_blocks - 1) * CHUNK * 4;
+    for (uint first = 0; first < key_blocks; first += DEPTH) {
+        [[unroll]] for (uint d = 0; d < DEPTH; d++) {
+            uint at = min(first + d + DEPTH, key_blocks - 1) * CHUNK * 4;
             FILL_LEFT(a, left, d * LEFT_LOADS)
             fetch_left(d, queries + at);
             MULTIPLY(p, a, SCORE_N, d, keys + at)
         }
     }
-    // Behind the state come the values. There are at least two blocks of keys.
+    // Behind the state come the values.
     [[unroll]] for (uint d = 0; d < DEPTH; d++) {
         fetch_left(d, queries + d * CHUNK * 4);
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_right(d * PIECES_N + n, before + d * value_step, n);
@@ -140,7 +138,7 @@ void main()
         scale[i] = out_scale(sub_row + i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS));
     ACCUMULATOR o[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) o[i] = ACCUMULATOR(0.0);
-    for (uint first = 0; first < key_blocks; first += DEPTH) { // which is a multiple of it
+    for (uint first = 0; first < key_blocks; first += DEPTH) {
         [[unroll]] for (uint d = 0; d < DEPTH; d++) {
             uint next = first + d + DEPTH;
             uvec4 units[LEFT_LOADS];

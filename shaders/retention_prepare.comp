@@ -24,7 +24,7 @@ layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec4 scratch[];
 layout(std430, set = 0, binding = 1) writeonly buffer ScratchFours { uvec2 scratch_fours[]; };
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
-const uint HEADS = 4, FOUR_ITEMS = 8 * CHUNK, STEPS = (FOUR_ITEMS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+const uint HEADS = 2, FOUR_ITEMS = 8 * CHUNK, STEPS = (FOUR_ITEMS + LOCAL_SIZE - 1) / LOCAL_SIZE;
 const uint COLUMNS = 64, STRIDE = CHUNK + 1;
 
 shared float tile[COLUMNS * STRIDE]; // [columns][tokens]

@@ -380,8 +380,9 @@ RETNET_API retnet_result retnet_session_generate(retnet_session *session, const 
    retnet_session_start() says what a slot is to do. From then on retnet_session_step(), called once a frame, or
    retnet_session_record() and _collect() of vulkan.h, do as much of all slots' tasks as a budget of device time allows,
    and never wait. Slices end between layers, so that one token of a large model can be spread over several frames.
-   Slots that make tokens advance together, prompts beside them, and neither starves the other. Every token is the same,
-   to the bit, as one that retnet_session_run() and retnet_session_generate() make. */
+   Slots that make tokens advance together, prompts beside them, and neither starves the other. Every token is
+   made by the same kernels that retnet_session_run() and retnet_session_generate() would use for as many slots; where a
+   GPU has others for other numbers of slots, the last bits of logits depend on the company. */
 
 /* What a slot is to do: read, then generate. */
 typedef struct retnet_task {

@@ -154,7 +154,7 @@ void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul)
     }
     uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
     uint32_t step = rn_min_u32(rn_matrix_panels_per_binding(device, matrix), RN_NARROW_COUNTERS / 2);
-    choice chosen;
+    choice chosen = {0}; /* cppcheck sees no call through a choice of functions */
     retnet_result result =
         (is_direct(device, matmul) ? choose_direct : choose_staged)(device, matmul, rn_min_u32(panels, step), &chosen);
     if (result != RETNET_OK) {

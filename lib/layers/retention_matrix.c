@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, PREPARED_HEADS = 4 };
+enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, PREPARED_HEADS = 2 };
 
 typedef struct matrix_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, y_stride;

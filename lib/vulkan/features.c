@@ -390,7 +390,7 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
         .memory_budget = contains(extensions, extension_count, BUDGET_EXTENSION),
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
         .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) &&
-                     !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
+                    !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
         .dots = device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots),
     };
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};

@@ -20,8 +20,8 @@ void window_resize(window *window, uint32_t width, uint32_t height);
 /* What happened since the last call. While the player types, keys are letters. */
 void window_read(window *window, bool typing, input *input);
 
-/* A button of a gamepad, by SDL's name (a, b, x, y, back, leftshoulder, ...), goes down or up. Where none is plugged in,
- * one is imagined; buttons of one that is real are not pressed. */
+/* A button of a gamepad, by SDL's name (a, b, x, y, back, leftshoulder, ...), goes down or up. Where none is plugged
+ * in, one is imagined; buttons of one that is real are not pressed. */
 bool window_press_pad(window *window, const char *button, bool down);
 
 #endif

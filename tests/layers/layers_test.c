@@ -266,6 +266,17 @@ void layers_test_matrix(layers_test *test, retnet_weight_format format, uint32_t
             fill_row(out->panels.words, matrix, branch != 0, row, out->w + ((size_t)branch * rows + row) * inputs);
 }
 
+void layers_test_selection(layers_test *test, uint32_t rows, uint32_t inputs, layers_matrix *out)
+{
+    layers_test_matrix(test, RETNET_WEIGHTS_F16, rows, inputs, false, out);
+    memset(out->panels.words, 0, out->matrix.bytes);
+    memset(out->w, 0, (size_t)rows * inputs * sizeof *out->w);
+    for (uint32_t row = 0; row < rows; row++) {
+        uint32_t i = (uint32_t)((uint64_t)row * inputs / rows);
+        out->w[(size_t)row * inputs + i] = put_weight(out->panels.words, &out->matrix, false, row, i, 1, 1);
+    }
+}
+
 void layers_test_free_matrix(layers_test *test, layers_matrix *matrix)
 {
     layers_test_free(test, &matrix->panels);

@@ -85,6 +85,8 @@ typedef struct layers_matrix {
 /* Random weights. `out` stays where it is: the matrix points into it. */
 void layers_test_matrix(layers_test *test, retnet_weight_format format, uint32_t rows, uint32_t inputs,
                         bool alternating, layers_matrix *out);
+/* An f16 matrix whose row r hands on input r * inputs / rows, whatever order a kernel adds in. */
+void layers_test_selection(layers_test *test, uint32_t rows, uint32_t inputs, layers_matrix *out);
 void layers_test_free_matrix(layers_test *test, layers_matrix *matrix);
 
 #endif
