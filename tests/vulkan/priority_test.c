@@ -13,13 +13,26 @@ static struct {
 
 static const char extension[] = VK_EXT_GLOBAL_PRIORITY_EXTENSION_NAME;
 
+static VkResult list_others(VkPhysicalDevice physical, const char *layer, uint32_t *count,
+                            VkExtensionProperties *properties)
+{
+    VkResult result = vkEnumerateDeviceExtensionProperties(physical, layer, count, properties);
+    for (uint32_t i = 0; properties && i < *count;) {
+        if (strstr(properties[i].extensionName, "global_priority"))
+            properties[i] = properties[--*count];
+        else
+            i++;
+    }
+    return result;
+}
+
+/* What the real driver has to say of priorities does not count. */
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer, uint32_t *count,
                                                       VkExtensionProperties *properties)
 {
-    uint32_t room = properties ? *count - 1 : 0;
-    if (!driver.has) return vkEnumerateDeviceExtensionProperties(physical, layer, count, properties);
-    *count = room;
-    VkResult result = vkEnumerateDeviceExtensionProperties(physical, layer, count, properties);
+    if (!driver.has) return list_others(physical, layer, count, properties);
+    if (properties) --*count;
+    VkResult result = list_others(physical, layer, count, properties);
     if (properties) snprintf(properties[*count].extensionName, VK_MAX_EXTENSION_NAME_SIZE, "%s", extension);
     ++*count;
     return result;
