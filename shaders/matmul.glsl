@@ -1,51 +1,21 @@
-// matmul.glsl: what matmul.comp and matmul_direct.comp share: the problem, and storing the result.
+// matmul.glsl: what matmul.comp and matmul_direct.comp share beyond matmul_problem.glsl: tiles, and storing the result.
 //
 // A workgroup makes a tile of TILE_TOKENS x TILE_ROWS of Y, each of its subgroups SUB_TOKENS x SUB_ROWS of that.
 // With GLU a tile's rows are pairs of panels, and a subgroup owns the same rows of both panels of a pair.
 
-layout(local_size_x_id = 0) in;
-layout(constant_id = 0) const uint LOCAL_SIZE = 128; // SUBGROUP times the subgroups of a tile
-layout(constant_id = 1) const uint FORMAT = 2;
-layout(constant_id = 2) const uint EPILOGUE = 0;
-layout(constant_id = 3) const uint ACTIVATION = 0;
-layout(constant_id = 4) const uint HALVES = 0; // Y is f16
-layout(constant_id = 5) const uint SUBGROUP = 32;
-layout(constant_id = 6) const uint MATRIX_M = 16;
-layout(constant_id = 7) const uint MATRIX_N = 16;
-layout(constant_id = 8) const uint MATRIX_K = 16;
 layout(constant_id = 9) const uint TILE_TOKENS = 128;
 layout(constant_id = 10) const uint TILE_ROWS = 128; // a multiple of 64, of 128 with GLU
 layout(constant_id = 11) const uint SUB_TOKENS = 64;
 layout(constant_id = 12) const uint SUB_ROWS = 64;
 
-const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
+#include "matmul_problem.glsl"
 
-#define WEIGHTS_BINDING 0
-#include "weights.glsl"
-#include "weights_half.glsl"
-#include "activation.glsl"
-#include "halves.glsl"
-
-layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
-layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
-layout(std430, set = 0, binding = 2) buffer OutputHalves { uvec2 y_halves[]; };
 layout(std430, set = 0, binding = 2) buffer OutputEights { uvec4 y_eights[]; };
-
-layout(push_constant) uniform Push {
-    uint blocks;   // of 32 inputs
-    uint panels;   // of W in this dispatch
-    uint rows;     // of Y in this dispatch
-    uint row_base; // first row of Y
-    uint columns;
-    uint x_room;   // halves.glsl; what lies between the inputs and a multiple of 32 is finite
-    uint y_stride; // floats, or the room of halves
-} push;
 
 const uint SUBGROUPS_ACROSS = TILE_ROWS / SUB_ROWS; // of a tile, along rows
 const uint TILE_SUBGROUPS = TILE_TOKENS / SUB_TOKENS * SUBGROUPS_ACROSS;
 const uint PIECES_M = SUB_TOKENS / MATRIX_M, PIECES_N = SUB_ROWS / MATRIX_N;
 const uint PIECE = MATRIX_M * MATRIX_N;
-const bool GLU = EPILOGUE == EPILOGUE_GLU;
 const uint OUT_N = GLU ? PIECES_N / 2 : PIECES_N; // pieces along rows that are stored
 const uint OUT_ROWS = GLU ? TILE_ROWS / 2 : TILE_ROWS;
 

@@ -19,15 +19,11 @@ layout(constant_id = 14) const uint SPLITS = 1; // parts that the inputs are cut
 #include "matmul.glsl"
 #include "lanes.glsl"
 
-layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
+const uint X_LOADS = PIECES_M * STRIP_LOADS, W_SLOTS = PIECES_N * STRIP_LOADS;
 
-// What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
-const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
-const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
-const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS;
+#include "matmul_operands.glsl"
 
-uvec4 x_next[X_LOADS], w_next[W_LOADS * RAW];
-uint scale_next[W_LOADS];
+uvec4 x_next[X_LOADS];
 uint x_at, unit_at;       // this invocation's first unit of X, and its unit of a row of W
 uint block_at[GLU ? 2 : 1]; // the current block of W in this subgroup's panels
 uint panel_row;           // this subgroup's first in its panels
@@ -56,31 +52,9 @@ void fetch_w(uint n)
 {
     uint block = block_at[GLU ? n / OUT_N : 0];
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
-        uint row = panel_row + n % OUT_N * MATRIX_N + strip_row(i), to = n * STRIP_LOADS + i;
-        if (FORMAT == FORMAT_F32) {
-            w_next[to * RAW] = load_unit(block, row, unit_at * 2);
-            w_next[to * RAW + RAW - 1] = load_unit(block, row, unit_at * 2 + 1);
-        } else if (FORMAT == FORMAT_Q8) {
-            w_next[to].xy = weight_pairs[block * 2 + row * 4 + unit_at];
-        } else if (FORMAT == FORMAT_Q4) {
-            w_next[to].x = weight_words[(block + row) * 4 + unit_at];
-        } else {
-            w_next[to] = load_unit(block, row, unit_at);
-        }
-        if (SCALED) scale_next[to] = weight_words[block * 4 + scale_word(FORMAT, row)] >> (row & 1u) * 16;
+        uint row = panel_row + n % OUT_N * MATRIX_N + strip_row(i);
+        fetch_unit(n * STRIP_LOADS + i, block, row, unit_at);
     }
-}
-
-// Load i of W as f16.
-uvec4 halves_of(uint i)
-{
-    uvec4 w = w_next[i * RAW];
-    f16vec2 scale = unpackFloat2x16(scale_next[i]).xx;
-    if (FORMAT == FORMAT_F32) return eight_f32(w, w_next[i * RAW + RAW - 1]);
-    if (FORMAT == FORMAT_BF16) return eight_bf16(w);
-    if (FORMAT == FORMAT_Q8) return eight_bytes(w.xy, scale);
-    if (FORMAT == FORMAT_Q4) return eight_nibbles(w.x, scale);
-    return w;
 }
 
 void main()

@@ -11,16 +11,7 @@
 // inputs are split among several workgroups, of which the last to finish adds up what all have left in memory, in a
 // fixed order. Chunks of the inputs wait in registers, then in shared memory, for the matrix units.
 
-layout(local_size_x_id = 0) in;
-layout(constant_id = 0) const uint LOCAL_SIZE = 256; // a subgroup for MATRIX_N rows by SUB_TOKENS columns
-layout(constant_id = 1) const uint FORMAT = 2;
-layout(constant_id = 2) const uint EPILOGUE = 0;
-layout(constant_id = 3) const uint ACTIVATION = 0;
-layout(constant_id = 4) const uint HALVES = 0; // Y is f16
-layout(constant_id = 5) const uint SUBGROUP = 32;
-layout(constant_id = 6) const uint MATRIX_M = 16;
-layout(constant_id = 7) const uint MATRIX_N = 16;
-layout(constant_id = 8) const uint MATRIX_K = 16;
+// LOCAL_SIZE is a subgroup for MATRIX_N rows by SUB_TOKENS columns.
 layout(constant_id = 9) const uint TOKENS = 64;     // of a tile: the columns, rounded up
 layout(constant_id = 10) const uint SUB_TOKENS = 32;
 layout(constant_id = 11) const uint CHUNK = 4; // blocks at a time

@@ -1,31 +1,10 @@
-// matmul_narrow.glsl: what matmul_narrow.comp and matmul_narrow_direct.comp share: the problem, and what becomes of sums.
+// matmul_narrow.glsl: what matmul_narrow.comp and matmul_narrow_direct.comp share beyond matmul_problem.glsl: what becomes of
+// sums.
 
-const uint EPILOGUE_STORE = 0, EPILOGUE_ADD = 1, EPILOGUE_GLU = 2;
+#include "matmul_problem.glsl"
 
-#define WEIGHTS_BINDING 0
-#include "weights.glsl"
-#include "weights_half.glsl"
-#include "activation.glsl"
-#include "halves.glsl"
-
-layout(std430, set = 0, binding = 1) readonly buffer Input { uvec4 x[]; };
-layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
-layout(std430, set = 0, binding = 2) buffer OutputHalves { uvec2 y_halves[]; };
 layout(std430, set = 0, binding = 3) coherent buffer Partial { vec4 partial[]; };
 layout(std430, set = 0, binding = 3) coherent buffer Finished { uint finished[]; }; // [tiles], zero between dispatches
-
-layout(push_constant) uniform Push {
-    uint blocks;   // of 32 inputs
-    uint panels;   // of W in this dispatch
-    uint rows;     // of Y in this dispatch
-    uint row_base; // first row of Y
-    uint columns;
-    uint x_room;   // halves.glsl; what lies between the inputs and a multiple of 32 is finite
-    uint y_stride; // floats, or the room of halves
-    uint partials; // where partial sums begin, in vectors
-} push;
-
-const bool GLU = EPILOGUE == EPILOGUE_GLU;
 
 shared uint is_last;
 

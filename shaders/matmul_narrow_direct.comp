@@ -13,16 +13,7 @@
 //
 // X is read up to TOKENS columns, so it has room for them.
 
-layout(local_size_x_id = 0) in;
-layout(constant_id = 0) const uint LOCAL_SIZE = 256; // SUBGROUP * ROW_GROUPS * K_GROUPS
-layout(constant_id = 1) const uint FORMAT = 2;
-layout(constant_id = 2) const uint EPILOGUE = 0;
-layout(constant_id = 3) const uint ACTIVATION = 0;
-layout(constant_id = 4) const uint HALVES = 0; // Y is f16
-layout(constant_id = 5) const uint SUBGROUP = 32;
-layout(constant_id = 6) const uint MATRIX_M = 16;
-layout(constant_id = 7) const uint MATRIX_N = 16;
-layout(constant_id = 8) const uint MATRIX_K = 16;
+// LOCAL_SIZE is SUBGROUP * ROW_GROUPS * K_GROUPS.
 layout(constant_id = 9) const uint TOKENS = 64; // the columns, rounded up
 layout(constant_id = 10) const uint ROW_GROUPS = 4;
 layout(constant_id = 11) const uint K_GROUPS = 2;
@@ -31,8 +22,6 @@ layout(constant_id = 13) const uint LANES = 1;
 
 #include "matmul_narrow.glsl"
 #include "lanes.glsl"
-
-layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
 
 const uint SUB_ROWS = 2 * MATRIX_N, TILE_ROWS = ROW_GROUPS * SUB_ROWS; // of W
 const uint PIECES_M = TOKENS / MATRIX_M, PIECES_N = 2;
@@ -45,15 +34,13 @@ const uint PASS_VECTORS = PASS_TOKENS * TILE_ROWS / 4, OUT_VECTORS = OUT_ROWS / 
 const uint TILE_VECTORS = TOKENS * TILE_ROWS / 4;
 const uint LAST_PASS = TOKENS / PASS_TOKENS - 1; // of two at most
 
-// What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
-const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
-const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
-const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS;
+const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS, W_SLOTS = AHEAD * W_LOADS;
+
+#include "matmul_operands.glsl"
 
 shared vec4 sums[K_GROUPS * PASS_VECTORS]; // [K_GROUPS][PASS_TOKENS][TILE_ROWS]
 
-uvec4 x_next[AHEAD * X_LOADS], w_next[AHEAD * W_LOADS * RAW];
-uint scale_next[AHEAD * W_LOADS];
+uvec4 x_next[AHEAD * X_LOADS];
 uint panel_at[GLU ? 2 : 1]; // where this subgroup's panels begin
 uint first_row;             // of this subgroup in its panels
 
@@ -81,31 +68,9 @@ void fetch_w(uint slot, uint n, uint b)
 {
     uint block = panel_at[GLU ? n / OUT_N : 0] + min(b, push.blocks - 1) * block_units(FORMAT);
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
-        uint row = first_row + n % OUT_N * MATRIX_N + strip_row(i), to = slot * W_LOADS + n * STRIP_LOADS + i;
-        if (FORMAT == FORMAT_F32) {
-            w_next[to * RAW] = load_unit(block, row, strip_unit() * 2);
-            w_next[to * RAW + RAW - 1] = load_unit(block, row, strip_unit() * 2 + 1);
-        } else if (FORMAT == FORMAT_Q8) {
-            w_next[to].xy = weight_pairs[block * 2 + row * 4 + strip_unit()];
-        } else if (FORMAT == FORMAT_Q4) {
-            w_next[to].x = weight_words[(block + row) * 4 + strip_unit()];
-        } else {
-            w_next[to] = load_unit(block, row, strip_unit());
-        }
-        if (SCALED) scale_next[to] = weight_words[block * 4 + scale_word(FORMAT, row)] >> (row & 1u) * 16;
+        uint row = first_row + n % OUT_N * MATRIX_N + strip_row(i);
+        fetch_unit(slot * W_LOADS + n * STRIP_LOADS + i, block, row, strip_unit());
     }
-}
-
-// Load i of W as f16.
-uvec4 halves_of(uint i)
-{
-    uvec4 w = w_next[i * RAW];
-    f16vec2 scale = unpackFloat2x16(scale_next[i]).xx;
-    if (FORMAT == FORMAT_F32) return eight_f32(w, w_next[i * RAW + RAW - 1]);
-    if (FORMAT == FORMAT_BF16) return eight_bf16(w);
-    if (FORMAT == FORMAT_Q8) return eight_bytes(w.xy, scale);
-    if (FORMAT == FORMAT_Q4) return eight_nibbles(w.x, scale);
-    return w;
 }
 
 // Of the workgroup's inputs.

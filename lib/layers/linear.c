@@ -63,7 +63,7 @@ static bool is_scaled(retnet_weight_format format)
     return format == RETNET_WEIGHTS_Q8 || format == RETNET_WEIGHTS_Q4;
 }
 
-/* Depends on the matrix and the device only, so that results do not depend on the number of columns. */
+/* Depends on the matrix and the device only. */
 static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear)
 {
     const rn_matrix *matrix = linear->matrix;

@@ -3,8 +3,10 @@
 #include "layers/lanes.h"
 #include "shaders.h"
 
+#include <string.h>
+
 typedef struct matmul_push {
-    uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride;
+    uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
 } matmul_push;
 
 /* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
@@ -49,48 +51,32 @@ bool rn_matmul_suits(const rn_device *device, uint32_t columns)
            fits(device, &tiles[RN_COUNT(tiles) - 1]);
 }
 
-void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
+/* ---- Shared ------------------------------------------------------------------------------------------------------ */
+
+void rn_matmul_constants(const rn_device *device, const rn_matmul *matmul, uint32_t invocations, uint32_t *constants)
 {
-    rn_device *device = recorder->device;
-    const rn_matrix *matrix = matmul->matrix;
     const rn_matrix_unit *unit = &device->caps.matrix;
-    bool glu = matmul->epilogue == RN_EPILOGUE_GLU;
-    if (glu != matrix->alternating || (matmul->halves && matmul->epilogue == RN_EPILOGUE_ADD)) {
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL, "matmul: matrix and epilogue differ"));
-        return;
-    }
-    uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
-    bool direct = unit->lanes != RN_LANES_UNKNOWN && !matmul->staged;
-    rn_matmul_tile tile = matmul->tile;
-    if (!tile.tokens) tile = choose_tile(device, direct, matmul->columns, panels * RN_PANEL_ROWS);
-    uint32_t constants[] = {
-        invocations(unit, &tile),
-        matrix->format,
-        matmul->epilogue,
-        matmul->activation,
-        matmul->halves,
-        unit->subgroup,
-        unit->m,
-        unit->n,
+    const uint32_t first[RN_MATMUL_CONSTANTS] = {
+        invocations,    matmul->matrix->format, matmul->epilogue, matmul->activation,
+        matmul->halves, unit->subgroup,         unit->m,          unit->n,
         unit->k,
-        tile.tokens,
-        tile.rows,
-        tile.sub_tokens,
-        tile.sub_rows,
-        direct                ? unit->lanes
-        : device->caps.is_cpu ? 1
-                              : 2,
-        tile.splits,
     };
-    uint32_t constant_count = RN_COUNT(constants) - !direct;
-    const rn_kernel *kernel;
-    retnet_result result = rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
-                                         constants, constant_count, &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
-    uint32_t step = rn_matrix_panels_per_binding(device, matrix);
+    memcpy(constants, first, sizeof first);
+}
+
+bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul)
+{
+    bool glu = matmul->epilogue == RN_EPILOGUE_GLU;
+    if (glu == matmul->matrix->alternating && !(matmul->halves && matmul->epilogue == RN_EPILOGUE_ADD)) return true;
+    rn_recorder_fail(recorder,
+                     rn_fail(recorder->device->host, RETNET_ERROR_INTERNAL, "matmul: matrix and epilogue differ"));
+    return false;
+}
+
+void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn_matmul_choice *choice, uint32_t step)
+{
+    const rn_matrix *matrix = matmul->matrix;
+    uint32_t panels = rn_matrix_panels(matrix), pair = matrix->alternating ? 2 : 1;
     for (uint32_t first = 0; first < panels; first += step) {
         uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;
         uint64_t bytes = count * rn_matrix_panel_bytes(matrix);
@@ -98,6 +84,7 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
             {matrix->buffer, matrix->offset + first * rn_matrix_panel_bytes(matrix), bytes},
             matmul->input,
             matmul->output,
+            matmul->partials,
         };
         matmul_push push = {
             .blocks = rn_matrix_blocks(matrix),
@@ -107,9 +94,44 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
             .columns = matmul->columns,
             .x_room = matmul->x_room,
             .y_stride = matmul->y_stride,
+            .partials = 4 * RN_NARROW_COUNTERS / 16,
         };
-        rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             rn_divide_up(matmul->columns, tile.tokens), rn_divide_up(count * RN_PANEL_ROWS, tile.rows),
-                             1, bytes);
+        uint32_t along = rn_divide_up(count * RN_PANEL_ROWS, choice->rows);
+        rn_recorder_dispatch(recorder, choice->kernel, bindings, choice->kernel->shader->binding_count, &push,
+                             sizeof push, choice->others_first ? choice->others : along,
+                             choice->others_first ? along : choice->others, 1, bytes);
     }
+}
+
+/* ---- Many columns ------------------------------------------------------------------------------------------------ */
+
+void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
+{
+    rn_device *device = recorder->device;
+    const rn_matrix *matrix = matmul->matrix;
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    if (!rn_matmul_check(recorder, matmul)) return;
+    bool direct = unit->lanes != RN_LANES_UNKNOWN && !matmul->staged;
+    rn_matmul_tile tile = matmul->tile;
+    if (!tile.tokens) tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matrix) * RN_PANEL_ROWS);
+    uint32_t constants[] = {
+        [RN_MATMUL_CONSTANTS] = tile.tokens,
+        tile.rows,
+        tile.sub_tokens,
+        tile.sub_rows,
+        direct                ? unit->lanes
+        : device->caps.is_cpu ? 1
+                              : 2,
+        tile.splits,
+    };
+    rn_matmul_constants(device, matmul, invocations(unit, &tile), constants);
+    uint32_t constant_count = RN_COUNT(constants) - !direct;
+    rn_matmul_choice choice = {
+        .rows = tile.rows, .others = rn_divide_up(matmul->columns, tile.tokens), .others_first = true};
+    retnet_result result = rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
+                                         constants, constant_count, &choice.kernel);
+    if (result == RETNET_OK)
+        rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matrix));
+    else
+        rn_recorder_fail(recorder, result);
 }

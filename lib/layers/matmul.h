@@ -35,6 +35,27 @@ typedef struct rn_matmul {
     rn_binding partials;   /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
 } rn_matmul;
 
+/* ---- What all its kernels share ---- */
+
+/* The constants of matmul_problem.glsl, which every kernel's begin with. */
+enum { RN_MATMUL_CONSTANTS = 9 };
+void rn_matmul_constants(const rn_device *device, const rn_matmul *matmul, uint32_t invocations, uint32_t *constants);
+
+/* A kernel, and how its workgroups lie over rows of W, columns and parts of the inputs. */
+typedef struct rn_matmul_choice {
+    const rn_kernel *kernel;
+    uint32_t rows;     /* of a workgroup */
+    uint32_t others;   /* workgroups for the same rows */
+    bool others_first; /* they are x of a dispatch and rows are y, else the other way round */
+} rn_matmul_choice;
+
+/* False, and the recording failed, if matrix and epilogue differ. */
+bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul);
+/* A dispatch for as many panels at a time as `step` allows. */
+void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn_matmul_choice *choice, uint32_t step);
+
+/* ---- matmul.c ---- */
+
 /* Whether the device and this build can, and it is worth it for so many columns. */
 bool rn_matmul_suits(const rn_device *device, uint32_t columns);
 

@@ -3,10 +3,6 @@
 #include "layers/lanes.h"
 #include "shaders.h"
 
-typedef struct narrow_push {
-    uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
-} narrow_push;
-
 enum {
     FEWEST_COLUMNS = 2,        /* one is left to linear_column.comp */
     FEWEST_COLUMNS_OF_CPU = 9, /* fewer are faster, and in fp32, without matrices */
@@ -69,32 +65,13 @@ static uint32_t sub_rows(const rn_device *device)
 
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
 
-/* A kernel for this projection, and how its workgroups share rows and inputs. */
-typedef struct choice {
-    const rn_kernel *kernel;
-    uint32_t tile_rows, splits; /* rows of W */
-} choice;
-
-static retnet_result choose_staged(rn_device *device, const rn_matmul *matmul, uint32_t panels, choice *out)
+static retnet_result choose_staged(rn_device *device, const rn_matmul *matmul, uint32_t panels, rn_matmul_choice *out)
 {
-    const rn_matrix_unit *unit = &device->caps.matrix;
     uint32_t tokens = tile_tokens(matmul->columns), chunk = chunk_blocks(device);
-    uint32_t constants[] = {
-        invocations(unit, tokens),
-        matmul->matrix->format,
-        matmul->epilogue,
-        matmul->activation,
-        matmul->halves,
-        unit->subgroup,
-        unit->m,
-        unit->n,
-        unit->k,
-        tokens,
-        sub_tokens(tokens),
-        chunk,
-    };
-    out->tile_rows = TILE_ROWS;
-    out->splits = matmul->shape.splits
+    uint32_t constants[] = {[RN_MATMUL_CONSTANTS] = tokens, sub_tokens(tokens), chunk};
+    rn_matmul_constants(device, matmul, invocations(&device->caps.matrix, tokens), constants);
+    out->rows = TILE_ROWS;
+    out->others = matmul->shape.splits
                       ? matmul->shape.splits
                       : choose_splits(panels, rn_divide_up(rn_matrix_blocks(matmul->matrix), chunk), tokens);
     return rn_kernel_get(device, &rn_shaders[RN_SHADER_MATMUL_NARROW], constants, RN_COUNT(constants), &out->kernel);
@@ -110,28 +87,20 @@ static rn_narrow_shape choose_shape(const rn_device *device, const rn_matmul *ma
     return shape;
 }
 
-static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, uint32_t panels, choice *out)
+static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, uint32_t panels, rn_matmul_choice *out)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
     rn_narrow_shape shape = matmul->shape.row_groups ? matmul->shape : choose_shape(device, matmul, panels);
     uint32_t constants[] = {
-        unit->subgroup * shape.row_groups * shape.k_groups,
-        matmul->matrix->format,
-        matmul->epilogue,
-        matmul->activation,
-        matmul->halves,
-        unit->subgroup,
-        unit->m,
-        unit->n,
-        unit->k,
-        tile_tokens(matmul->columns),
+        [RN_MATMUL_CONSTANTS] = tile_tokens(matmul->columns),
         shape.row_groups,
         shape.k_groups,
         shape.ahead,
         unit->lanes,
     };
-    out->tile_rows = shape.row_groups * sub_rows(device);
-    out->splits = shape.splits;
+    rn_matmul_constants(device, matmul, unit->subgroup * shape.row_groups * shape.k_groups, constants);
+    out->rows = shape.row_groups * sub_rows(device);
+    out->others = shape.splits;
     return rn_kernel_get(device, &rn_shaders[RN_SHADER_MATMUL_NARROW_DIRECT], constants, RN_COUNT(constants),
                          &out->kernel);
 }
@@ -147,40 +116,13 @@ void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul)
 {
     rn_device *device = recorder->device;
     const rn_matrix *matrix = matmul->matrix;
-    bool glu = matmul->epilogue == RN_EPILOGUE_GLU;
-    if (glu != matrix->alternating || (matmul->halves && matmul->epilogue == RN_EPILOGUE_ADD)) {
-        rn_recorder_fail(recorder, rn_fail(device->host, RETNET_ERROR_INTERNAL, "matmul: matrix and epilogue differ"));
-        return;
-    }
-    uint32_t panels = rn_matrix_panels(matrix), pair = glu ? 2 : 1;
+    if (!rn_matmul_check(recorder, matmul)) return;
     uint32_t step = rn_min_u32(rn_matrix_panels_per_binding(device, matrix), RN_NARROW_COUNTERS / 2);
-    choice chosen = {0}; /* cppcheck sees no call through a choice of functions */
-    retnet_result result =
-        (is_direct(device, matmul) ? choose_direct : choose_staged)(device, matmul, rn_min_u32(panels, step), &chosen);
-    if (result != RETNET_OK) {
+    uint32_t panels = rn_min_u32(rn_matrix_panels(matrix), step);
+    rn_matmul_choice chosen = {0}; /* cppcheck sees no call through a choice of functions */
+    retnet_result result = (is_direct(device, matmul) ? choose_direct : choose_staged)(device, matmul, panels, &chosen);
+    if (result == RETNET_OK)
+        rn_matmul_dispatch(recorder, matmul, &chosen, step);
+    else
         rn_recorder_fail(recorder, result);
-        return;
-    }
-    for (uint32_t first = 0; first < panels; first += step) {
-        uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;
-        uint64_t bytes = count * rn_matrix_panel_bytes(matrix);
-        rn_binding bindings[] = {
-            {matrix->buffer, matrix->offset + first * rn_matrix_panel_bytes(matrix), bytes},
-            matmul->input,
-            matmul->output,
-            matmul->partials,
-        };
-        narrow_push push = {
-            .blocks = rn_matrix_blocks(matrix),
-            .panels = count,
-            .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
-            .row_base = row_base,
-            .columns = matmul->columns,
-            .x_room = matmul->x_room,
-            .y_stride = matmul->y_stride,
-            .partials = 4 * RN_NARROW_COUNTERS / 16,
-        };
-        rn_recorder_dispatch(recorder, chosen.kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                             rn_divide_up(count * RN_PANEL_ROWS, chosen.tile_rows), chosen.splits, 1, bytes);
-    }
 }
