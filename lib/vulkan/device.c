@@ -39,15 +39,20 @@ uint32_t rn_device_vector(const rn_device *device)
     return rn_min_u32(rn_max_u32(device->caps.subgroup_size, 4), 16);
 }
 
+retnet_result rn_error_of(VkResult result)
+{
+    switch (result) {
+    case VK_ERROR_OUT_OF_HOST_MEMORY: return RETNET_ERROR_OUT_OF_HOST_MEMORY;
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY: return RETNET_ERROR_OUT_OF_DEVICE_MEMORY;
+    case VK_ERROR_DEVICE_LOST: return RETNET_ERROR_DEVICE_LOST;
+    default: return RETNET_ERROR_VULKAN;
+    }
+}
+
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what)
 {
-    retnet_result ours = RETNET_ERROR_VULKAN;
-    if (result == VK_ERROR_OUT_OF_HOST_MEMORY) ours = RETNET_ERROR_OUT_OF_HOST_MEMORY;
-    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY) ours = RETNET_ERROR_OUT_OF_DEVICE_MEMORY;
-    if (result == VK_ERROR_DEVICE_LOST) {
-        ours = RETNET_ERROR_DEVICE_LOST;
-        atomic_store(&device->lost, true);
-    }
+    retnet_result ours = rn_error_of(result);
+    if (ours == RETNET_ERROR_DEVICE_LOST) atomic_store(&device->lost, true);
     return rn_fail(device->host, ours, "%s: %s (%d)", what, vulkan_result_name(result), (int)result);
 }
 

@@ -106,7 +106,9 @@ void rn_device_close(rn_device *device); /* accepts a zeroed device */
 /* Invocations of a workgroup that a software driver runs as one vector. */
 uint32_t rn_device_vector(const rn_device *device);
 
-/* Turns a failed Vulkan result into ours, with a message that names it and `what` was tried. */
+/* What a failed Vulkan result is of ours. */
+retnet_result rn_error_of(VkResult result);
+/* The same with a message that names the result and `what` was tried; remembers that a device was lost. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
 
 /* DEVICE_LOST, with a message, once any call has found the device lost. */

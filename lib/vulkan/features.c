@@ -166,30 +166,39 @@ enum { RECOMMENDED = 0 RETNET_VULKAN_RECOMMENDED_EXTENSIONS(COUNT_ONE) };
 
 /* ---- What a physical device has --------------------------------------------------------------------------------- */
 
+VkResult rn_list_extensions(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
+                            VkExtensionProperties **list, uint32_t *count)
+{
+    *count = 0;
+    VkResult result = fn->EnumerateDeviceExtensionProperties(physical, NULL, count, NULL);
+    *list = rn_alloc(host, *count ? *count : 1, sizeof **list);
+    if (!*list) return VK_ERROR_OUT_OF_HOST_MEMORY;
+    if (result == VK_SUCCESS) result = fn->EnumerateDeviceExtensionProperties(physical, NULL, count, *list);
+    if (result == VK_SUCCESS || result == VK_INCOMPLETE) return VK_SUCCESS;
+    rn_free(host, *list);
+    *list = NULL;
+    return result;
+}
+
 static retnet_result find_extensions(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
                                      feature_set *set)
 {
-    uint32_t count = 0;
+    VkExtensionProperties *list;
+    uint32_t count;
     *set = (feature_set){0};
-    VkResult result = fn->EnumerateDeviceExtensionProperties(physical, NULL, &count, NULL);
-    VkExtensionProperties *properties = rn_alloc(host, count, sizeof *properties);
-    if (!properties) return rn_fail_memory(host, "extensions", count * sizeof *properties);
-    if (result == VK_SUCCESS) result = fn->EnumerateDeviceExtensionProperties(physical, NULL, &count, properties);
-    bool known = result == VK_SUCCESS || result == VK_INCOMPLETE;
-    for (uint32_t i = 0; known && i < count; i++) {
-        const char *name = properties[i].extensionName;
+    VkResult result = rn_list_extensions(host, fn, physical, &list, &count);
+    if (result != VK_SUCCESS)
+        return rn_fail(host, rn_error_of(result), "the device's extensions cannot be listed (%d)", (int)result);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = list[i].extensionName;
         set->matrix |= strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0;
         set->memory_budget |= strcmp(name, BUDGET_EXTENSION) == 0;
         set->memory_priority |= strcmp(name, PRIORITY_EXTENSION) == 0;
         for (uint32_t k = 0; k < RN_COUNT(global_priority_extensions); k++)
             if (strcmp(name, global_priority_extensions[k]) == 0) set->global_priority = global_priority_extensions[k];
     }
-    rn_free(host, properties);
-    if (known) return RETNET_OK;
-    retnet_result ours = result == VK_ERROR_OUT_OF_HOST_MEMORY     ? RETNET_ERROR_OUT_OF_HOST_MEMORY
-                         : result == VK_ERROR_OUT_OF_DEVICE_MEMORY ? RETNET_ERROR_OUT_OF_DEVICE_MEMORY
-                                                                   : RETNET_ERROR_VULKAN;
-    return rn_fail(host, ours, "the device's extensions cannot be listed (%d)", (int)result);
+    rn_free(host, list);
+    return RETNET_OK;
 }
 
 /* Takes out of the set what the device has the extension of, but not the features. */

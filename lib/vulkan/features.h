@@ -10,6 +10,10 @@
  * under validation layers that would take their kernels for malformed. */
 bool rn_features_want_matrices(const rn_device *device, const retnet_context_desc *desc);
 
+/* The extensions that a physical device has; the list is to be freed, NULL on failure. Says nothing in the log. */
+VkResult rn_list_extensions(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
+                            VkExtensionProperties **list, uint32_t *count);
+
 /* retnet_vulkan_recommend, for a version that the instance and the physical device both have. */
 retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
                                     uint32_t version, bool matrices, VkDeviceCreateInfo *info,

@@ -1,5 +1,7 @@
 #include "vulkan/processors.h"
 
+#include "vulkan/features.h"
+
 #include <string.h>
 
 /* Whom to ask, by extension. What is asked for need not be enabled. */
@@ -10,18 +12,16 @@ typedef struct sources {
 static sources find_sources(const rn_device *device)
 {
     sources found = {0};
-    uint32_t count = 0;
-    VkResult result = device->fn.EnumerateDeviceExtensionProperties(device->physical, NULL, &count, NULL);
-    VkExtensionProperties *properties = rn_alloc(device->host, count ? count : 1, sizeof *properties);
-    if (properties && result == VK_SUCCESS)
-        result = device->fn.EnumerateDeviceExtensionProperties(device->physical, NULL, &count, properties);
-    for (uint32_t i = 0; properties && result == VK_SUCCESS && i < count; i++) {
-        const char *name = properties[i].extensionName;
+    VkExtensionProperties *list;
+    uint32_t count;
+    VkResult result = rn_list_extensions(device->host, &device->fn, device->physical, &list, &count);
+    for (uint32_t i = 0; result == VK_SUCCESS && i < count; i++) {
+        const char *name = list[i].extensionName;
         found.nv |= strcmp(name, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME) == 0;
         found.amd |= strcmp(name, VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME) == 0;
         found.arm |= strcmp(name, VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME) == 0;
     }
-    rn_free(device->host, properties);
+    rn_free(device->host, list);
     return found;
 }
 
