@@ -21,11 +21,6 @@ static rn_extent dense(rn_pass_class class, uint32_t rows)
     return (rn_extent){rounded(rows), layer_class(class) == RN_PASS_STEPS ? 0 : rn_divide_up(rows, RN_CHUNK)};
 }
 
-static bool same_extent(rn_extent a, rn_extent b)
-{
-    return a.rows == b.rows && a.chunks == b.chunks;
-}
-
 static uint64_t bound(const rn_cost *cost, rn_extent extent)
 {
     double more = (double)extent.rows / cost->extent.rows, least = 1;
@@ -42,7 +37,7 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
     for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
         const rn_cost *cost = &session->costs[i];
         if (cost->extent.rows == 0 || cost->class != class || cost->output != output) continue;
-        if (same_extent(cost->extent, extent)) return cost->ns;
+        if (rn_extent_equal(cost->extent, extent)) return cost->ns;
         uint64_t ns = bound(cost, extent);
         if (least == 0 || ns < least) least = ns;
     }
@@ -121,7 +116,7 @@ static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool out
 {
     for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
         rn_cost *cost = &session->costs[i];
-        if (same_extent(cost->extent, extent) && cost->class == class && cost->output == output) return cost;
+        if (rn_extent_equal(cost->extent, extent) && cost->class == class && cost->output == output) return cost;
     }
     rn_cost *cost = &session->costs[session->next_cost++ % RN_MAX_COSTS];
     *cost = (rn_cost){.class = class, .output = output, .extent = extent};
@@ -135,7 +130,8 @@ void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t 
     uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->extent.rows);
     rn_cost *cost = find_cost(session, class, segment->output, segment->extent);
     ns = share(ns, whole, segment->weight);
-    /* States that were filled beside it only make it look dearer: good enough until there is something better. */
+    /* States that were filled or copied beside it only make it look dearer: good enough until there is something
+     * better. */
     if (cost->pure && !segment->pure) return;
     if (cost->pure != segment->pure) cost->times = 0;
     cost->pure = segment->pure;

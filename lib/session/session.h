@@ -126,6 +126,11 @@ typedef struct rn_extent {
     uint32_t rows, chunks; /* chunks: 0 where rows are single steps */
 } rn_extent;
 
+static inline bool rn_extent_equal(rn_extent a, rn_extent b)
+{
+    return a.rows == b.rows && a.chunks == b.chunks;
+}
+
 /* Stages of one kind in a row, between two timestamps. */
 typedef struct rn_segment {
     rn_pass_class class;
@@ -159,7 +164,7 @@ typedef struct rn_cost {
     bool output;
     rn_extent extent; /* no rows: an unused entry */
     uint32_t times;   /* it was measured, at most 2 */
-    bool pure;        /* measured without what it was told apart from, see rn_segment */
+    bool pure;        /* of segments that were */
     uint64_t ns;      /* of one layer, or of the output */
 } rn_cost;
 

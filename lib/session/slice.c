@@ -74,13 +74,6 @@ static retnet_result end_commands(retnet_session *session, rn_commands *commands
     return rn_recorder_end(&commands->recorder);
 }
 
-static bool copies(const rn_pass *pass)
-{
-    for (uint32_t i = 0; i < pass->part_count; i++)
-        if (pass->parts[i].copy) return true;
-    return false;
-}
-
 static bool is_pure(const rn_pass *pass)
 {
     for (uint32_t i = 0; i < pass->part_count; i++)
@@ -93,8 +86,7 @@ static rn_segment *open_segment(const retnet_session *session, rn_commands *comm
 {
     rn_extent extent = output ? (rn_extent){rn_pass_next_outputs(session, pass), 0} : rn_cost_extent(pass);
     rn_segment *last = commands->segment_count ? &commands->segments[commands->segment_count - 1] : NULL;
-    if (last && !output && !last->output && last->class == pass->class && last->extent.rows == extent.rows &&
-        last->extent.chunks == extent.chunks)
+    if (last && !output && !last->output && last->class == pass->class && rn_extent_equal(last->extent, extent))
         return last;
     if (commands->segment_count == RN_MAX_SEGMENTS) return NULL;
     if (last) timestamp(session, commands);
@@ -176,7 +168,7 @@ static bool record_stage(retnet_session *session, rn_commands *commands, const r
     rn_segment *segment = open_segment(session, commands, pass, output);
     if (!segment) return false;
     segment->weight += rn_cost_stage_weight(session, pass, stage);
-    segment->pure &= (output && pass->class != RN_PASS_START) || !copies(pass);
+    segment->pure &= (output && pass->class != RN_PASS_START) || is_pure(pass);
     if (pass->arranges && stage == 0) rn_decode_record_rows(session, &commands->recorder);
     if (pass->class == RN_PASS_TOKEN && stage > rn_forward_layer_stages(session))
         rn_decode_record_all_logits(session, &commands->recorder, pass);
