@@ -182,12 +182,13 @@ static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
     }
 }
 
-static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32_t heads, uint32_t keys,
-                           uint32_t values)
+/* Rows of queries, keys, values and gate, and of outputs with room for `sums` floats a head behind them. */
+static rn_retention retention_of(bench *b, uint32_t rows, uint32_t heads, uint32_t keys, uint32_t values, uint32_t sums,
+                                 rn_binding state)
 {
     uint32_t row = heads * (2 * keys + 2 * values);
-    uint64_t input = 4ull * sequences * tokens * row, output = 4ull * sequences * tokens * heads * (values + 32);
-    rn_retention retention = {
+    uint64_t input = 4ull * rows * row, output = 4ull * rows * heads * (values + sums);
+    return (rn_retention){
         .heads = heads,
         .key_value_heads = heads,
         .key_size = keys,
@@ -196,12 +197,20 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
         .k_offset = heads * keys,
         .v_offset = 2 * heads * keys,
         .gate_offset = heads * (2 * keys + values),
-        .y_stride = heads * (values + 32),
+        .y_stride = heads * (values + sums),
         .input = {&b->activations, 0, input},
         .output = {&b->activations, rn_round_up(input, 256), output},
         .params = {&b->weights, PARAMS_AT, 1u << 24},
-        .state = {&b->weights, PARAMS_AT + (1u << 24), 4ull * sequences * heads * keys * values},
+        .state = state,
     };
+}
+
+static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32_t heads, uint32_t keys,
+                           uint32_t values)
+{
+    uint32_t row = heads * (2 * keys + 2 * values);
+    rn_binding state = {&b->weights, PARAMS_AT + (1u << 24), 4ull * sequences * heads * keys * values};
+    rn_retention retention = retention_of(b, sequences * tokens, heads, keys, values, 32, state);
     rn_retention_chunks chunks = {
         .chunks = {&b->records, 0, 16 * RN_MAX_RECORDS},
         .sequences = {&b->records, 16 * RN_MAX_RECORDS, 16 * RN_MAX_RECORDS},
@@ -240,8 +249,6 @@ static void time_steps(bench *b, uint32_t sequences, uint32_t heads, uint32_t ke
         {0},        {16, 16, 4}, {4, 64, 4}, {128, 2, 4}, {128, 4, 4},
         {64, 4, 4}, {64, 2, 8},  {32, 8, 4}, {16, 16, 4}, {8, 32, 4},
     };
-    uint32_t row = heads * (2 * keys + 2 * values);
-    uint64_t input = 4ull * sequences * row, output = 4ull * sequences * heads * (values + 128);
     uint64_t state = 4ull * sequences * heads * keys * values, copies = b->states.size / state;
     printf("  steps of %u sequences, %u heads of %u x %u, %.1f MB read and written\n", sequences, heads, keys, values,
            2e-6 * (double)state);
@@ -250,21 +257,8 @@ static void time_steps(bench *b, uint32_t sequences, uint32_t heads, uint32_t ke
         rn_recorder_begin(&b->recorder);
         for (uint64_t done = 0; done < 3ull << 30; done += state, repeats++) {
             uint64_t at = repeats % copies * state, other = (repeats + copies / 2) % copies * state;
-            rn_retention retention = {
-                .heads = heads,
-                .key_value_heads = heads,
-                .key_size = keys,
-                .value_size = values,
-                .x_stride = row,
-                .k_offset = heads * keys,
-                .v_offset = 2 * heads * keys,
-                .gate_offset = heads * (2 * keys + values),
-                .y_stride = heads * (values + 128),
-                .input = {&b->activations, 0, input},
-                .output = {&b->activations, rn_round_up(input, 256), output},
-                .params = {&b->weights, PARAMS_AT, 1u << 24},
-                .state = {&b->states, at, state},
-            };
+            rn_retention retention =
+                retention_of(b, sequences, heads, keys, values, 128, (rn_binding){&b->states, at, state});
             rn_retention_step step = {
                 .records = {&b->records, 32 * RN_MAX_RECORDS, 16 * RN_MAX_RECORDS},
                 .count = sequences,
