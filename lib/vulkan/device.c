@@ -259,6 +259,13 @@ static void pretend_minimum_limits(rn_capabilities *caps)
     for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
 }
 
+/* A part of a subgroup does for a smaller one: invocations exchange with neighbours only. */
+static void pretend_subgroup_size(rn_capabilities *caps, uint32_t pretend)
+{
+    for (uint32_t size = 64; size >= 4; size /= 2) /* RETNET_PRETEND_SUBGROUP_4 to _64 */
+        if (pretend & size << 8) caps->subgroup_size = rn_min_u32(caps->subgroup_size, size);
+}
+
 void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
@@ -311,6 +318,7 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
     if (desc->pretend & RETNET_PRETEND_GPU) caps->is_cpu = false;
     if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
+    pretend_subgroup_size(caps, desc->pretend);
 }
 
 retnet_result rn_device_load(rn_device *device, bool debug_utils)
