@@ -266,7 +266,7 @@ static void pretend_subgroup_size(rn_capabilities *caps, uint32_t pretend)
         if (pretend & size << 8) caps->subgroup_size = rn_min_u32(caps->subgroup_size, size);
 }
 
-void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version)
+retnet_result rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceMaintenance3Properties maintenance = {
@@ -297,7 +297,6 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
         .subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                                (subgroup.supportedOperations & needed) == needed,
         .subgroup_size = subgroup.subgroupSize,
-        .processors = rn_device_count_processors(device),
         .max_invocations = rn_min_u32(p->limits.maxComputeWorkGroupInvocations, p->limits.maxComputeWorkGroupSize[0]),
         .shared_memory = p->limits.maxComputeSharedMemorySize,
         .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
@@ -319,6 +318,8 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
     if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
     pretend_subgroup_size(caps, desc->pretend);
+    VkResult result = rn_device_count_processors(device, &caps->processors);
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "the device's extensions");
 }
 
 retnet_result rn_device_load(rn_device *device, bool debug_utils)
@@ -372,9 +373,9 @@ static retnet_result create_own(rn_device *device, const retnet_context_desc *de
     retnet_result result = open_instance(device, desc);
     if (result == RETNET_OK) result = choose_physical_device(device, desc);
     if (result != RETNET_OK) return result;
-    rn_device_read_capabilities(device, desc, VK_API_VERSION_1_3);
     uint32_t timestamp_bits = 0;
-    result = choose_queue_family(device, &timestamp_bits);
+    result = rn_device_read_capabilities(device, desc, VK_API_VERSION_1_3);
+    if (result == RETNET_OK) result = choose_queue_family(device, &timestamp_bits);
     if (result != RETNET_OK) return result;
     if (timestamp_bits == 0) device->caps.timestamp_period = 0;
     return create_device(device, desc);
