@@ -80,8 +80,8 @@ typedef struct rn_reading {
  * depend on who else is in the batch. (Of steps there is one choice that does: how many there are.) */
 typedef enum rn_pass_class {
     RN_PASS_STEPS,    /* readings of one token: the recurrent form */
-    RN_PASS_SHORT,    /* too short for matrix units */
-    RN_PASS_LONG,     /* on matrix units, where there are any */
+    RN_PASS_SHORT,    /* without matrix units: there are none, or the reading is too short for a CPU's */
+    RN_PASS_LONG,     /* on matrix units */
     RN_PASS_SCORED,   /* the same; the output too, which is wanted of every row */
     RN_PASS_READINGS, /* how many of these there are. The others are the decoder's, of slots that make tokens: */
     RN_PASS_START = RN_PASS_READINGS, /* their first token, from logits that the host has */
@@ -321,6 +321,8 @@ void rn_task_drop_all(retnet_session *session);
 uint32_t rn_forward_layer_stages(const retnet_session *session);
 /* Whether the pass's layers run on matrix units. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
+/* Whether output norm and head do, for so many of its rows. */
+bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows);
 /* Records one stage of the layers. */
 void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage);
 /* Records output norm and head for rows [0, rows) of `from`. */

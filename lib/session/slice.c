@@ -135,7 +135,7 @@ static void record_output(retnet_session *session, rn_recorder *recorder, const 
 {
     const rn_session_layout *l = &session->layout;
     bool steps = pass->class == RN_PASS_STEPS; /* every row is wanted, in order */
-    bool matrix = steps ? rn_forward_suits_matrices(session, pass) : pass->class == RN_PASS_SCORED;
+    bool matrix = rn_forward_output_suits_matrices(session, pass, count);
     if (!steps) gather(session, recorder, pass, count);
     rn_forward_head(session, recorder, steps ? l->x : l->gathered, count, matrix, outputs_binding(session));
     if (pass->scores) record_scores(session, recorder, pass, count);
