@@ -286,15 +286,16 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
-/* Of a pass's layers. */
-rn_extent rn_cost_extent(const rn_pass *pass);
+/* Of a pass's layers, or of its next output. */
+rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, bool output);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */
 uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows);
 uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs);
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage);
-void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns);
+/* From what the segments [count] of a slice took [count]. */
+void rn_cost_learn(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count);
 /* The most rows of a pass of this class of which every stage fits into the budget: whole chunks, at least one. */
 uint32_t rn_cost_fitting_rows(const retnet_session *session, rn_pass_class class, uint64_t budget_ns);
 
