@@ -167,7 +167,7 @@ static void learn(retnet_session *session, const rn_segment *segment, uint64_t n
  * what the slice took against what its like took last goes for all other stages too. */
 static void follow_pace(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count)
 {
-    const uint64_t enough_ns = 20000; /* to be measured well */
+    const uint64_t enough_ns = 200000; /* less is mostly chance */
     uint64_t expected = 0, took = 0;
     for (uint32_t i = 0; i < count; i++) {
         const rn_segment *segment = &segments[i];
