@@ -4,9 +4,16 @@
  * with. Fewer should cost at most as much, and more at most in proportion, so that every measurement bounds all others;
  * but kernels change with the number of rows, and what was measured is better than a bound. */
 
-static uint32_t rounded(uint32_t rows)
+/* Few enough kinds that there is room for the costs of all that come again. */
+static uint32_t rounded(uint32_t number)
 {
-    return rows <= RN_CHUNK ? rows : rn_divide_up(rows, RN_CHUNK) * RN_CHUNK;
+    uint32_t step = number <= 8 ? 1 : number <= RN_CHUNK ? 8 : RN_CHUNK;
+    return rn_divide_up(number, step) * step;
+}
+
+static rn_extent extent_of(uint32_t rows, uint32_t chunks)
+{
+    return (rn_extent){rounded(rows), rounded(chunks)};
 }
 
 /* Some differ in their output only. */
@@ -18,7 +25,7 @@ static rn_pass_class layer_class(rn_pass_class class)
 /* Of so many tokens of one sequence. */
 static rn_extent dense(rn_pass_class class, uint32_t rows)
 {
-    return (rn_extent){rounded(rows), layer_class(class) == RN_PASS_STEPS ? 0 : rn_divide_up(rows, RN_CHUNK)};
+    return extent_of(rows, layer_class(class) == RN_PASS_STEPS ? 0 : rn_divide_up(rows, RN_CHUNK));
 }
 
 static uint64_t bound(const rn_cost *cost, rn_extent extent)
@@ -48,7 +55,7 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
 static uint64_t retention_weight(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
     uint64_t states =
-        layer_class(class) == RN_PASS_STEPS ? 2ull * rows * rn_model_layer_state_bytes(session->model) : 0;
+        layer_class(class) == RN_PASS_STEPS ? 2ull * rounded(rows) * rn_model_layer_state_bytes(session->model) : 0;
     return session->retention_weight + states;
 }
 
@@ -57,9 +64,9 @@ static uint64_t feed_forward_weight(const retnet_session *session)
     return session->layer_weight - session->retention_weight;
 }
 
-rn_extent rn_cost_extent(const rn_pass *pass)
+rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, bool output)
 {
-    return (rn_extent){rounded(pass->rows), pass->chunks};
+    return output ? extent_of(rn_pass_next_outputs(session, pass), 0) : extent_of(pass->rows, pass->chunks);
 }
 
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage)
@@ -81,8 +88,8 @@ static uint64_t share(uint64_t ns, uint64_t part, uint64_t whole)
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
     if (rn_pass_is_output(session, pass, stage))
-        return expected_ns(session, pass->class, true, (rn_extent){rn_pass_next_outputs(session, pass), 0});
-    uint64_t layer = expected_ns(session, pass->class, false, rn_cost_extent(pass));
+        return expected_ns(session, pass->class, true, rn_cost_extent(session, pass, true));
+    uint64_t layer = expected_ns(session, pass->class, false, rn_cost_extent(session, pass, false));
     return layer ? share(layer, rn_cost_stage_weight(session, pass, stage),
                          layer_weight(session, pass->class, pass->rows))
                  : 0;
@@ -98,7 +105,7 @@ uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class cla
 uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs)
 {
     uint64_t layer = expected_ns(session, class, false, dense(class, rows));
-    uint64_t output = outputs ? expected_ns(session, class, true, (rn_extent){outputs, 0}) : 0;
+    uint64_t output = outputs ? expected_ns(session, class, true, extent_of(outputs, 0)) : 0;
     if (layer == 0 || (outputs && output == 0)) return 0;
     return layer * session->model->config.layers + output;
 }
@@ -111,25 +118,40 @@ uint32_t rn_cost_fitting_rows(const retnet_session *session, rn_pass_class class
     return rows / RN_CHUNK * RN_CHUNK;
 }
 
-/* The entry for such stages, a new one if need be. */
+/* The entry for such stages; NULL: there is none. */
 static rn_cost *find_cost(retnet_session *session, rn_pass_class class, bool output, rn_extent extent)
 {
     for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
         rn_cost *cost = &session->costs[i];
         if (rn_extent_equal(cost->extent, extent) && cost->class == class && cost->output == output) return cost;
     }
+    return NULL;
+}
+
+static rn_cost *add_cost(retnet_session *session, rn_pass_class class, bool output, rn_extent extent)
+{
     rn_cost *cost = &session->costs[session->next_cost++ % RN_MAX_COSTS];
     *cost = (rn_cost){.class = class, .output = output, .extent = extent};
     return cost;
 }
 
-void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns)
+static rn_pass_class segment_class(const rn_segment *segment)
 {
-    if (segment->weight == 0) return;
-    rn_pass_class class = segment->output ? segment->class : layer_class(segment->class);
-    uint64_t whole = segment->output ? 1 : layer_weight(session, class, segment->extent.rows);
+    return segment->output ? segment->class : layer_class(segment->class);
+}
+
+/* The weight that the segment's cost is for. */
+static uint64_t whole_of(const retnet_session *session, const rn_segment *segment)
+{
+    return segment->output ? 1 : layer_weight(session, segment_class(segment), segment->extent.rows);
+}
+
+static void learn(retnet_session *session, const rn_segment *segment, uint64_t ns)
+{
+    rn_pass_class class = segment_class(segment);
     rn_cost *cost = find_cost(session, class, segment->output, segment->extent);
-    ns = share(ns, whole, segment->weight);
+    if (!cost) cost = add_cost(session, class, segment->output, segment->extent);
+    ns = share(ns, whole_of(session, segment), segment->weight);
     /* States that were filled or copied beside it only make it look dearer: good enough until there is something
      * better. */
     if (cost->pure && !segment->pure) return;
@@ -139,4 +161,30 @@ void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t 
     bool fresh = cost->times < 2;
     cost->times = rn_min_u32(cost->times + 1, 2);
     cost->ns = fresh ? ns : (cost->ns + ns) / 2;
+}
+
+/* A device with little to do slows down, to a quarter and less, and what was measured before is then worth nothing. So
+ * what the slice took against what its like took last goes for all other stages too. */
+static void follow_pace(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count)
+{
+    const uint64_t enough_ns = 200000; /* less is mostly chance */
+    uint64_t expected = 0, took = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const rn_segment *segment = &segments[i];
+        if (segment->weight == 0) continue;
+        const rn_cost *cost = find_cost(session, segment_class(segment), segment->output, segment->extent);
+        if (!cost || cost->times < 2 || cost->pure != segment->pure) continue;
+        expected += share(cost->ns, segment->weight, whole_of(session, segment));
+        took += ns[i];
+    }
+    if (expected < enough_ns || took < enough_ns) return;
+    for (uint32_t i = 0; i < RN_MAX_COSTS; i++)
+        session->costs[i].ns = (uint64_t)((double)session->costs[i].ns * (double)took / (double)expected) + 1;
+}
+
+void rn_cost_learn(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count)
+{
+    follow_pace(session, segments, ns, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (segments[i].weight) learn(session, &segments[i], ns[i]);
 }

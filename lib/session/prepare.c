@@ -49,7 +49,7 @@ static void plan_pass(planner *p, rn_pass_class class, uint32_t rows)
     for (uint32_t stage = 0; stage < rn_forward_layer_stages(&p->session); stage++)
         rn_forward_stage(&p->session, &p->recorder, &pass, stage);
     const rn_session_layout *l = &p->session.layout;
-    bool matrix = steps ? rn_forward_suits_matrices(&p->session, &pass) : class == RN_PASS_SCORED;
+    bool matrix = rn_forward_output_suits_matrices(&p->session, &pass, rows);
     if (rows <= (steps ? l->slots : l->logit_rows))
         rn_forward_head(&p->session, &p->recorder, steps ? l->x : l->gathered, rows, matrix, outputs(&p->session));
 }
@@ -67,6 +67,7 @@ static void plan_passes(planner *p)
     bool has_matrices = rn_matmul_suits(&p->device, UINT32_MAX);
     static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_SHORT, RN_PASS_LONG, RN_PASS_SCORED};
     for (size_t i = 0; i < (has_matrices ? RN_COUNT(classes) : 2); i++) {
+        if (classes[i] == RN_PASS_SHORT && has_matrices && !p->device.caps.is_cpu) continue; /* all are long there */
         uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
         for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }

@@ -80,8 +80,8 @@ typedef struct rn_reading {
  * depend on who else is in the batch. (Of steps there is one choice that does: how many there are.) */
 typedef enum rn_pass_class {
     RN_PASS_STEPS,    /* readings of one token: the recurrent form */
-    RN_PASS_SHORT,    /* too short for matrix units */
-    RN_PASS_LONG,     /* on matrix units, where there are any */
+    RN_PASS_SHORT,    /* without matrix units: there are none, or the reading is too short for a CPU's */
+    RN_PASS_LONG,     /* on matrix units */
     RN_PASS_SCORED,   /* the same; the output too, which is wanted of every row */
     RN_PASS_READINGS, /* how many of these there are. The others are the decoder's, of slots that make tokens: */
     RN_PASS_START = RN_PASS_READINGS, /* their first token, from logits that the host has */
@@ -286,15 +286,16 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
-/* Of a pass's layers. */
-rn_extent rn_cost_extent(const rn_pass *pass);
+/* Of a pass's layers, or of its next output. */
+rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, bool output);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */
 uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows);
 uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs);
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage);
-void rn_cost_learn(retnet_session *session, const rn_segment *segment, uint64_t ns);
+/* From what the segments [count] of a slice took [count]. */
+void rn_cost_learn(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count);
 /* The most rows of a pass of this class of which every stage fits into the budget: whole chunks, at least one. */
 uint32_t rn_cost_fitting_rows(const retnet_session *session, rn_pass_class class, uint64_t budget_ns);
 
@@ -321,6 +322,8 @@ void rn_task_drop_all(retnet_session *session);
 uint32_t rn_forward_layer_stages(const retnet_session *session);
 /* Whether the pass's layers run on matrix units. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
+/* Whether output norm and head do, for so many of its rows. */
+bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows);
 /* Records one stage of the layers. */
 void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, uint32_t stage);
 /* Records output norm and head for rows [0, rows) of `from`. */

@@ -84,7 +84,7 @@ static bool is_pure(const rn_pass *pass)
 /* The segment that the pass's next stage belongs to; NULL if there is no room for another. */
 static rn_segment *open_segment(const retnet_session *session, rn_commands *commands, const rn_pass *pass, bool output)
 {
-    rn_extent extent = output ? (rn_extent){rn_pass_next_outputs(session, pass), 0} : rn_cost_extent(pass);
+    rn_extent extent = rn_cost_extent(session, pass, output);
     rn_segment *last = commands->segment_count ? &commands->segments[commands->segment_count - 1] : NULL;
     if (last && !output && !last->output && last->class == pass->class && rn_extent_equal(last->extent, extent))
         return last;
@@ -135,7 +135,7 @@ static void record_output(retnet_session *session, rn_recorder *recorder, const 
 {
     const rn_session_layout *l = &session->layout;
     bool steps = pass->class == RN_PASS_STEPS; /* every row is wanted, in order */
-    bool matrix = steps ? rn_forward_suits_matrices(session, pass) : pass->class == RN_PASS_SCORED;
+    bool matrix = rn_forward_output_suits_matrices(session, pass, count);
     if (!steps) gather(session, recorder, pass, count);
     rn_forward_head(session, recorder, steps ? l->x : l->gathered, count, matrix, outputs_binding(session));
     if (pass->scores) record_scores(session, recorder, pass, count);
@@ -340,11 +340,12 @@ static retnet_result learn_from_timestamps(retnet_session *session, const rn_sli
     VkResult result = device->vk.vkGetQueryPoolResults(device->handle, commands->queries, 0, count + 1, sizeof ticks,
                                                        ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "reading timestamps");
+    uint64_t ns[RN_MAX_SEGMENTS];
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t ns = (uint64_t)((double)(ticks[i + 1] - ticks[i]) * device->caps.timestamp_period);
-        rn_cost_learn(session, &commands->segments[i], ns);
-        session->device_ns += ns;
+        ns[i] = (uint64_t)((double)(ticks[i + 1] - ticks[i]) * device->caps.timestamp_period);
+        session->device_ns += ns[i];
     }
+    rn_cost_learn(session, commands->segments, ns, count);
     return RETNET_OK;
 }
 
@@ -353,7 +354,7 @@ static void learn_from_clock(retnet_session *session, const rn_slice *slice, boo
 {
     uint64_t ns = rn_clock_ns() - slice->begin_ns;
     if (slice->foreign || !waited) return;
-    if (slice->commands->segment_count == 1) rn_cost_learn(session, &slice->commands->segments[0], ns);
+    if (slice->commands->segment_count == 1) rn_cost_learn(session, slice->commands->segments, &ns, 1);
     session->device_ns += ns;
 }
 

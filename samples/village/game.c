@@ -76,7 +76,8 @@ static bool open_renderer(game *game)
                           .art = game->art.pixels,
                           .art_width = ART_WIDTH,
                           .art_height = ART_HEIGHT,
-                          .glyph_size = TEXT_TEXTURE_SIZE};
+                          .glyph_size = TEXT_TEXTURE_SIZE,
+                          .load = game->options.load};
     if (!renderer_create(&desc, &game->renderer)) return false;
     art_release(&game->art);
     game->ui = ui_scale(renderer_extent(game->renderer));

@@ -33,6 +33,7 @@ static const char help_text[] =
     "For tests and measurements:\n"
     "      --offscreen        no window system, 60 frames a second\n"
     "      --fast             with --offscreen: as many as there can be\n"
+    "      --load N           draws each picture so often over, like a game with more to draw; default 1\n"
     "      --script FILE      commands, a line each (see script.h); the game ends with them\n"
     "      --frames N         ends after so many frames\n"
     "      --screenshot FILE  the last picture as PNG\n"
@@ -58,6 +59,7 @@ enum {
     OPTION_SEED,
     OPTION_SAVE,
     OPTION_SIZE,
+    OPTION_LOAD,
     OPTION_DEVICE,
     OPTION_FONT,
     OPTION_VALIDATE,
@@ -83,6 +85,7 @@ static const struct option long_options[] = {
     {"seed", required_argument, NULL, OPTION_SEED},
     {"save", required_argument, NULL, OPTION_SAVE},
     {"size", required_argument, NULL, OPTION_SIZE},
+    {"load", required_argument, NULL, OPTION_LOAD},
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"font", required_argument, NULL, OPTION_FONT},
     {"validate", no_argument, NULL, OPTION_VALIDATE},
@@ -148,6 +151,10 @@ static bool parse_value(options *options, int option, const char *text)
     case OPTION_TEMPERATURE: good = parse_number(text, 0, 100, &options->temperature); break;
     case OPTION_SEED: good = parse_whole(text, UINT64_MAX, &options->seed); break;
     case OPTION_SAVE: options->save = text; break;
+    case OPTION_LOAD:
+        good = parse_whole(text, 100000, &whole) && whole > 0;
+        options->load = (uint32_t)whole;
+        break;
     case OPTION_SIZE: good = parse_size(text, options); break;
     case OPTION_DEVICE: options->device = text; break;
     case OPTION_FONT: options->font = text; break;
@@ -181,6 +188,7 @@ options_result options_parse(options *options, int count, char **arguments)
                                 .width = 1280,
                                 .height = 800,
                                 .budget_us = 2000,
+                                .load = 1,
                                 .villagers = 12,
                                 .talkers = WORLD_MAX_VILLAGERS,
                                 .pause = 3,

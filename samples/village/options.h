@@ -12,6 +12,7 @@ typedef struct options {
     uint32_t width, height;
     uint64_t frames; /* 0: until the window is closed or the script ends */
     uint32_t budget_us;
+    uint32_t load; /* how often each picture is drawn */
     int villagers, talkers;
     double pause; /* seconds between lines of small talk */
     double temperature;

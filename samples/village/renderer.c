@@ -44,6 +44,7 @@ struct renderer {
     gpu_image art, glyphs;
     uint32_t glyph_size, glyph_first, glyph_rows; /* rows to be copied with the next picture */
     bool glyphs_ready;
+    uint32_t load;
 
     VkExtent2D extent;
     gpu_image canvas;
@@ -444,7 +445,7 @@ static void record_pass(renderer *r, frame *frame)
     vkCmdSetScissor(commands, 0, 1, &begin.renderArea);
     vkCmdPushConstants(commands, r->layout, VK_SHADER_STAGE_VERTEX_BIT, 0, sizeof to_clip, to_clip);
     vkCmdBindVertexBuffers(commands, 0, 1, &frame->quads.buffer, &zero);
-    vkCmdDraw(commands, 4, r->list.count, 0, 0);
+    for (uint32_t i = 0; i < r->load; i++) vkCmdDraw(commands, 4, r->list.count, 0, 0);
     vkCmdEndRenderPass(commands);
 }
 
@@ -533,6 +534,7 @@ bool renderer_create(const renderer_desc *desc, renderer **out)
     r->gpu = desc->gpu;
     r->screen = desc->screen;
     r->glyph_size = desc->glyph_size;
+    r->load = desc->load;
     r->list.art_width = (float)desc->art_width;
     r->list.art_height = (float)desc->art_height;
     r->list.glyph_size = (float)desc->glyph_size;

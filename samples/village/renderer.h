@@ -15,6 +15,7 @@ typedef struct renderer_desc {
     const uint8_t *art; /* RGBA, premultiplied; only read while the renderer is created */
     uint32_t art_width, art_height;
     uint32_t glyph_size; /* of the glyph texture, which is square, a byte a pixel */
+    uint32_t load;       /* how often each list is drawn, at least once */
 } renderer_desc;
 
 bool renderer_create(const renderer_desc *desc, renderer **out);

@@ -1,10 +1,21 @@
-/* matrix_test.c: the bundled model on matrix units against the same model in fp32: documents that it writes itself
- * score the same. Skipped where the device has no matrix units. */
+/* matrix_test.c: matrix units against fp32: prompts of many lengths leave the same states and logits, and documents
+ * that the bundled model writes itself score the same. Skipped where the device has no matrix units. */
 #include "context.h"
 #include "layers/matmul.h"
+#include "pretend.h"
 #include "session/session_test.h"
 
 enum { DOCUMENTS = 3, LENGTH = 160 };
+
+enum { SLOTS = 9 };
+
+static const size_t prompts[SLOTS] = {2, 5, 9, 31, 32, 63, 64, 65, 130};
+
+/* Software drivers compile the kernels of a GPU for minutes. */
+static uint32_t slot_count(void)
+{
+    return test_pretend() ? 3 : SLOTS;
+}
 
 static void on_log(void *user, retnet_log_level level, const char *message)
 {
@@ -18,13 +29,13 @@ typedef struct machine {
     retnet_session *session;
 } machine;
 
-static machine open_machine(uint32_t pretend)
+static machine open_machine(const char *directory, uint32_t pretend, uint32_t slots)
 {
     machine m;
     retnet_context_desc desc = {.log = on_log, .enable_validation = true, .pretend = pretend};
     REQUIRE(retnet_context_create(&desc, &m.context) == RETNET_OK);
-    m.model = session_test_model(m.context, "samples/chat/model", RETNET_WEIGHTS_AS_STORED);
-    m.session = session_test_session(m.model, 1, 0);
+    m.model = session_test_model(m.context, directory, RETNET_WEIGHTS_AS_STORED);
+    m.session = session_test_session(m.model, slots, 0);
     return m;
 }
 
@@ -56,14 +67,69 @@ static double negative_log_likelihood(retnet_session *session, const int32_t *to
     return sum / (LENGTH - 1);
 }
 
-int main(void)
+/* ---- Prompts ----------------------------------------------------------------------------------------------------- */
+
+/* Reads prompts into slots [first, first + count) at once, behind 7 other tokens; logits [SLOTS, vocabulary]. */
+static void read_prompts(machine *m, uint32_t first, uint32_t count, float *logits)
 {
-    machine fast = open_machine(0);
-    if (!rn_matmul_suits(&fast.context->device, LENGTH)) {
-        close_machine(&fast);
-        return TEST_SKIPPED;
+    retnet_model_info info;
+    retnet_model_get_info(m->model, &info);
+    retnet_span spans[SLOTS] = {0};
+    int32_t *tokens[SLOTS];
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = first + i;
+        size_t before = 7, length = prompts[slot];
+        tokens[i] = session_test_tokens(before + length, info.vocabulary_size, slot);
+        CHECK_OK(retnet_session_reset(m->session, slot));
+        session_test_read_last(m->session, slot, tokens[i], before, NULL);
+        spans[i] = (retnet_span){.slot = slot,
+                                 .tokens = tokens[i] + before,
+                                 .count = length,
+                                 .last_logits = logits + (size_t)slot * info.vocabulary_size};
     }
-    machine plain = open_machine(RETNET_PRETEND_NO_COOPERATIVE_MATRIX);
+    CHECK_OK(retnet_session_run(m->session, spans, count));
+    for (uint32_t i = 0; i < count; i++) free(tokens[i]);
+}
+
+/* All prompts in one pass, or the first few, or each by itself: other kernels multiply other numbers of rows. */
+static void test_prompts(const char *directory)
+{
+    const double limit = 5e-3; /* relative RMS: f16 inputs, fp32 sums */
+    const uint32_t slots = slot_count();
+    machine fast = open_machine(directory, test_pretend(), slots);
+    machine plain = open_machine(directory, RETNET_PRETEND_NO_COOPERATIVE_MATRIX, slots);
+    retnet_model_info info;
+    retnet_model_get_info(fast.model, &info);
+    size_t state = (size_t)info.layers * info.heads * info.key_size * info.value_size, row = info.vocabulary_size;
+    float *expected = session_test_alloc(slots * row, sizeof *expected);
+    float *actual = session_test_alloc(slots * row, sizeof *actual);
+    read_prompts(&plain, 0, slots, expected);
+    const uint32_t together[] = {slots, 3, 1};
+    for (size_t t = 0; t < sizeof together / sizeof *together; t++) {
+        for (uint32_t first = 0; first < slots; first += together[t])
+            read_prompts(&fast, first, together[t] < slots - first ? together[t] : slots - first, actual);
+        for (uint32_t i = 0; i < slots; i++) {
+            char what[64];
+            snprintf(what, sizeof what, "a prompt of %zu, %u together", prompts[i], together[t]);
+            float *a = session_test_state(fast.session, i), *e = session_test_state(plain.session, i);
+            session_test_check_same(what, a, e, state, limit);
+            session_test_check_same(what, actual + i * row, expected + i * row, row, limit);
+            free(a);
+            free(e);
+        }
+    }
+    free(expected);
+    free(actual);
+    close_machine(&fast);
+    close_machine(&plain);
+}
+
+/* ---- Documents --------------------------------------------------------------------------------------------------- */
+
+static void test_documents(void)
+{
+    machine fast = open_machine("samples/chat/model", 0, 1);
+    machine plain = open_machine("samples/chat/model", RETNET_PRETEND_NO_COOPERATIVE_MATRIX, 1);
     CHECK(!rn_matmul_suits(&plain.context->device, LENGTH));
     for (uint32_t d = 0; d < DOCUMENTS; d++) {
         int32_t tokens[LENGTH];
@@ -75,5 +141,18 @@ int main(void)
     }
     close_machine(&fast);
     close_machine(&plain);
-    return session_test_finish(test_failures);
+}
+
+int main(void)
+{
+    char directory[512];
+    session_test_directory(directory, sizeof directory);
+    fixture_write(fixture_named("gqa"), directory);
+    machine m = open_machine(directory, test_pretend(), 1);
+    bool suits = rn_matmul_suits(&m.context->device, LENGTH);
+    close_machine(&m);
+    if (suits) test_prompts(directory);
+    if (suits && !test_pretend()) test_documents();
+    int code = session_test_finish(test_failures);
+    return code == 0 && !suits ? TEST_SKIPPED : code;
 }

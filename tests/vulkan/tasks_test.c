@@ -1,9 +1,10 @@
 /* tasks_test.c: the library beside a host that draws on the same queue from a thread of its own. Tasks, worked on by
  * the library's submits and by the host's command buffers, give what run and generate give on a device of the library's
- * own: to the bit where a CPU is the device (session_test_company). */
+ * own: to the bit where a CPU is the device, and within session_test_company elsewhere. */
 #include "vulkan/host.h"
 
 #include "pretend.h"
+#include "reference/reference.h"
 
 enum { SLOTS = 3, MADE = 10, BUDGET_US = 3000, IN_FLIGHT = 2, SLICES = 3, WORDS = 1024 };
 
@@ -14,7 +15,6 @@ typedef struct output {
     uint32_t counts[SLOTS];
     float *states[SLOTS];
     size_t state_count;
-    double limit; /* of states' errors */
 } output;
 
 static bool on_token(void *user, uint32_t slot, int32_t token)
@@ -66,6 +66,12 @@ typedef struct subject {
     output out;
 } subject;
 
+/* The device of the library's own, and what it made of each slot by itself. */
+typedef struct reference {
+    retnet_context *context;
+    subject subject;
+} reference;
+
 static void subject_create(subject *s, retnet_context *context, const char *directory)
 {
     memset(s, 0, sizeof *s);
@@ -78,9 +84,13 @@ static void subject_create(subject *s, retnet_context *context, const char *dire
 static void subject_finish(subject *s)
 {
     for (uint32_t i = 0; i < SLOTS; i++) s->out.states[i] = session_test_state(s->session, i);
-    s->out.limit = session_test_company(s->model);
     retnet_session_destroy(s->session);
     retnet_model_destroy(s->model);
+}
+
+static int32_t *prompt_of(const subject *s, uint32_t slot)
+{
+    return session_test_tokens(prompts[slot], s->info.vocabulary_size, 70 + slot);
 }
 
 static retnet_sampling sampling_of(uint32_t slot)
@@ -91,7 +101,7 @@ static retnet_sampling sampling_of(uint32_t slot)
 static void start(subject *s)
 {
     for (uint32_t i = 0; i < SLOTS; i++) {
-        int32_t *tokens = session_test_tokens(prompts[i], s->info.vocabulary_size, 70 + i);
+        int32_t *tokens = prompt_of(s, i);
         retnet_task task = {.slot = i,
                             .tokens = tokens,
                             .count = prompts[i],
@@ -104,44 +114,90 @@ static void start(subject *s)
     }
 }
 
-static void check_same(const char *what, const output *a, const output *b)
-{
-    for (uint32_t i = 0; i < SLOTS; i++) {
-        CHECK_INT(a->counts[i], b->counts[i]);
-        if (memcmp(a->tokens[i], b->tokens[i], sizeof a->tokens[i]) != 0)
-            TEST_FAIL("%s: slot %u, other tokens", what, i);
-        session_test_check_same(what, a->states[i], b->states[i], a->state_count, a->limit);
-    }
-}
-
 static void output_free(output *out)
 {
     for (uint32_t i = 0; i < SLOTS; i++) free(out->states[i]);
 }
 
-static output alone(const char *directory)
+static reference alone(const char *directory)
 {
-    retnet_context *context = NULL;
+    reference r = {0};
     retnet_context_desc desc = host_context_desc();
     desc.enable_validation = true;
-    REQUIRE(retnet_context_create(&desc, &context) == RETNET_OK);
-    subject s;
-    subject_create(&s, context, directory);
+    REQUIRE(retnet_context_create(&desc, &r.context) == RETNET_OK);
+    subject_create(&r.subject, r.context, directory);
     for (uint32_t i = 0; i < SLOTS; i++) {
-        int32_t *tokens = session_test_tokens(prompts[i], s.info.vocabulary_size, 70 + i);
-        session_test_read_last(s.session, i, tokens, prompts[i], NULL);
+        int32_t *tokens = prompt_of(&r.subject, i);
+        session_test_read_last(r.subject.session, i, tokens, prompts[i], NULL);
         retnet_generation generation = {.slots = &i,
                                         .slot_count = 1,
                                         .sampling = sampling_of(i),
                                         .max_tokens = MADE,
-                                        .tokens = s.out.tokens[i],
-                                        .token_counts = &s.out.counts[i]};
-        CHECK_OK(retnet_session_generate(s.session, &generation));
+                                        .tokens = r.subject.out.tokens[i],
+                                        .token_counts = &r.subject.out.counts[i]};
+        CHECK_OK(retnet_session_generate(r.subject.session, &generation));
         free(tokens);
     }
-    subject_finish(&s);
-    retnet_context_destroy(context);
-    return s.out;
+    return r;
+}
+
+static void reference_free(reference *r)
+{
+    subject_finish(&r->subject);
+    output_free(&r->subject.out);
+    retnet_context_destroy(r->context);
+}
+
+static bool could_be_made(const retnet_sampling *sampling, const float *logits, size_t vocabulary, double draw,
+                          int32_t token, double slack)
+{
+    float most = logits[0];
+    for (size_t i = 1; i < vocabulary; i++)
+        if (logits[i] > most) most = logits[i];
+    if (sampling->temperature == 0 && slack > 0) return logits[token] >= most - slack * fabs(most);
+    return ref_sample(sampling, logits, vocabulary, draw) == token ||
+           ref_sample(sampling, logits, vocabulary, fmax(draw - slack, 0)) == token ||
+           ref_sample(sampling, logits, vocabulary, fmin(draw + slack, 1 - 1e-9)) == token;
+}
+
+/* Each of the tokens is what the reference's sampler makes of the logits before it, while the slot reads them one by
+ * one, all but the last. `logits`: those after the prompt, which it has read; overwritten. `slack`: how far, relative
+ * to the largest, a greedy token's logit may lie below it, and how far a draw may be beside its token. */
+static void check_made(const char *what, retnet_session *session, uint32_t slot, const retnet_sampling *sampling,
+                       float *logits, const int32_t *tokens, size_t count, double slack)
+{
+    retnet_model_info info;
+    retnet_model_get_info(retnet_session_model(session), &info);
+    for (size_t i = 0; i < count; i++) {
+        double draw = ref_random_draw(sampling->seed, retnet_session_position(session, slot));
+        if (!could_be_made(sampling, logits, info.vocabulary_size, draw, tokens[i], slack))
+            TEST_FAIL("%s: token %zu of slot %u is %d", what, i, slot, tokens[i]);
+        if (i + 1 < count) session_test_read_last(session, slot, tokens + i, 1, logits);
+    }
+}
+
+/* A draw that falls between two tokens may go to either where rounding depends on the company; from then on everything
+ * is another. So the slot by itself reads what was made, and each token has to be one that it could have made. */
+static void check_same(const char *what, const output *out, reference *r)
+{
+    const subject *s = &r->subject;
+    double limit = session_test_company(s->model);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        retnet_sampling sampling = sampling_of(i);
+        int32_t *tokens = prompt_of(s, i);
+        float *logits = session_test_alloc(s->info.vocabulary_size, sizeof *logits);
+        CHECK_INT(out->counts[i], s->out.counts[i]);
+        if (limit == 0 && memcmp(out->tokens[i], s->out.tokens[i], sizeof out->tokens[i]) != 0)
+            TEST_FAIL("%s: slot %u, other tokens", what, i);
+        CHECK_OK(retnet_session_reset(s->session, i));
+        session_test_read_last(s->session, i, tokens, prompts[i], logits);
+        check_made(what, s->session, i, &sampling, logits, out->tokens[i], out->counts[i], 5 * limit);
+        float *state = session_test_state(s->session, i);
+        session_test_check_same(what, out->states[i], state, out->state_count, limit);
+        free(state);
+        free(logits);
+        free(tokens);
+    }
 }
 
 /* ---- The library's submits --------------------------------------------------------------------------------------- */
@@ -188,7 +244,7 @@ static void check_await(host *h, subject *s)
     vkDestroySemaphore(h->device, go, NULL);
 }
 
-static void test_steps(const char *directory, const output *expected, bool recommend)
+static void test_steps(const char *directory, reference *expected, bool recommend)
 {
     static host h;
     subject s;
@@ -322,7 +378,7 @@ static void check_uncollected(const flight *f, subject *s)
     CHECK_OK(retnet_session_stop(s->session, 0)); /* which waits for what was recorded, if it was of this slot */
 }
 
-static void test_records(const char *directory, const output *expected)
+static void test_records(const char *directory, reference *expected)
 {
     static host h;
     subject s;
@@ -376,7 +432,7 @@ static void test_records(const char *directory, const output *expected)
     CHECK_INT(retnet_session_position(s.session, 0), prompts[0] + MADE - 1 + 3);
     /* Slot 0 back to where it was. */
     int32_t tokens[1 + MADE];
-    int32_t *prompt = session_test_tokens(prompts[0], s.info.vocabulary_size, 70);
+    int32_t *prompt = prompt_of(&s, 0);
     tokens[0] = prompt[0];
     memcpy(tokens + 1, s.out.tokens[0], sizeof s.out.tokens[0]);
     CHECK_OK(retnet_session_reset(s.session, 0));
@@ -401,10 +457,10 @@ int main(void)
     char directory[512];
     session_test_directory(directory, sizeof directory);
     fixture_write(fixture_named("gqa"), directory);
-    output expected = alone(directory);
+    reference expected = alone(directory);
     test_steps(directory, &expected, true);
     test_steps(directory, &expected, false);
     test_records(directory, &expected);
-    output_free(&expected);
+    reference_free(&expected);
     return host_finish(test_failures);
 }

@@ -1,0 +1,73 @@
+/* cost_test.c: what the session expects of stages that it has measured, and of those that it has not, from made-up
+ * measurements. */
+#include "session/session.h"
+#include "test.h"
+
+enum { LAYERS = 4 };
+
+static rn_segment segment_of(rn_pass_class class, uint32_t rows, uint32_t chunks)
+{
+    return (rn_segment){.class = class, .pure = true, .extent = {rows, chunks}, .weight = 100 * LAYERS};
+}
+
+/* All layers of such a pass took so long, several times. */
+static void measure(retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t chunks, uint64_t ns)
+{
+    rn_segment segment = segment_of(class, rows, chunks);
+    for (int i = 0; i < 4; i++) rn_cost_learn(session, &segment, &ns, 1);
+}
+
+static uint64_t layers_ns(const retnet_session *session, rn_pass_class class, uint32_t rows)
+{
+    return rn_cost_pass_ns(session, class, rows, 0);
+}
+
+static void check_near(const char *what, uint64_t actual, uint64_t expected)
+{
+    if (actual < expected * 99 / 100 || actual > expected * 101 / 100)
+        TEST_FAIL("%s: %llu ns, expected about %llu", what, (unsigned long long)actual, (unsigned long long)expected);
+}
+
+/* What was not measured costs no more than its share of what was. */
+static void test_bounds(retnet_session *session)
+{
+    CHECK_INT(layers_ns(session, RN_PASS_LONG, 64), 0);
+    measure(session, RN_PASS_LONG, 64, 1, 4000000);
+    check_near("as measured", layers_ns(session, RN_PASS_LONG, 64), 4000000);
+    check_near("twice as many", layers_ns(session, RN_PASS_LONG, 128), 8000000);
+    check_near("fewer", layers_ns(session, RN_PASS_LONG, 10), 4000000);
+    CHECK_INT(layers_ns(session, RN_PASS_SHORT, 64), 0);
+    measure(session, RN_PASS_LONG, 128, 2, 5000000);
+    check_near("both measured", layers_ns(session, RN_PASS_LONG, 128), 5000000);
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_LONG, 700000), 128);
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_LONG, 550000), 64);
+}
+
+/* A device that has slowed down is slow at everything, and fast again at everything. */
+static void test_pace(retnet_session *session)
+{
+    rn_segment steps[2] = {segment_of(RN_PASS_LONG, 64, 1), segment_of(RN_PASS_LONG, 128, 2)};
+    measure(session, RN_PASS_LONG, 512, 8, 20000000);
+    const uint64_t slow[2] = {12000000, 15000000}, fast[2] = {4000000, 5000000};
+    rn_cost_learn(session, steps, slow, 2);
+    check_near("three times slower", layers_ns(session, RN_PASS_LONG, 512), 60000000);
+    for (int i = 0; i < 100; i++) rn_cost_learn(session, steps, i % 2 ? slow : fast, 2);
+    check_near("after many changes", layers_ns(session, RN_PASS_LONG, 512), 60000000);
+    rn_cost_learn(session, steps, fast, 2);
+    check_near("fast again", layers_ns(session, RN_PASS_LONG, 512), 20000000);
+    check_near("and itself", layers_ns(session, RN_PASS_LONG, 128), 5000000);
+}
+
+int main(void)
+{
+    static retnet_model model;
+    static retnet_session session;
+    model.config.layers = LAYERS;
+    session.model = &model;
+    session.layer_weight = 100;
+    session.retention_weight = 50;
+    session.layout.rows = 2048;
+    test_bounds(&session);
+    test_pace(&session);
+    return test_failures != 0;
+}
