@@ -79,10 +79,13 @@ static bool shuffles_in_use(const rn_device *device)
     return !device->caps.is_cpu && device->caps.subgroup_arithmetic && device->caps.subgroup_size >= 4;
 }
 
-/* Four neighbours add their sums, eight share the column's bytes. */
+/* Most kernels are content with four or eight; no more are counted on where a driver may take smaller subgroups than it
+ * says. */
 static uint32_t count_neighbours(const rn_device *device)
 {
-    return device->caps.subgroup_size >= 8 ? 8 : 4;
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    uint32_t most = unit->m && !unit->must_ask_subgroup ? INVOCATIONS : 8;
+    return rn_min_u32(device->caps.subgroup_size, most);
 }
 
 static uint32_t shuffle_constants(const rn_device *device, uint32_t constants[RN_MAX_CONSTANTS])
@@ -127,7 +130,7 @@ static void give_up_shuffles(rn_device *device)
 
 static bool dots_in_use(const rn_device *device)
 {
-    return shuffles_in_use(device) && count_neighbours(device) == 8 && device->caps.byte_dots;
+    return shuffles_in_use(device) && count_neighbours(device) >= 8 && device->caps.byte_dots;
 }
 
 static uint32_t dot_constants(const rn_device *device, uint32_t constants[RN_MAX_CONSTANTS])
