@@ -64,10 +64,8 @@ static uint32_t next_rows(uint32_t rows)
 static void plan_passes(planner *p)
 {
     const rn_session_layout *l = &p->session.layout;
-    bool has_matrices = rn_matmul_suits(&p->device, UINT32_MAX);
-    static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_SHORT, RN_PASS_LONG, RN_PASS_SCORED};
-    for (size_t i = 0; i < (has_matrices ? RN_COUNT(classes) : 2); i++) {
-        if (classes[i] == RN_PASS_SHORT && has_matrices && !p->device.caps.is_cpu) continue; /* all are long there */
+    static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_CHUNKS, RN_PASS_SCORED};
+    for (size_t i = 0; i < (rn_forward_has_matrices(&p->device) ? RN_COUNT(classes) : 2); i++) {
         uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
         for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }
