@@ -513,8 +513,7 @@ static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_lin
     return rn_linear_can_fuse(session->device, &linear);
 }
 
-/* Every dispatch of the pass has to be of a kind that waits. */
-static bool can_chain(const retnet_session *session, const rn_pass *pass)
+bool rn_forward_can_chain(const retnet_session *session, const rn_pass *pass)
 {
     const retnet_model *model = session->model;
     const rn_config *config = &model->config;
@@ -565,7 +564,7 @@ bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_p
                       rn_binding logits)
 {
     forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true};
-    if (!can_chain(session, pass)) return false;
+    if (!rn_forward_can_chain(session, pass)) return false;
     prepare_chain(session, recorder, attempt);
     rn_recorder_chain_begin(recorder, attempt == RN_ATTEMPT_AGAIN);
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);

@@ -331,6 +331,8 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
 /* Records output norm and head for rows [0, rows) of `from`. */
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits);
+/* Whether every dispatch of the pass is of a kind that can wait in a chain. */
+bool rn_forward_can_chain(const retnet_session *session, const rn_pass *pass);
 /* Records a pass of the decoder from the embedding to the logits as a chain; false where device, model or pass do not
  * allow it. Between it and one that follows in the same recording its memory is to be cleared. */
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
