@@ -7,8 +7,8 @@
 // of it and every SPLITS-th unit of each; ROW_LANES neighbours share a row, and read what lies together.
 //
 // With SHUFFLES subgroups add their invocations' sums; that eight neighbours are in one is no promise of Vulkan's, but
-// what every driver does. With DOTS the column is staged in three bytes a number, which hardware multiplies by four
-// weights at a time: exact, but for rounding the column to 2^-22 of the largest number of each block of 32.
+// what every driver does. With DOTS the column is staged in two bytes a number, which hardware multiplies by four
+// weights at a time: exact, but for rounding the column by up to 2^-15 of the largest number of each block of 32.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // GROUP_ROWS * SPLITS
@@ -63,7 +63,7 @@ shared float partial[2 * PARTS * TILE_SUMS]; // of a tile and the next
 shared float head_scale[GROUPED ? 128 : 1], head_sum[HEAD_SUMS];
 
 uvec4 ahead[AHEAD * SUMS];
-float ahead_scale[AHEAD * SUMS];
+uint ahead_scales[AHEAD * SUMS]; // as they were loaded: whatever is done with them waits for them
 uint lane, local_row, split;
 
 // Row s of this invocation in a tile.
@@ -78,9 +78,10 @@ void look_ahead(uint slot, uint tile, uint n)
         uint panel = min(tile / PANEL_TILES * PANELS + s / ROWS, push.panels - 1), row = row_in_panel(tile, s);
         uint block = (panel * BLOCKS + unit / ROW_UNITS) * block_units(FORMAT), at = slot * SUMS + s;
         ahead[at] = load_unit(block, row, unit % ROW_UNITS);
-        if (SCALED) ahead_scale[at] = decode_scale(FORMAT, block, row);
+        if (SCALED) ahead_scales[at] = load_scales(FORMAT, block, row);
     }
 }
+
 
 // ---- The column ----
 
@@ -96,14 +97,20 @@ struct Awaited {
     uint sums[SUMS_EACH];
 };
 
-// Reads all of it, all under way at once; gives whether something is not there yet.
+// Reads all of it, all under way at once; gives whether something is not there yet. Nobody reads what is not its own: a
+// word that many look at, in every workgroup, again and again, makes them wait for each other.
 bool look(uint first, bool with_sums, out Awaited awaited)
 {
     bool lacks = false;
-    [[unroll]] for (uint i = 0; i < AT_ONCE; i++)
-        awaited.words[i] = chain_in4[push.x_at / 4 + min(first + i * STEP, VECTORS - 1)];
-    [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
-        awaited.sums[i] = with_sums ? chain_in[push.x_at + push.scale_offset + min(lane + i * LOCAL_SIZE, HEAD_SUMS - 1)] : 0;
+    [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
+        awaited.words[i] = uvec4(0);
+        if (first + i * STEP < VECTORS) awaited.words[i] = chain_in4[push.x_at / 4 + first + i * STEP];
+    }
+    [[unroll]] for (uint i = 0; i < SUMS_EACH; i++) {
+        awaited.sums[i] = 0;
+        if (with_sums && lane + i * LOCAL_SIZE < HEAD_SUMS)
+            awaited.sums[i] = chain_in[push.x_at + push.scale_offset + lane + i * LOCAL_SIZE];
+    }
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
         uint at = min(first + i * STEP, VECTORS - 1);
         awaited.words[i] = chain_wanted(awaited.words[i], push.inputs - min(at * 4, push.inputs));
@@ -139,15 +146,22 @@ void look_beside(uint first, out Beside beside)
     }
 }
 
+// Eight neighbours share a head where they can tell each other their sums.
 void make_head_scales()
 {
-    uint tiles = HEAD_SUMS / push.heads;
+#ifdef SHUFFLES
+    const uint SHARERS = 8;
+#else
+    const uint SHARERS = 1;
+#endif
     barrier();
-    for (uint head = lane; head < push.heads; head += LOCAL_SIZE) {
+    for (uint head = lane / SHARERS; head < push.heads; head += LOCAL_SIZE / SHARERS) {
         float sum = 0.0;
-        for (uint i = 0; i < tiles; i += 8)
-            [[unroll]] for (uint k = i; k < i + 8; k++) sum += k < tiles ? head_sum[min(head * tiles + k, HEAD_SUMS - 1)] : 0.0;
-        head_scale[head] = inversesqrt(sum / float(push.head_size));
+        for (uint i = lane % SHARERS; i < push.tiles; i += SHARERS) sum += head_sum[head * push.tiles + i];
+#ifdef SHUFFLES
+        [[unroll]] for (uint k = 1; k < SHARERS; k *= 2) sum += subgroupShuffleXor(sum, k);
+#endif
+        if (lane % SHARERS == 0) head_scale[head] = inversesqrt(sum / float(push.head_size));
     }
     barrier();
 }

@@ -18,5 +18,5 @@ void add_products(uint slot, uint unit, inout float sum[SUMS])
         vec4 x = staged[staged_at(unit * UNIT_VECTORS + k)];
         [[unroll]] for (uint i = 0; i < SUMS; i++) s[i] += dot(decode_unit(FORMAT, ahead[slot * SUMS + i], k), x);
     }
-    [[unroll]] for (uint i = 0; i < SUMS; i++) sum[i] += SCALED ? s[i] * ahead_scale[slot * SUMS + i] : s[i];
+    [[unroll]] for (uint i = 0; i < SUMS; i++) sum[i] += SCALED ? s[i] * decode_scale_of(FORMAT, ahead_scales[slot * SUMS + i], row_in_panel(0, i)) : s[i];
 }

@@ -59,11 +59,19 @@ uvec4 load_unit(uint block, uint row, uint unit)
     return weight_unit(block + unit_in_block(FORMAT, row, unit));
 }
 
-float block_scale(uint format, uint block, uint row)
+// The scales of a row and its neighbour, for scale_of.
+uint load_scales(uint format, uint block, uint row)
 {
-    vec2 pair = unpackHalf2x16(weight_word(block * 4 + scale_word(format, row)));
-    return (row & 1u) == 0 ? pair.x : pair.y;
+    return weight_word(block * 4 + scale_word(format, row));
 }
+
+float scale_of(uint pair, uint row)
+{
+    vec2 scales = unpackHalf2x16(pair);
+    return (row & 1u) == 0 ? scales.x : scales.y;
+}
+
+float block_scale(uint format, uint block, uint row) { return scale_of(load_scales(format, block, row), row); }
 
 // Integers become fractions of a float between 1 and 2, of which 1.5 is taken away: every step is exact, and none of them is a
 // conversion, which runs at a quarter of the rate of other instructions on much hardware.
@@ -85,7 +93,12 @@ vec4 nibbles_over_16(uint word, bool upper)
     return signed_fractions(mantissas & 0x780000u);
 }
 
-// What the vectors of decode_unit have to be multiplied by.
+// What the vectors of decode_unit have to be multiplied by, and the same of scales that were loaded before.
+float decode_scale_of(uint format, uint pair, uint row)
+{
+    return SCALED ? scale_of(pair, row) * (format == FORMAT_Q8 ? 256.0 : 16.0) : 1.0;
+}
+
 float decode_scale(uint format, uint block, uint row)
 {
     return SCALED ? block_scale(format, block, row) * (format == FORMAT_Q8 ? 256.0 : 16.0) : 1.0;

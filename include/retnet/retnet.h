@@ -122,6 +122,8 @@ typedef struct retnet_context_desc {
                                   own, 8,000 on a host's (vulkan.h), where it is at least 500 */
     bool low_priority;         /* other programs' work on the device goes first, where it has VK_KHR_global_priority or
                                   VK_EXT_global_priority. Not for a host's device, whose queues the host has made */
+    bool fixed_kernels;        /* choose kernels by rule alone, so that sums are the same to the bit in every run on a
+                                  device. Else retnet_model_prepare chooses by measurement, except on CPUs */
     uint32_t pretend;          /* retnet_pretend bits: use less of the device than it has (for tests); 0: all */
     bool enable_validation;    /* enable VK_LAYER_KHRONOS_validation with synchronisation validation if installed;
                                   messages go to the log as errors */
@@ -302,7 +304,11 @@ typedef struct retnet_prepare_desc {
  * there already, also by retnet_context_pipeline_cache_load, costs little. On the calling thread; called from several
  * at once with the same desc, each makes a share, and all return when everything is there. Any thread, also beside
  * running sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they
- * are first needed. */
+ * are first needed.
+ *
+ * Where kernels of a matrix compete, it then times them on the device, in submits of a few milliseconds and once for each
+ * shape of a matrix and format; sessions take the fastest from then on, and retnet_context_pipeline_cache_save keeps the
+ * choice. They add in different orders, so that sums differ in their last bits: see retnet_context_desc.fixed_kernels. */
 RETNET_API retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_desc *desc);
 
 /* Every slot starts empty: state zero, position 0. `desc` may be NULL. */

@@ -63,23 +63,6 @@ static bool is_scaled(retnet_weight_format format)
     return format == RETNET_WEIGHTS_Q8 || format == RETNET_WEIGHTS_Q4;
 }
 
-/* Depends on the matrix and the device only. */
-static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear)
-{
-    const rn_matrix *matrix = linear->matrix;
-    if (linear->shape.group_rows) return linear->shape;
-    /* The fastest as links of a chain on an H200 (samples/bench/linear_sweep.c): as many workgroups as multiprocessors,
-     * or twice as many where there is work for that; all weights under way at once if that can be. 4-bit weights want
-     * fewer workgroups that wait. Less at once where the device does not say how many multiprocessors it has. */
-    uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
-    rn_linear_shape shape = {8, 32, 2, units <= 12 * 32 ? 12 : 8, processors * (matrix->rows >= 8192 ? 2 : 1)};
-    if (is_scaled(matrix->format) && matrix->rows >= 16 * processors) shape = (rn_linear_shape){16, 16, 2, 8, 0};
-    if (!processors) shape = (rn_linear_shape){16, 16, 1, 4, 0};
-    while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
-    while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
-    return shape;
-}
-
 /* Whether neighbours add their sums, and whether these are of bytes. */
 static bool shuffles(const rn_device *device)
 {
@@ -95,21 +78,113 @@ static bool multiplies_bytes(const rn_device *device, retnet_weight_format forma
 /* Bytes of shared memory that linear_column.glsl takes for the column. */
 static uint32_t column_bytes(const rn_device *device, const rn_matrix *matrix)
 {
-    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 7 : 9, others = vectors == 7 ? 4 : 0;
+    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 5 : 9, others = vectors == 5 ? 4 : 0;
     return rn_matrix_blocks(matrix) * (16 * vectors + others);
 }
 
-/* Whether linear_column.comp can stage the column. */
-static bool can_stage(const rn_device *device, const rn_linear *linear)
+/* Whether linear_column.comp can stage the column, with workgroups of this shape. */
+static bool can_stage_with(const rn_device *device, const rn_linear *linear, rn_linear_shape shape)
 {
     bool groups = linear->prologue == RN_PROLOGUE_GROUP_NORM;
-    rn_linear_shape shape = shape_of(device, linear);
     uint32_t parts = shape.splits / (shuffles(device) ? ROW_LANES : 1);
     uint32_t partial = 2 * parts * shape.group_rows * shape.rows * (linear->matrix->alternating ? 2 : 1);
     uint32_t heads = groups ? 128 + linear->heads * linear->tiles : 2;
     uint32_t others = partial + 272 + 1 + heads; /* norm parts, order */
     return linear->columns == 1 && (!groups || linear->heads <= 128) &&
            column_bytes(device, linear->matrix) + 4 * others <= device->caps.shared_memory;
+}
+
+/* ---- Shapes ------------------------------------------------------------------------------------------------------ */
+
+/* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be there,
+ * their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two small
+ * ones where a matrix is worth it, with registers for two such links. Short rows of floats are under way as a whole; of
+ * longer ones many invocations hold little, which also read a long column in one turn. Of 4-bit weights an invocation
+ * holds two rows where there are many, since each row's inputs come from shared memory. Less at once where the device
+ * does not say how many multiprocessors it has. */
+static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *linear)
+{
+    const rn_matrix *matrix = linear->matrix;
+    uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
+    bool many_rows = matrix->rows >= 8192;
+    if (!processors) return (rn_linear_shape){16, 16, 1, 4, 0};
+    if (linear->columns > 1) return (rn_linear_shape){.group_rows = 8, .splits = 32};
+    if (is_scaled(matrix->format)) return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors};
+    if (many_rows) return (rn_linear_shape){8, 32, 2, 8, 2 * processors};
+    return units <= 12 * 32 ? (rn_linear_shape){8, 32, 2, 12, processors} : (rn_linear_shape){16, 32, 1, 2, processors};
+}
+
+/* What else can be the fastest, with groups for each multiprocessor. */
+static const rn_linear_shape rivals[] = {{16, 32, 1, 2, 1}, {8, 32, 2, 8, 2}, {8, 32, 1, 8, 2}};
+static const rn_linear_shape scaled_rivals[] = {{16, 32, 1, 2, 0}, {16, 16, 2, 8, 0}, {16, 32, 1, 4, 2}};
+
+_Static_assert(1 + RN_COUNT(rivals) <= RN_LINEAR_CANDIDATES && RN_COUNT(rivals) == RN_COUNT(scaled_rivals), "all fit");
+
+/* The device may have smaller workgroups only. */
+static rn_linear_shape fit_shape(const rn_device *device, const rn_matrix *matrix, rn_linear_shape shape)
+{
+    while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
+    while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
+    return shape;
+}
+
+uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
+                              rn_linear_shape shapes[RN_LINEAR_CANDIDATES])
+{
+    const rn_matrix *matrix = linear->matrix;
+    uint32_t count = 0;
+    shapes[count++] = fit_shape(device, matrix, shape_by_rule(device, linear));
+    for (size_t i = 0; i < RN_COUNT(rivals) && device->measures && device->caps.processors; i++) {
+        rn_linear_shape shape = is_scaled(matrix->format) ? scaled_rivals[i] : rivals[i];
+        if (shape.groups) shape.groups *= device->caps.processors;
+        shape = fit_shape(device, matrix, shape);
+        if (can_stage_with(device, linear, shape)) shapes[count++] = shape;
+    }
+    return count;
+}
+
+/* Of shapes, as the answers to questions about matrices (vulkan/choices.h). */
+static uint64_t shape_hash(rn_linear_shape shape)
+{
+    return rn_hash(0, &shape, sizeof shape);
+}
+
+static uint64_t question_about(const rn_linear *linear)
+{
+    const rn_matrix *m = linear->matrix;
+    const uint32_t asked[] = {m->format,        m->rows,          m->inputs,
+                              m->alternating,   linear->prologue, linear->epilogue,
+                              linear->has_bias, linear->heads,    linear->tiles};
+    return rn_hash(rn_hash(0, "linear_column", 13), asked, sizeof asked);
+}
+
+bool rn_linear_is_chosen(const rn_device *device, const rn_linear *linear)
+{
+    uint64_t answer;
+    return rn_choices_find(&device->choices, question_about(linear), &answer);
+}
+
+void rn_linear_choose(rn_device *device, const rn_linear *linear, rn_linear_shape shape)
+{
+    rn_choices_add(&device->choices, question_about(linear), shape_hash(shape));
+}
+
+/* Depends on the projection, the device and what was measured on it only. */
+static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear)
+{
+    if (linear->shape.group_rows) return linear->shape;
+    rn_linear_shape shapes[RN_LINEAR_CANDIDATES];
+    uint32_t count = rn_linear_candidates(device, linear, shapes);
+    uint64_t answer;
+    if (linear->columns == 1 && rn_choices_find(&device->choices, question_about(linear), &answer))
+        for (uint32_t i = 0; i < count; i++)
+            if (shape_hash(shapes[i]) == answer) return shapes[i];
+    return shapes[0];
+}
+
+static bool can_stage(const rn_device *device, const rn_linear *linear)
+{
+    return can_stage_with(device, linear, shape_of(device, linear));
 }
 
 bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear)

@@ -66,6 +66,15 @@ typedef struct rn_linear {
  * for GPUs. */
 bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear);
 
+/* Shapes for a projection of one column that could be the fastest, the rule's first; more than that only where kernels
+ * are chosen by measurement (linear_measure.h). */
+enum { RN_LINEAR_CANDIDATES = 4 };
+uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
+                              rn_linear_shape shapes[RN_LINEAR_CANDIDATES]);
+bool rn_linear_is_chosen(const rn_device *device, const rn_linear *linear);
+/* What projections like this one are recorded with from now on. */
+void rn_linear_choose(rn_device *device, const rn_linear *linear, rn_linear_shape shape);
+
 void rn_linear_record(rn_recorder *recorder, const rn_linear *linear);
 
 #endif

@@ -4,8 +4,7 @@
 #include "shaders.h"
 
 enum {
-    FEWEST_COLUMNS = 2,        /* one is left to linear_column.comp */
-    FEWEST_COLUMNS_OF_CPU = 9, /* fewer are faster, and in fp32, without matrices */
+    FEWEST_COLUMNS = 2, /* one is left to linear_column.comp */
     MOST_COLUMNS = 64,
     TILE_ROWS = 64,
     PARTIAL_BYTES = 16 << 20,
@@ -35,9 +34,9 @@ static uint32_t chunk_blocks(const rn_device *device)
 bool rn_matmul_narrow_suits(const rn_device *device, uint32_t columns)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
-    uint32_t tokens = tile_tokens(columns), fewest = device->caps.is_cpu ? FEWEST_COLUMNS_OF_CPU : FEWEST_COLUMNS;
-    return unit->m && rn_shaders[RN_SHADER_MATMUL_NARROW].words && columns >= fewest && columns <= MOST_COLUMNS &&
-           sub_tokens(tokens) % unit->m == 0 && TILE_ROWS % unit->n == 0 &&
+    uint32_t tokens = tile_tokens(columns);
+    return unit->m && rn_shaders[RN_SHADER_MATMUL_NARROW].words && columns >= FEWEST_COLUMNS &&
+           columns <= MOST_COLUMNS && sub_tokens(tokens) % unit->m == 0 && TILE_ROWS % unit->n == 0 &&
            invocations(unit, tokens) <= device->caps.max_invocations &&
            rn_max_u32((tokens + TILE_ROWS) * (chunk_blocks(device) * 4 + 1) * 16, tokens * TILE_ROWS * 4) + 4 <=
                device->caps.shared_memory;

@@ -84,15 +84,28 @@ static rn_step_shape step_shape(const rn_device *device, const rn_retention *ret
     return (rn_step_shape){lanes, step_splits(device, lanes, retention->key_size), 4};
 }
 
+/* Splits of a column that a subgroup adds by itself. Where a driver may take smaller subgroups than it says, eight
+ * invocations side by side are in one all the same. */
+static uint32_t step_neighbours(const rn_device *device, rn_step_shape shape)
+{
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    uint32_t together = unit->m && !unit->must_ask_subgroup ? unit->subgroup : 8;
+    bool can = device->caps.subgroup_arithmetic && device->caps.subgroup_size >= together &&
+               (shape.lanes & (shape.lanes - 1)) == 0 && together >= 2 * shape.lanes;
+    return can ? rn_min_u32(together / shape.lanes, shape.splits) : 1;
+}
+
 static const rn_kernel *step_kernel_for_gpu(rn_recorder *recorder, const rn_retention *retention,
                                             const rn_retention_step *step)
 {
     rn_step_shape shape = step_shape(recorder->device, retention, step);
+    uint32_t neighbours = step_neighbours(recorder->device, shape);
     uint32_t constants[] = {
         shape.lanes * shape.splits,     shape.lanes,      retention->key_size, step->has_gate && !step->raw,
-        step->has_weight && !step->raw, step->eps_scaled, shape.ahead,
+        step->has_weight && !step->raw, step->eps_scaled, shape.ahead,         neighbours,
     };
-    return get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants));
+    if (neighbours > 1) return get_kernel(recorder, RN_SHADER_RETENTION_STEP_SHUFFLES, constants, RN_COUNT(constants));
+    return get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants) - 1);
 }
 
 static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_retention *retention,

@@ -19,7 +19,7 @@ static rn_extent extent_of(uint32_t rows, uint32_t chunks)
 /* Some differ in their output only. */
 static rn_pass_class layer_class(rn_pass_class class)
 {
-    return class == RN_PASS_SCORED ? RN_PASS_LONG : class == RN_PASS_TOKEN ? RN_PASS_STEPS : class;
+    return class == RN_PASS_SCORED ? RN_PASS_CHUNKS : class == RN_PASS_TOKEN ? RN_PASS_STEPS : class;
 }
 
 /* Of so many tokens of one sequence. */

@@ -409,35 +409,29 @@ static bool is_of_steps(const rn_pass *pass)
     return pass->class == RN_PASS_STEPS || pass->class == RN_PASS_TOKEN;
 }
 
-/* Where it suits, few tokens are multiplied by a kernel of their own: of many slots, and on GPUs of prompts too, down
- * to what one has left. */
-static bool suits_narrow(const retnet_session *session, const rn_pass *pass)
+bool rn_forward_has_matrices(const rn_device *device)
 {
-    const rn_device *device = session->device;
-    if (is_of_steps(pass)) return rn_matmul_narrow_suits(device, pass->rows);
-    return !device->caps.is_cpu && rn_matmul_narrow_suits(device, rn_max_u32(pass->rows, 2));
+    return !device->caps.is_cpu && rn_matmul_suits(device, UINT32_MAX);
 }
 
-/* A long reading is on matrix units to its end, however few rows a pass has of it. */
+/* Where it suits, few tokens are multiplied by a kernel of their own: of many slots, or of prompts, down to what one
+ * has left. */
+static bool suits_narrow(const retnet_session *session, const rn_pass *pass)
+{
+    uint32_t rows = is_of_steps(pass) ? pass->rows : rn_max_u32(pass->rows, 2);
+    return rn_forward_has_matrices(session->device) && rn_matmul_narrow_suits(session->device, rows);
+}
+
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
-    switch (pass->class) {
-    case RN_PASS_STEPS:
-    case RN_PASS_TOKEN: return suits_narrow(session, pass) || rn_matmul_suits(session->device, pass->rows);
-    case RN_PASS_SHORT: return false;
-    default: return true;
-    }
+    if (!rn_forward_has_matrices(session->device)) return false;
+    return !is_of_steps(pass) || suits_narrow(session, pass) || rn_matmul_suits(session->device, pass->rows);
 }
 
 bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows)
 {
-    const rn_device *device = session->device;
-    switch (pass->class) {
-    case RN_PASS_SHORT: return false;
-    case RN_PASS_LONG: return !device->caps.is_cpu && rn_matmul_narrow_suits(device, rows);
-    case RN_PASS_SCORED: return true;
-    default: return rn_forward_suits_matrices(session, pass);
-    }
+    if (pass->class != RN_PASS_CHUNKS) return rn_forward_suits_matrices(session, pass);
+    return rn_forward_has_matrices(session->device) && rn_matmul_narrow_suits(session->device, rows);
 }
 
 static void record_stage(const forward *f, uint32_t stage)
@@ -519,8 +513,7 @@ static bool fuses(const retnet_session *session, const rn_matrix *matrix, rn_lin
     return rn_linear_can_fuse(session->device, &linear);
 }
 
-/* Every dispatch of the pass has to be of a kind that waits. */
-static bool can_chain(const retnet_session *session, const rn_pass *pass)
+bool rn_forward_can_chain(const retnet_session *session, const rn_pass *pass)
 {
     const retnet_model *model = session->model;
     const rn_config *config = &model->config;
@@ -571,7 +564,7 @@ bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_p
                       rn_binding logits)
 {
     forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true};
-    if (!can_chain(session, pass)) return false;
+    if (!rn_forward_can_chain(session, pass)) return false;
     prepare_chain(session, recorder, attempt);
     rn_recorder_chain_begin(recorder, attempt == RN_ATTEMPT_AGAIN);
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);

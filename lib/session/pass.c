@@ -1,4 +1,3 @@
-#include "layers/matmul.h"
 #include "session/session.h"
 
 #include <string.h>
@@ -7,19 +6,11 @@
  * A reading of one token goes through the recurrent form, a longer one through chunks that start at multiples of
  * RN_CHUNK of the reading, so that what it computes does not depend on how it was cut into passes. */
 
-/* GPUs read a few tokens on matrix units as well: with how many others is seen when the pass is recorded. */
-static bool suits_matrices(const rn_device *device, uint32_t count)
-{
-    return rn_matmul_suits(device, device->caps.is_cpu ? count : UINT32_MAX);
-}
-
 rn_pass_class rn_reading_class(const retnet_session *session, const rn_reading *reading)
 {
     if (reading->count == 1) return RN_PASS_STEPS;
-    uint32_t count = reading->count < UINT32_MAX ? (uint32_t)reading->count : UINT32_MAX;
-    if (!suits_matrices(session->device, count)) return RN_PASS_SHORT;
     bool scored = reading->span && (reading->span->all_logits || reading->span->log_probs);
-    return scored ? RN_PASS_SCORED : RN_PASS_LONG;
+    return scored && rn_forward_has_matrices(session->device) ? RN_PASS_SCORED : RN_PASS_CHUNKS;
 }
 
 /* ---- Building --------------------------------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
 #include "layers/embedding.h"
+#include "layers/linear_measure.h"
 #include "layers/matmul.h"
 #include "session/session.h"
 
@@ -7,11 +8,15 @@
 /* retnet_model_prepare: which kernels a session will want is found by recording passes of every kind on a copy of the
  * device that only plans (kernel.h), with the code that records them in earnest. */
 
+enum { TRIALS = 4 };
+
 typedef struct planner {
     rn_device device; /* the copy */
     rn_kernel_plan plan;
     retnet_session session; /* without memory */
     rn_recorder recorder;
+    rn_linear_trial trials[TRIALS];
+    uint32_t trial_count; /* 0: the model makes no chains */
 } planner;
 
 /* Recording looks at the sizes of bindings, and at nothing else of buffers. */
@@ -64,10 +69,8 @@ static uint32_t next_rows(uint32_t rows)
 static void plan_passes(planner *p)
 {
     const rn_session_layout *l = &p->session.layout;
-    bool has_matrices = rn_matmul_suits(&p->device, UINT32_MAX);
-    static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_SHORT, RN_PASS_LONG, RN_PASS_SCORED};
-    for (size_t i = 0; i < (has_matrices ? RN_COUNT(classes) : 2); i++) {
-        if (classes[i] == RN_PASS_SHORT && has_matrices && !p->device.caps.is_cpu) continue; /* all are long there */
+    static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_CHUNKS, RN_PASS_SCORED};
+    for (size_t i = 0; i < (rn_forward_has_matrices(&p->device) ? RN_COUNT(classes) : 2); i++) {
         uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
         for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }
@@ -80,6 +83,45 @@ static void plan_passes(planner *p)
     rn_score_record(&p->recorder, outputs(&p->session), vocabulary, vocabulary, 1, targets, 0, scores, 0);
 }
 
+/* ---- Choices ------------------------------------------------------------------------------------------------------ */
+
+/* The projections of a layer in a token's chain, as forward.c records them. */
+static void find_trials(const retnet_model *model, rn_linear_trial trials[TRIALS])
+{
+    const rn_config *c = &model->config;
+    const rn_model_layer *first = &model->layers[0];
+    rn_linear normed = {
+        .params = rn_model_params(model),
+        .prologue = RN_PROLOGUE_RMS_NORM,
+        .norm_weight = first->retention_norm.weight,
+        .eps = c->norm_eps,
+    };
+    rn_linear added = {.params = normed.params, .epilogue = RN_EPILOGUE_ADD};
+    memset(trials, 0, TRIALS * sizeof *trials);
+    rn_linear *qkvg = &trials[0].linear, *o = &trials[1].linear, *up = &trials[2].linear, *down = &trials[3].linear;
+    *qkvg = *up = normed;
+    *o = *down = added;
+    qkvg->has_bias = first->qkvg.has_bias;
+    qkvg->bias = first->qkvg.bias;
+    o->prologue = RN_PROLOGUE_GROUP_NORM;
+    o->heads = c->heads;
+    o->head_size = c->value_size;
+    o->tiles = rn_retention_step_tiles(model->device, c->heads, c->value_size, 1);
+    o->has_bias = first->o.has_bias;
+    o->bias = first->o.bias;
+    up->epilogue = c->ffn_gated ? RN_EPILOGUE_GLU : RN_EPILOGUE_STORE;
+    up->activation = 1 + (uint32_t)c->activation;
+    up->has_bias = first->up.has_bias;
+    up->bias = first->up.bias;
+    down->has_bias = first->down.has_bias;
+    down->bias = first->down.bias;
+    for (uint32_t i = 0; i < c->layers; i++) {
+        const rn_model_layer *layer = &model->layers[i];
+        const rn_matrix *matrices[] = {&layer->qkvg.matrix, &layer->o.matrix, &layer->up.matrix, &layer->down.matrix};
+        for (size_t k = 0; k < RN_COUNT(matrices); k++) rn_linear_trial_add(&trials[k], matrices[k]);
+    }
+}
+
 static retnet_result plan(retnet_model *model, const retnet_session_desc *desc, planner *p)
 {
     p->session.model = model;
@@ -90,6 +132,11 @@ static retnet_result plan(retnet_model *model, const retnet_session_desc *desc, 
     p->session.device = p->recorder.device = &p->device;
     set_sizes(&p->session);
     plan_passes(p);
+    const rn_pass token = {.class = RN_PASS_TOKEN, .rows = 1, .steps = 1};
+    if (rn_forward_can_chain(&p->session, &token)) p->trial_count = TRIALS;
+    find_trials(model, p->trials);
+    for (uint32_t i = 0; i < p->trial_count && p->recorder.result == RETNET_OK; i++)
+        rn_recorder_fail(&p->recorder, rn_linear_trial_plan(&p->device, &p->trials[i]));
     return p->recorder.result;
 }
 
@@ -103,6 +150,7 @@ retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_des
     if (!p) return rn_fail_memory(device->host, "planning kernels", sizeof *p);
     retnet_result result = plan(model, &desc->session, p);
     if (result == RETNET_OK) result = rn_kernel_plan_make(device, &p->plan, desc->progress, desc->progress_user);
+    if (result == RETNET_OK) result = rn_linear_trials_run(device, p->trials, p->trial_count);
     rn_kernel_plan_free(device->host, &p->plan);
     rn_free(device->host, p);
     return result;

@@ -77,12 +77,12 @@ typedef struct rn_reading {
 } rn_reading;
 
 /* What rows may share a pass. It goes by the reading that they are of and by nothing else, so that the numbers do not
- * depend on who else is in the batch. (Of steps there is one choice that does: how many there are.) */
+ * depend on who else is in the batch. (Of steps, and on matrix units, there is one choice that does: how many there
+ * are.) */
 typedef enum rn_pass_class {
     RN_PASS_STEPS,    /* readings of one token: the recurrent form */
-    RN_PASS_SHORT,    /* without matrix units: there are none, or the reading is too short for a CPU's */
-    RN_PASS_LONG,     /* on matrix units */
-    RN_PASS_SCORED,   /* the same; the output too, which is wanted of every row */
+    RN_PASS_CHUNKS,   /* of more: the chunkwise form, on matrix units where there are any */
+    RN_PASS_SCORED,   /* the same with matrix units; the output on these too, since it is wanted of every row */
     RN_PASS_READINGS, /* how many of these there are. The others are the decoder's, of slots that make tokens: */
     RN_PASS_START = RN_PASS_READINGS, /* their first token, from logits that the host has */
     RN_PASS_TOKEN,                    /* one token each */
@@ -320,6 +320,8 @@ void rn_task_drop_all(retnet_session *session);
 
 /* Stages of all layers, two each. */
 uint32_t rn_forward_layer_stages(const retnet_session *session);
+/* Whether matrix units are used at all. Those of software drivers are slower than what does without. */
+bool rn_forward_has_matrices(const rn_device *device);
 /* Whether the pass's layers run on matrix units. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
 /* Whether output norm and head do, for so many of its rows. */
@@ -329,6 +331,8 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
 /* Records output norm and head for rows [0, rows) of `from`. */
 void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region from, uint32_t rows, bool matrix,
                      rn_binding logits);
+/* Whether every dispatch of the pass is of a kind that can wait in a chain. */
+bool rn_forward_can_chain(const retnet_session *session, const rn_pass *pass);
 /* Records a pass of the decoder from the embedding to the logits as a chain; false where device, model or pass do not
  * allow it. Between it and one that follows in the same recording its memory is to be cleared. */
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,

@@ -314,6 +314,7 @@ retnet_result rn_device_read_capabilities(rn_device *device, const retnet_contex
     if (caps->storage_alignment < p->limits.minTexelBufferOffsetAlignment)
         caps->storage_alignment = p->limits.minTexelBufferOffsetAlignment;
     if (desc->pretend & RETNET_PRETEND_NO_SUBGROUP) caps->subgroup_arithmetic = false;
+    device->measures = !caps->is_cpu && !desc->fixed_kernels;
     if (desc->pretend & RETNET_PRETEND_GPU) caps->is_cpu = false;
     if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
@@ -427,6 +428,7 @@ retnet_result rn_device_open(rn_host *host, const retnet_context_desc *desc, con
     rn_mutex_init(&device->kernel_lock);
     rn_condition_init(&device->kernel_made);
     rn_mutex_init(&device->profile_lock);
+    rn_choices_init(&device->choices);
     set_defaults(device, desc, vulkan);
     retnet_result result;
     if (!(vulkan->memory_priority >= 0 && vulkan->memory_priority <= 1))
@@ -455,6 +457,7 @@ void rn_device_close(rn_device *device)
     rn_mutex_destroy(&device->kernel_lock);
     rn_condition_destroy(&device->kernel_made);
     rn_mutex_destroy(&device->profile_lock);
+    rn_choices_destroy(&device->choices);
     memset(device, 0, sizeof *device);
 }
 

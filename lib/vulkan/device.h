@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "base/mutex.h"
+#include "vulkan/choices.h"
 #include "vulkan/functions.h"
 
 #include <retnet/vulkan.h>
@@ -83,6 +84,8 @@ typedef struct rn_device {
     rn_kernel_plan *plan; /* not NULL: a copy of a device on which nothing is made or recorded (kernel.h) */
     VkPipelineCache pipeline_cache;
     bool owns_pipeline_cache;
+    rn_choices choices;
+    bool measures; /* kernels are chosen by measurement where several compete */
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
     bool memory_budget, memory_priority, timeline;

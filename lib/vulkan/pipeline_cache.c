@@ -5,10 +5,11 @@
 
 #include <string.h>
 
-/* A blob is this header and then what vkGetPipelineCacheData gave. Drivers check little of their own header and nothing
- * of what follows, so all is checked here, in the byte order of the machine: a blob is for the machine that made it. */
+/* A blob is this header, the choices made by measurement, and then what vkGetPipelineCacheData gave. Drivers check little
+ * of their own header and nothing of what follows, so all is checked here, in the byte order of the machine: a blob is
+ * for the machine that made it. */
 
-enum { BLOB_VERSION = 1 };
+enum { BLOB_VERSION = 2 };
 
 static const char blob_magic[8] = {'R', 'N', 'P', 'I', 'P', 'E', 'S', '\n'};
 
@@ -17,11 +18,19 @@ typedef struct blob_header {
     uint32_t version, vendor, device, driver_version;
     uint8_t uuid[VK_UUID_SIZE];
     uint64_t shaders;  /* hash of every module's words */
-    uint64_t size;     /* of the driver's data */
-    uint64_t checksum; /* of the header before it and the data */
+    uint64_t size;     /* of all that follows */
+    uint64_t checksum; /* of the header before it and what follows */
 } blob_header;
 
+typedef struct blob_choices {
+    uint64_t count;
+    rn_choice made[RN_MAX_CHOICES]; /* those from `count` on are zero */
+} blob_choices;
+
 _Static_assert(sizeof(blob_header) == 64, "the header has no padding");
+_Static_assert(sizeof(blob_choices) == 8 + 16 * RN_MAX_CHOICES, "the choices have no padding");
+
+enum { DATA_AT = sizeof(blob_header) + sizeof(blob_choices) };
 
 static uint64_t hash_shaders(void)
 {
@@ -68,17 +77,19 @@ static retnet_result save_locked(rn_device *device, uint8_t *blob, size_t capaci
     size_t data_size = 0;
     VkResult result = device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &data_size, NULL);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkGetPipelineCacheData");
-    *size = sizeof(blob_header) + data_size;
+    *size = DATA_AT + data_size;
     if (!blob) return RETNET_OK;
     if (capacity < *size)
         return rn_fail(device->host, RETNET_ERROR_LIMIT, "pipeline cache: %zu bytes needed, %zu given", *size,
                        capacity);
-    uint8_t *data = blob + sizeof(blob_header);
-    result = device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &data_size, data);
+    result = device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &data_size, blob + DATA_AT);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkGetPipelineCacheData");
-    *size = sizeof(blob_header) + data_size;
-    blob_header header = make_header(device, data_size);
-    header.checksum = hash_blob(&header, data);
+    *size = DATA_AT + data_size;
+    blob_choices choices = {.count = atomic_load(&device->choices.count)};
+    memcpy(choices.made, device->choices.made, choices.count * sizeof *choices.made);
+    memcpy(blob + sizeof(blob_header), &choices, sizeof choices);
+    blob_header header = make_header(device, *size - sizeof header);
+    header.checksum = hash_blob(&header, blob + sizeof header);
     memcpy(blob, &header, sizeof header);
     return RETNET_OK;
 }
@@ -110,12 +121,12 @@ static const char *find_mismatch(const rn_device *device, const blob_header *hea
 }
 
 /* The driver's own header, which a driver is only bound to check if it is whole. */
-static const char *find_data_mismatch(const blob_header *header, const uint8_t *data)
+static const char *find_data_mismatch(const blob_header *header, const uint8_t *data, uint64_t size)
 {
     VkPipelineCacheHeaderVersionOne inner;
-    if (header->size < sizeof inner) return "it holds nothing of the driver's";
+    if (size < sizeof inner) return "it holds nothing of the driver's";
     memcpy(&inner, data, sizeof inner);
-    bool same = inner.headerSize >= sizeof inner && inner.headerSize <= header->size &&
+    bool same = inner.headerSize >= sizeof inner && inner.headerSize <= size &&
                 inner.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE && inner.vendorID == header->vendor &&
                 inner.deviceID == header->device && memcmp(inner.pipelineCacheUUID, header->uuid, VK_UUID_SIZE) == 0;
     return same ? NULL : "the driver's data are of another driver";
@@ -138,22 +149,33 @@ static retnet_result merge(rn_device *device, const uint8_t *data, size_t size)
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkMergePipelineCaches");
 }
 
+static void take_choices(rn_device *device, const uint8_t *from)
+{
+    blob_choices choices;
+    memcpy(&choices, from, sizeof choices);
+    for (uint64_t i = 0; i < choices.count && i < RN_MAX_CHOICES && device->measures; i++)
+        rn_choices_add(&device->choices, choices.made[i].question, choices.made[i].answer);
+}
+
 retnet_result rn_pipeline_cache_load(rn_device *device, const void *blob, size_t size, bool *accepted)
 {
     *accepted = false;
     if (!device->owns_pipeline_cache) return refuse_hosts(device);
     blob_header header;
     const char *mismatch = "it is too short";
-    if (size >= sizeof header) {
+    const uint8_t *data = NULL;
+    if (size >= DATA_AT) {
+        data = (const uint8_t *)blob + DATA_AT;
         memcpy(&header, blob, sizeof header);
         mismatch = find_mismatch(device, &header, blob, size);
-        if (!mismatch) mismatch = find_data_mismatch(&header, (const uint8_t *)blob + sizeof header);
+        if (!mismatch) mismatch = find_data_mismatch(&header, data, size - DATA_AT);
     }
     if (mismatch) {
         rn_log(device->host, RETNET_LOG_INFO, "pipeline cache not used: %s", mismatch);
         return RETNET_OK;
     }
-    retnet_result result = merge(device, (const uint8_t *)blob + sizeof header, header.size);
+    retnet_result result = merge(device, data, size - DATA_AT);
     *accepted = result == RETNET_OK;
+    if (*accepted) take_choices(device, (const uint8_t *)blob + sizeof header);
     return result;
 }

@@ -91,10 +91,9 @@ static retnet_result record_prepare(bench *b, const projection *p)
     return rn_recorder_end(&b->prepare);
 }
 
-/* Seconds of one dispatch, the best of the submits of 0.1 s: a GPU that was idle while the kernel was compiled takes
- * tens of milliseconds to raise its clocks. Negative on failure. */
+/* Seconds of one dispatch, the best of the submits of `window` seconds. Negative on failure. */
 static double time_shape(bench *b, const projection *p, retnet_weight_format format, rn_linear_shape shape,
-                         sweep_order order)
+                         sweep_order order, double window)
 {
     rn_matrix matrix = {.buffer = &b->weights,
                         .format = format,
@@ -111,7 +110,7 @@ static double time_shape(bench *b, const projection *p, retnet_weight_format for
     }
     rn_recorder_chain_end(&b->recorder);
     if (rn_recorder_end(&b->recorder) != RETNET_OK || record_prepare(b, p) != RETNET_OK) return -1;
-    double best = 1e9, end = seconds() + 0.1;
+    double best = 1e9, end = seconds() + window;
     for (double begin = seconds(); begin < end; begin = seconds()) {
         if (rn_recorder_run(&b->prepare) != RETNET_OK) return -1;
         double start = seconds();
@@ -126,20 +125,23 @@ static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
     uint32_t n = b->device->caps.processors;
     const rn_linear_shape shapes[] = {
-        {8, 32, 2, 8, n}, {8, 32, 2, 8, 2 * n}, {16, 16, 2, 8, 0}, {16, 16, 2, 8, 2 * n},
-        {4, 64, 4, 8, n}, {16, 32, 1, 8, n},    {8, 64, 2, 8, n},
+        {8, 32, 2, 8, n},  {8, 32, 2, 8, 2 * n}, {8, 32, 2, 12, n}, {8, 32, 1, 8, 2 * n}, {16, 32, 1, 2, n},
+        {16, 32, 1, 4, n}, {16, 32, 1, 4, 2 * n}, {16, 32, 1, 2, 0}, {16, 32, 2, 4, n},    {8, 64, 1, 4, n},
+        {8, 64, 2, 4, n},  {16, 16, 2, 8, 0},
     };
     rn_matrix matrix = {
         .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->epilogue == RN_EPILOGUE_GLU};
     double bytes = (double)rn_matrix_panels(&matrix) * (double)rn_matrix_panel_bytes(&matrix);
     printf("%s %s, %.1f MB; us with barriers, as a chain, not waiting\n", p->name, retnet_weight_format_name(format),
            bytes * 1e-6);
+    /* A GPU that was idle while kernels were compiled takes tens of milliseconds to raise its clocks. */
+    for (size_t i = 0; i < RN_COUNT(shapes); i++) time_shape(b, p, format, shapes[i], NOT_WAITING, 0.02);
     for (size_t i = 0; i < RN_COUNT(shapes); i++) {
         const rn_linear_shape *s = &shapes[i];
         printf("  %2u rows x %2u splits, %u rows each, %u ahead, %3u groups:", s->group_rows, s->splits, s->rows,
                s->ahead, s->groups);
         for (sweep_order order = 0; order < ORDERS; order++)
-            printf(" %7.2f", time_shape(b, p, format, *s, order) * 1e6);
+            printf(" %7.2f", time_shape(b, p, format, *s, order, 0.1) * 1e6);
         printf("\n");
         fflush(stdout);
     }

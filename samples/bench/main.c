@@ -138,6 +138,7 @@ static retnet_result create_context(bench *b)
     bool is_number = device && *device && device[strspn(device, "0123456789")] == '\0';
     const retnet_context_desc desc = {
         .log = log_message,
+        .fixed_kernels = b->options.fixed,
         .device_name = is_number ? NULL : device,
         .device_number = is_number ? (uint32_t)strtoul(device, NULL, 10) : 0,
     };

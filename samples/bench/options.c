@@ -21,6 +21,7 @@ static const char help_text[] =
     "      --repeat N        timed calls a case; default 3\n"
     "      --warmup N        tokens decoded before the timed ones; 0: also no untimed prompt; default 32\n"
     "      --tokens-per-submit N  most tokens of a slot in one submit; default 0: the library's choice\n"
+    "      --fixed           choose kernels by rule alone, not by measurement\n"
     "      --sample          draw tokens (temperature 0.8, top-k 40, top-p 0.95) instead of taking the likeliest\n"
     "      --device NAME|N   part of a Vulkan device's name, or its number from 1\n"
     "      --profile         afterwards, time per kernel, measured in a call of its own\n"
@@ -42,6 +43,7 @@ enum {
     OPTION_REPEAT,
     OPTION_WARMUP,
     OPTION_TOKENS_PER_SUBMIT,
+    OPTION_FIXED,
     OPTION_SAMPLE,
     OPTION_DEVICE,
     OPTION_PROFILE,
@@ -61,6 +63,7 @@ static const struct option long_options[] = {
     {"warmup", required_argument, NULL, OPTION_WARMUP},
     {"tokens-per-submit", required_argument, NULL, OPTION_TOKENS_PER_SUBMIT},
     {"sample", no_argument, NULL, OPTION_SAMPLE},
+    {"fixed", no_argument, NULL, OPTION_FIXED},
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"profile", no_argument, NULL, OPTION_PROFILE},
     {"json", required_argument, NULL, OPTION_JSON},
@@ -154,6 +157,7 @@ static bool parse_option(int option, bench_options *options)
     case OPTION_WARMUP: return parse_number("warmup", optarg, 0, 1u << 24, &options->warmup);
     case OPTION_TOKENS_PER_SUBMIT: return parse_number("tokens-per-submit", optarg, 0, 64, &options->tokens_per_submit);
     case OPTION_SAMPLE: options->sample = true; return true;
+    case OPTION_FIXED: options->fixed = true; return true;
     case OPTION_DEVICE: options->device = optarg; return true;
     case OPTION_PROFILE: options->profile = true; return true;
     case OPTION_JSON: options->json = optarg; return true;

@@ -5,6 +5,7 @@
 #include "vulkan/pipeline_cache.h"
 
 enum { VENDOR = 0x1234, DEVICE = 0x5678, DRIVER = 42, HEADER = 64, SHADERS_AT = 40, SIZE_AT = 48, CHECKSUM_AT = 56 };
+enum { CHOICES = 8 + 16 * RN_MAX_CHOICES };
 
 static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical, VkPhysicalDeviceProperties2 *properties)
 {
@@ -60,7 +61,7 @@ static VKAPI_ATTR void VKAPI_CALL destroy(VkDevice device, VkPipelineCache cache
 /* The hash of this build's kernels, which a saved blob tells. */
 static void repair_blob(rn_device *device, fuzz_piece blob)
 {
-    uint8_t ours[HEADER + 8];
+    uint8_t ours[HEADER + CHOICES + 8];
     size_t size;
     uint64_t data_size = blob.size - HEADER, checksum;
     FUZZ_REQUIRE(rn_pipeline_cache_save(device, ours, sizeof ours, &size) == RETNET_OK && size == sizeof ours);
@@ -87,8 +88,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     device.vk.vkMergePipelineCaches = merge;
     device.vk.vkDestroyPipelineCache = destroy;
     rn_mutex_init(&device.kernel_lock);
+    rn_choices_init(&device.choices);
+    device.measures = true;
     if (repair && blob.size >= HEADER) repair_blob(&device, blob);
     FUZZ_REQUIRE(rn_pipeline_cache_load(&device, blob.data, blob.size, &accepted) == RETNET_OK);
+    FUZZ_REQUIRE(atomic_load(&device.choices.count) <= RN_MAX_CHOICES);
+    rn_choices_destroy(&device.choices);
     rn_mutex_destroy(&device.kernel_lock);
     free(blob.data);
     fuzz_host_end(&host);

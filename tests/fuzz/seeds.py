@@ -123,9 +123,10 @@ for name, recent, logits in (("fresh", [], False), ("read", [1, 2, 7], True)):
 
 # As vulkan/pipeline_cache.c writes them, for the device of pipeline_cache.c.
 inner = struct.pack("<IIII", 32, 1, 0x1234, 0x5678) + b"u" * 16 + b"pipelines"
-outer = b"RNPIPES\n" + struct.pack("<4I", 1, 0x1234, 0x5678, 42) + b"u" * 16 + bytes(24)
-write("pipeline_cache", "good", b"\1" + outer + inner)
-write("pipeline_cache", "damaged", b"\0" + outer + inner)
+outer = b"RNPIPES\n" + struct.pack("<4I", 2, 0x1234, 0x5678, 42) + b"u" * 16 + bytes(24)
+choices = struct.pack("<5Q", 2, 1, 2, 3, 4) + bytes(16 * 62)
+write("pipeline_cache", "good", b"\1" + outer + choices + inner)
+write("pipeline_cache", "damaged", b"\0" + outer + choices + inner)
 
 for name, content in {"plain": "Once upon a time, there was a fox.", "marked": "<|user|>Hello<|assistant|> <s></s>",
                       "unicode": "Größe 漢字 \U0001f98a ▁x <0xE2><0x96>"}.items():

@@ -31,31 +31,31 @@ static void check_near(const char *what, uint64_t actual, uint64_t expected)
 /* What was not measured costs no more than its share of what was. */
 static void test_bounds(retnet_session *session)
 {
-    CHECK_INT(layers_ns(session, RN_PASS_LONG, 64), 0);
-    measure(session, RN_PASS_LONG, 64, 1, 4000000);
-    check_near("as measured", layers_ns(session, RN_PASS_LONG, 64), 4000000);
-    check_near("twice as many", layers_ns(session, RN_PASS_LONG, 128), 8000000);
-    check_near("fewer", layers_ns(session, RN_PASS_LONG, 10), 4000000);
-    CHECK_INT(layers_ns(session, RN_PASS_SHORT, 64), 0);
-    measure(session, RN_PASS_LONG, 128, 2, 5000000);
-    check_near("both measured", layers_ns(session, RN_PASS_LONG, 128), 5000000);
-    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_LONG, 700000), 128);
-    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_LONG, 550000), 64);
+    CHECK_INT(layers_ns(session, RN_PASS_CHUNKS, 64), 0);
+    measure(session, RN_PASS_CHUNKS, 64, 1, 4000000);
+    check_near("as measured", layers_ns(session, RN_PASS_CHUNKS, 64), 4000000);
+    check_near("twice as many", layers_ns(session, RN_PASS_CHUNKS, 128), 8000000);
+    check_near("fewer", layers_ns(session, RN_PASS_CHUNKS, 10), 4000000);
+    CHECK_INT(layers_ns(session, RN_PASS_STEPS, 64), 0);
+    measure(session, RN_PASS_CHUNKS, 128, 2, 5000000);
+    check_near("both measured", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_CHUNKS, 700000), 128);
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_CHUNKS, 550000), 64);
 }
 
 /* A device that has slowed down is slow at everything, and fast again at everything. */
 static void test_pace(retnet_session *session)
 {
-    rn_segment steps[2] = {segment_of(RN_PASS_LONG, 64, 1), segment_of(RN_PASS_LONG, 128, 2)};
-    measure(session, RN_PASS_LONG, 512, 8, 20000000);
+    rn_segment steps[2] = {segment_of(RN_PASS_CHUNKS, 64, 1), segment_of(RN_PASS_CHUNKS, 128, 2)};
+    measure(session, RN_PASS_CHUNKS, 512, 8, 20000000);
     const uint64_t slow[2] = {12000000, 15000000}, fast[2] = {4000000, 5000000};
     rn_cost_learn(session, steps, slow, 2);
-    check_near("three times slower", layers_ns(session, RN_PASS_LONG, 512), 60000000);
+    check_near("three times slower", layers_ns(session, RN_PASS_CHUNKS, 512), 60000000);
     for (int i = 0; i < 100; i++) rn_cost_learn(session, steps, i % 2 ? slow : fast, 2);
-    check_near("after many changes", layers_ns(session, RN_PASS_LONG, 512), 60000000);
+    check_near("after many changes", layers_ns(session, RN_PASS_CHUNKS, 512), 60000000);
     rn_cost_learn(session, steps, fast, 2);
-    check_near("fast again", layers_ns(session, RN_PASS_LONG, 512), 20000000);
-    check_near("and itself", layers_ns(session, RN_PASS_LONG, 128), 5000000);
+    check_near("fast again", layers_ns(session, RN_PASS_CHUNKS, 512), 20000000);
+    check_near("and itself", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
 }
 
 int main(void)
