@@ -7,7 +7,7 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64;
-layout(constant_id = 1) const uint NEIGHBOURS = 4; // a power of two, 64 at most
+layout(constant_id = 1) const uint NEIGHBOURS = 8; // a power of two, 64 at most
 
 layout(std430, set = 0, binding = 0) readonly buffer Operands { float x[]; };
 layout(std430, set = 0, binding = 1) buffer Result { float y[]; }; // different for every order of the neighbours

@@ -76,11 +76,11 @@ enum { INVOCATIONS = 64 };
 /* Software drivers run kernels that exchange nothing. */
 static bool shuffles_in_use(const rn_device *device)
 {
-    return !device->caps.is_cpu && device->caps.subgroup_arithmetic && device->caps.subgroup_size >= 4;
+    return !device->caps.is_cpu && device->caps.subgroup_arithmetic && device->caps.subgroup_size >= 8;
 }
 
-/* Most kernels are content with four or eight; no more are counted on where a driver may take smaller subgroups than it
- * says. */
+/* Most kernels are content with eight; no more are counted on where a driver may take smaller subgroups than it says.
+ */
 static uint32_t count_neighbours(const rn_device *device)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
@@ -130,7 +130,7 @@ static void give_up_shuffles(rn_device *device)
 
 static bool dots_in_use(const rn_device *device)
 {
-    return shuffles_in_use(device) && count_neighbours(device) >= 8 && device->caps.byte_dots;
+    return shuffles_in_use(device) && device->caps.byte_dots;
 }
 
 static uint32_t dot_constants(const rn_device *device, uint32_t constants[RN_MAX_CONSTANTS])

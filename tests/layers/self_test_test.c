@@ -185,8 +185,7 @@ int main(void)
     REQUIRE(open_context(NULL, false, false, &context) == RETNET_OK);
     const rn_capabilities caps = context->device.caps;
     retnet_context_destroy(context);
-    bool shuffles = caps.subgroup_arithmetic && caps.subgroup_size >= 4;
-    bool dots = shuffles && caps.byte_dots && caps.subgroup_size >= 8;
+    bool shuffles = caps.subgroup_arithmetic && caps.subgroup_size >= 8, dots = shuffles && caps.byte_dots;
     printf("%s, subgroups of %u, %s, %s, %s\n", is_cpu ? "CPU" : "GPU", caps.subgroup_size,
            matrix ? "matrix units" : "no matrix units", shuffles ? "shuffles" : "no shuffles",
            dots ? "products of bytes" : "no products of bytes");
