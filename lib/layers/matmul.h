@@ -49,7 +49,7 @@ typedef struct rn_matmul_choice {
     bool others_first; /* they are x of a dispatch and rows are y, else the other way round */
 } rn_matmul_choice;
 
-/* False, and the recording failed, if matrix and epilogue differ. */
+/* False, and the recording failed, if matrix and epilogue differ or the input has more than 2 GiB. */
 bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul);
 /* A dispatch for as many panels at a time as `step` allows. */
 void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn_matmul_choice *choice, uint32_t step);
