@@ -32,7 +32,10 @@ typedef struct rn_matmul {
     rn_matmul_tile tile;   /* not of the narrow kind */
     rn_narrow_shape shape; /* only of that */
     bool staged;           /* through shared memory, where both ways are possible */
-    rn_binding partials;   /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
+    /* Not of the narrow kind: memory where 8- or 4-bit weights may be unpacked to f16 beforehand. Smaller than that
+     * matrix, or none: they are not. */
+    rn_binding unpacked;
+    rn_binding partials; /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
 } rn_matmul;
 
 /* ---- What all its kernels share ---- */

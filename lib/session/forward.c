@@ -86,6 +86,7 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .epilogue = linear->epilogue,
         .activation = linear->activation,
         .halves = halves_out,
+        .unpacked = {&f->session->scratch, 0, f->session->scratch.size}, /* free but for retention */
         .partials = {&f->session->activations, f->session->layout.partials_at,
                      rn_matmul_narrow_bytes(f->session->device)},
     };
