@@ -51,6 +51,19 @@ uint sum_column(uint i)
     return LANES == LANES_QUADS ? gl_SubgroupInvocationID % 4 * 2 + i % 2 + i / 2 % 2 * 8 : gl_SubgroupInvocationID;
 }
 
+// Which columns an invocation's sums are of depends on which rows of the right operand are called so. With LANES_QUADS and this
+// order of them, those of strips 2 n and 2 n + 1 are of eight columns that lie together, 32 n + 8 t and on: components 4 r to
+// 4 r + 3 of either piece in turn, for rows g + 8 r. What a quarter of a subgroup reads still lies together.
+uint right_row() // this invocation's, behind which load i of strip n is right_step(n, i)
+{
+    return LANES == LANES_QUADS ? gl_SubgroupInvocationID / 8 * 8 + gl_SubgroupInvocationID / 4 % 2 : 0;
+}
+
+uint right_step(uint n, uint i)
+{
+    return LANES == LANES_QUADS ? n / 2 * 32 + n % 2 * 4 + i * 2 : n * MATRIX_N + i;
+}
+
 // Half `piece` of an invocation's four of a unit, for LANES_COLUMNS.
 float16_t column_half(uvec4 unit, uint piece)
 {

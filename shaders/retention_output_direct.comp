@@ -24,6 +24,7 @@ layout(constant_id = 9) const uint NORM = 0;
 layout(constant_id = 10) const uint WEIGHT = 0;     // these only with NORM
 layout(constant_id = 11) const uint GATE = 0;       // f16, where the input is
 layout(constant_id = 12) const uint EPS_SCALED = 0; // by s_n of the row's position
+layout(constant_id = 13) const uint EIGHTS = 0;     // all that eight columns touch lies in eights, or fours of fp32
 
 #define PARAMS_BINDING 2
 #include "positions.glsl"
@@ -34,10 +35,12 @@ layout(constant_id = 12) const uint EPS_SCALED = 0; // by s_n of the row's posit
 
 layout(std430, set = 0, binding = 0) readonly buffer Scratch { uvec4 scratch[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer OutputFours { vec4 y_fours[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer OutputPairs { uint y_pairs[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer OutputEights { uvec4 y_eights[]; };
 layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; }; // {row, length, position, -}
 layout(std430, set = 0, binding = 4) readonly buffer GatePairs { uint gate_pairs[]; };
+layout(std430, set = 0, binding = 4) readonly buffer GateEights { uvec4 gate_eights[]; };
 
 const uint SUBGROUPS = LOCAL_SIZE / SUBGROUP, ACROSS = SUBGROUPS * SUB_ROWS / CHUNK, TILE_V = ACROSS * SUB_V;
 const uint PIECES_M = SUB_ROWS / MATRIX_M, PIECES_N = SUB_V / MATRIX_N;
@@ -67,7 +70,7 @@ void fetch_left(uint at)
 void fetch_right(uint at, uint n)
 {
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
-        right[n * STRIP_LOADS + i] = scratch[at + (n * MATRIX_N + strip_step(i)) * 4];
+        right[n * STRIP_LOADS + i] = scratch[at + right_step(n, i) * 4];
 }
 
 void fetch_scored(uint place, uint queries, uint keys)
@@ -141,6 +144,49 @@ float gate_of(uint token, uint i)
     return silu((at & 1u) == 0 ? pair.x : pair.y);
 }
 
+float weight_of(uint v) { return WEIGHT != 0 ? params[push.weight + v] : 1.0; }
+
+vec4 weights_of(uint v) { return vec4(weight_of(v), weight_of(v + 1), weight_of(v + 2), weight_of(v + 3)); }
+
+uvec2 four_halves(vec4 value)
+{
+    value = clamp(value, -65504.0, 65504.0);
+    return uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+}
+
+// Eight columns of a row from v on, with LANES_QUADS. `factor` is of the norm.
+void leave_eight(vec4 low, vec4 high, uvec4 chunk, uint head, uint row, uint v, float factor)
+{
+    if (row >= chunk.y || v >= push.value_size) return;
+    uint token = chunk.x + row, to = head * push.value_size + v;
+    float value[8] = float[](low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w);
+    if (NORM != 0 && EIGHTS != 0) {
+        low *= factor * weights_of(v);
+        high *= factor * weights_of(v + 4);
+        if (GATE != 0) {
+            uvec4 gates = gate_eights[half_at(push.x_stride, token, push.gate_offset + to) / 8];
+            vec4 a = vec4(unpackHalf2x16(gates.x), unpackHalf2x16(gates.y));
+            vec4 b = vec4(unpackHalf2x16(gates.z), unpackHalf2x16(gates.w));
+            low *= vec4(silu(a.x), silu(a.y), silu(a.z), silu(a.w));
+            high *= vec4(silu(b.x), silu(b.y), silu(b.z), silu(b.w));
+        }
+        y_eights[half_at(push.y_stride, token, to) / 8] = uvec4(four_halves(low), four_halves(high));
+    } else if (NORM != 0) {
+        [[unroll]] for (uint i = 0; i < 8; i += 2) {
+            if (v + i >= push.value_size) break; // of an even number
+            vec2 pair = vec2(value[i] * weight_of(v + i), value[i + 1] * weight_of(v + i + 1)) * factor;
+            if (GATE != 0) pair *= vec2(gate_of(token, to + i), gate_of(token, to + i + 1));
+            y_pairs[half_at(push.y_stride, token, to + i) / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+        }
+    } else if (EIGHTS != 0) {
+        y_fours[(token * push.y_stride + to) / 4] = low;
+        y_fours[(token * push.y_stride + to) / 4 + 1] = high;
+    } else {
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            if (v + i < push.value_size) y[token * push.y_stride + to + i] = value[i];
+    }
+}
+
 void main()
 {
     uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
@@ -148,7 +194,8 @@ void main()
     uint sub_v = gl_WorkGroupID.x * TILE_V + across * SUB_V;
     uint key_blocks = push.padded_key / 32, own_unit = strip_row(0) * 4 + strip_unit();
     uint queries = query_at(c, head) + own_unit, keys = key_at(c, key_head) + own_unit;
-    uint before = before_at(c, head) + sub_v * 4 + own_unit, values = value_at(c, key_head) + sub_v * 4 + own_unit;
+    uint own_row = (sub_v + right_row()) * 4 + strip_unit();
+    uint before = before_at(c, head) + own_row, values = value_at(c, key_head) + own_row;
     uint value_step = push.padded_value * 4;
     uvec4 chunk = chunks[c];
     head_powers = push.powers + head * (CHUNK + 1);
@@ -234,30 +281,43 @@ void main()
             }
         }
         barrier();
-        [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
-            float factor[SUM_ROWS];
-            uint token[SUM_ROWS];
-            [[unroll]] for (uint r = 0; r < SUM_ROWS; r++) {
-                uint row = sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS), own = min(row, chunk.y - 1);
-                float sum = 0.0, eps = push.eps;
+    }
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+        float factor[SUM_ROWS];
+        [[unroll]] for (uint r = 0; r < SUM_ROWS; r++) {
+            uint row = sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS);
+            float sum = 0.0, eps = push.eps;
+            if (NORM != 0)
                 for (uint i = 0; i < ACROSS; i++) sum += row_squares[i * CHUNK + row];
-                if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, chunk.z + own);
-                factor[r] = inversesqrt(sum / float(push.value_size) + eps);
-                token[r] = chunk.x + own; // of the gate, which is there for the chunk's rows only
+            if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, chunk.z + min(row, chunk.y - 1));
+            factor[r] = NORM != 0 ? inversesqrt(sum / float(push.value_size) + eps) : 1.0;
+        }
+        if (LANES == LANES_QUADS) {
+            [[unroll]] for (uint n = 0; n < PIECES_N; n += 2) {
+                ACCUMULATOR first = o[m * PIECES_N + n], second = o[m * PIECES_N + n + 1];
+                [[unroll]] for (uint r = 0; r < 2; r++) {
+                    vec4 low = vec4(first[r * 4], first[r * 4 + 1], first[r * 4 + 2], first[r * 4 + 3]);
+                    vec4 high = vec4(second[r * 4], second[r * 4 + 1], second[r * 4 + 2], second[r * 4 + 3]);
+                    leave_eight(low, high, chunk, head, sub_row + m * MATRIX_M + sum_row(r * 4),
+                                sub_v + n * MATRIX_N + gl_SubgroupInvocationID % 4 * 8, factor[r]);
+                }
             }
+        } else if (NORM != 0) {
             [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
                 ACCUMULATOR piece = o[m * PIECES_N + n];
                 [[unroll]] for (int i = 0; i < piece.length(); i++) {
+                    // The gate is there for the chunk's rows only.
+                    uint token = chunk.x + min(sub_row + m * MATRIX_M + sum_row(i), chunk.y - 1);
                     uint v = min(sub_v + n * MATRIX_N + sum_column(i), push.value_size - 1);
-                    float value = piece[i] * factor[i * SUM_ROWS / 8];
-                    if (WEIGHT != 0) value *= params[push.weight + v];
-                    if (GATE != 0) value *= gate_of(token[i * SUM_ROWS / 8], head * push.value_size + v);
+                    float value = piece[i] * factor[i * SUM_ROWS / 8] * weight_of(v);
+                    if (GATE != 0) value *= gate_of(token, head * push.value_size + v);
                     piece[i] = clamp(value, -65504.0, 65504.0);
                 }
                 o[m * PIECES_N + n] = piece;
             }
         }
     }
+    if (LANES == LANES_QUADS) return;
 
     // The units want rows of Y aligned to 16 bytes; the condition is of the whole workgroup.
     bool aligned = NORM != 0 ? push.value_size % 8 == 0 : push.y_stride % 4 == 0 && push.value_size % 4 == 0;

@@ -184,6 +184,7 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     const rn_retention_norm *norm = chunks->norm;
     output_tile tile = direct_tile(device, r->value_size, norm != NULL);
     uint32_t depth = device->caps.is_cpu ? 1 : push->padded_key / 32 % 4 == 0 ? 4 : 2;
+    uint32_t places = r->value_size | (norm ? r->gate_offset : push->y_stride * 2); /* eights, or fours of fp32 */
     uint32_t constants[] = {
         output_subgroups(&tile) * unit->subgroup,
         unit->subgroup,
@@ -198,6 +199,7 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
         norm && norm->has_weight,
         norm && norm->has_gate,
         norm && norm->eps_scaled,
+        places % 8 == 0,
     };
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants));
     if (!kernel) return;
