@@ -428,7 +428,7 @@ static bool is_of_steps(const rn_pass *pass)
 
 bool rn_forward_has_matrices(const rn_device *device)
 {
-    return !device->caps.is_cpu && rn_matmul_suits(device, UINT32_MAX);
+    return (!device->caps.is_cpu || device->slow_matrices) && rn_matmul_suits(device, UINT32_MAX);
 }
 
 /* Where it suits, few tokens are multiplied by a kernel of their own: of many slots, or of prompts, down to what one

@@ -96,6 +96,7 @@ typedef struct rn_device {
 
     rn_mutex profile_lock;
     bool profiling;
+    bool slow_matrices; /* sessions use the matrix units of a CPU as well: for a test */
     uint32_t profile_count;
     rn_profile_slot profile[RN_MAX_PROFILE_SLOTS];
 } rn_device;
