@@ -1,6 +1,8 @@
 // linear_column.glsl: y = epilogue(W x) for one column x on GPUs, W in panels (weights.glsl), with the norm before the
 // projection taken on the way in. Can be a link of a chain (order.glsl). The column is staged in shared memory, and a
-// workgroup's first weights, at best all, are in registers before the column is there.
+// workgroup's first weights, at best all, are in registers before the column is there. They are asked for after a first
+// look at the column, though: who comes late has it before its weights crowd the memory, and who comes early lets those
+// before it have theirs.
 //
 // A workgroup makes tiles of GROUP_ROWS * ROWS rows of a panel (with GLU, of an activated and a linear one), every
 // gl_NumWorkGroups.x-th of them, and loads the next one's weights while it adds up a tile. An invocation owns ROWS rows
@@ -95,11 +97,11 @@ void look_ahead(uint slot, uint tile, uint n)
 struct Awaited {
     uvec4 words[AT_ONCE];
     uint sums[SUMS_EACH];
-};
+} awaited;
 
 // Reads all of it, all under way at once; gives whether something is not there yet. Nobody reads what is not its own: a
 // word that many look at, in every workgroup, again and again, makes them wait for each other.
-bool look(uint first, bool with_sums, out Awaited awaited)
+bool look(uint first, bool with_sums)
 {
     bool lacks = false;
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
@@ -120,11 +122,10 @@ bool look(uint first, bool with_sums, out Awaited awaited)
     return lacks;
 }
 
-void await_vectors(uint first, bool with_sums, out vec4 v[AT_ONCE])
+// After a first look, which gave `lacks`.
+void await_vectors(uint first, bool with_sums, bool lacks, out vec4 v[AT_ONCE])
 {
-    Awaited awaited;
-    bool lacks = look(first, with_sums, awaited);
-    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, with_sums, awaited);
+    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, with_sums);
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) v[i] = uintBitsToFloat(awaited.words[i]);
     if (!with_sums) return;
     [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
@@ -135,9 +136,9 @@ void await_vectors(uint first, bool with_sums, out vec4 v[AT_ONCE])
 struct Beside {
     vec4 weights[NORMED ? AT_ONCE : 1];
     uint heads[GROUPED ? AT_ONCE : 1];
-};
+} beside;
 
-void look_beside(uint first, out Beside beside)
+void look_beside(uint first)
 {
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
         uint at = min(first + i * STEP, VECTORS - 1);
@@ -173,8 +174,16 @@ vec4 scale_of_heads(uint vector, uint head)
     return vec4(head_scale[heads.x], head_scale[heads.y], head_scale[heads.z], head_scale[heads.w]);
 }
 
-// A norm's factor stays out of the staged values: it scales the whole sum in the end. Leaves parts of the sum of squares.
-void stage_column()
+// This invocation's first look at what it stages.
+bool look_first()
+{
+    look_beside(lane);
+    return look(lane, GROUPED);
+}
+
+// After look_first, which gave `first_lacks`. A norm's factor stays out of the staged values: it scales the whole sum in
+// the end. Leaves parts of the sum of squares.
+void stage_column(bool first_lacks)
 {
     for (uint turn = 0; turn < TURNS; turn++) {
         uint part = turn * STAGERS + lane;
@@ -182,10 +191,13 @@ void stage_column()
         for (uint step = 0; step < STEPS; step += AT_ONCE) {
             uint first = part + step * STEP;
             bool heads_first = GROUPED && step == 0;
-            Beside beside;
-            look_beside(first, beside);
+            bool lacks = first_lacks;
+            if (turn + step != 0) {
+                look_beside(first);
+                if (lane < STAGERS) lacks = look(first, false);
+            }
             vec4 v[AT_ONCE];
-            if (lane < STAGERS) await_vectors(first, heads_first, v);
+            if (lane < STAGERS) await_vectors(first, heads_first, lacks, v);
             if (heads_first) make_head_scales();
             if (lane >= STAGERS) continue;
             meet_neighbours();
@@ -252,11 +264,14 @@ void main()
     split = lane / (ROW_LANES * GROUP_ROWS) * ROW_LANES + lane % ROW_LANES;
     uint tiles = push.panels / PANELS * PANEL_TILES;
 
-    // The first weights are under way while the column is awaited: they do not depend on it.
-    [[unroll]] for (uint a = 0; a < AHEAD; a++) look_ahead(a, gl_WorkGroupID.x, a);
+    // The first weights are under way while the column is awaited. They do not depend on it, but what is added to their
+    // place, nothing, has to wait for the first look.
+    bool lacks = look_first();
+    uint nothing = lacks ? push.patience >> 31 : 0;
+    [[unroll]] for (uint a = 0; a < AHEAD; a++) look_ahead(a, gl_WorkGroupID.x + nothing, a);
 
     chain_begin(lane);
-    stage_column();
+    stage_column(lacks);
     float before = 0.0;
     if (EPILOGUE == EPILOGUE_ADD && lane < TILE_ROWS) before = look_before(gl_WorkGroupID.x, lane);
     barrier();
