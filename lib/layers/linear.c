@@ -96,6 +96,8 @@ static bool can_stage_with(const rn_device *device, const rn_linear *linear, rn_
 
 /* ---- Shapes ------------------------------------------------------------------------------------------------------ */
 
+enum { MANY = 8192 }; /* rows */
+
 /* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be there,
  * their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two small
  * ones where a matrix is worth it, with registers for two such links. Short rows of floats are under way as a whole; of
@@ -106,7 +108,7 @@ static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *l
 {
     const rn_matrix *matrix = linear->matrix;
     uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
-    bool many_rows = matrix->rows >= 8192;
+    bool many_rows = matrix->rows >= MANY;
     if (!processors) return (rn_linear_shape){16, 16, 1, 4, 0};
     if (linear->columns > 1) return (rn_linear_shape){.group_rows = 8, .splits = 32};
     if (is_scaled(matrix->format)) return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors};
@@ -114,11 +116,14 @@ static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *l
     return units <= 12 * 32 ? (rn_linear_shape){8, 32, 2, 12, processors} : (rn_linear_shape){16, 32, 1, 2, processors};
 }
 
-/* What else can be the fastest, with groups for each multiprocessor. */
-static const rn_linear_shape rivals[] = {{16, 32, 1, 2, 1}, {8, 32, 2, 8, 2}, {8, 32, 1, 8, 2}};
-static const rn_linear_shape scaled_rivals[] = {{16, 32, 1, 2, 0}, {16, 16, 2, 8, 0}, {16, 32, 1, 4, 2}};
+/* What else was the fastest somewhere, with groups for each multiprocessor. Few: each is a kernel to be compiled. */
+enum { MANY_ROWS, PAIRS, FEW_ROWS, SHAPE_CLASSES, RIVALS = 2 };
+static const rn_linear_shape rivals[2][SHAPE_CLASSES][RIVALS] = {
+    {{{16, 32, 1, 4, 1}}, {{8, 32, 1, 8, 2}, {8, 64, 1, 4, 1}}, {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}}},
+    {{{16, 32, 2, 2, 2}}, {{16, 32, 1, 2, 0}, {8, 32, 1, 8, 2}}, {{8, 64, 2, 4, 1}}}, /* scaled weights */
+};
 
-_Static_assert(1 + RN_COUNT(rivals) <= RN_LINEAR_CANDIDATES && RN_COUNT(rivals) == RN_COUNT(scaled_rivals), "all fit");
+_Static_assert(1 + RIVALS <= RN_LINEAR_CANDIDATES, "all fit");
 
 /* The device may have smaller workgroups only. */
 static rn_linear_shape fit_shape(const rn_device *device, const rn_matrix *matrix, rn_linear_shape shape)
@@ -134,8 +139,10 @@ uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
     const rn_matrix *matrix = linear->matrix;
     uint32_t count = 0;
     shapes[count++] = fit_shape(device, matrix, shape_by_rule(device, linear));
-    for (size_t i = 0; i < RN_COUNT(rivals) && device->measures && device->caps.processors; i++) {
-        rn_linear_shape shape = is_scaled(matrix->format) ? scaled_rivals[i] : rivals[i];
+    uint32_t class = matrix->rows >= MANY ? MANY_ROWS : matrix->alternating ? PAIRS : FEW_ROWS;
+    for (size_t i = 0; i < RIVALS && device->measures && device->caps.processors; i++) {
+        rn_linear_shape shape = rivals[is_scaled(matrix->format)][class][i];
+        if (!shape.group_rows) continue;
         if (shape.groups) shape.groups *= device->caps.processors;
         shape = fit_shape(device, matrix, shape);
         if (can_stage_with(device, linear, shape)) shapes[count++] = shape;
