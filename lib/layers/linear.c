@@ -98,12 +98,12 @@ static bool can_stage_with(const rn_device *device, const rn_linear *linear, rn_
 
 enum { MANY = 8192 }; /* rows */
 
-/* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be there,
- * their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two small
- * ones where a matrix is worth it, with registers for two such links. Short rows of floats are under way as a whole; of
- * longer ones many invocations hold little, which also read a long column in one turn. Of 4-bit weights an invocation
- * holds two rows where there are many, since each row's inputs come from shared memory. Less at once where the device
- * does not say how many multiprocessors it has. */
+/* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be
+ * there, their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two
+ * small ones where a matrix is worth it, with registers for two such links. Short rows of floats are under way as a
+ * whole; of longer ones many invocations hold little, which also read a long column in one turn. Of 4-bit weights an
+ * invocation holds two rows where there are many, since each row's inputs come from shared memory. Less at once where
+ * the device does not say how many multiprocessors it has. */
 static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *linear)
 {
     const rn_matrix *matrix = linear->matrix;
@@ -159,9 +159,8 @@ static uint64_t shape_hash(rn_linear_shape shape)
 static uint64_t question_about(const rn_linear *linear)
 {
     const rn_matrix *m = linear->matrix;
-    const uint32_t asked[] = {m->format,        m->rows,          m->inputs,
-                              m->alternating,   linear->prologue, linear->epilogue,
-                              linear->has_bias, linear->heads,    linear->tiles};
+    const uint32_t asked[] = {m->format,        m->rows,          m->inputs,     m->alternating, linear->prologue,
+                              linear->epilogue, linear->has_bias, linear->heads, linear->tiles};
     return rn_hash(rn_hash(0, "linear_column", 13), asked, sizeof asked);
 }
 
