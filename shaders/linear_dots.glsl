@@ -1,8 +1,8 @@
 // linear_dots.glsl: the part of linear_column.glsl that multiplies bytes.
 //
 // A number of the column is (high * 2^8 + low) * scale, each a signed byte, with a power of two for each block of 32, of
-// which the largest number takes 15 bits. A block's bytes lie in two vectors of each kind, in words of four, in the order in which weights come: 8-bit ones as
-// they are, of 4-bit ones the even of eight, then the odd.
+// which the largest number takes 15 bits. A block's bytes lie in two vectors of each kind, in words of four, in the order
+// in which weights come: 8-bit ones as they are, of 4-bit ones the even of eight, then the odd.
 
 spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6018, 6019], id = 4450)
 int dot_bytes(int a, int b, spirv_literal int packed_4x8);
