@@ -47,9 +47,16 @@ const uint TILE_ROWS = GROUP_ROWS * ROWS, PANEL_TILES = PANEL_ROWS / TILE_ROWS;
 // The column's vectors. An RMS norm adds in 256 parts, whatever the size of the workgroup: a stager takes every STEP-th
 // vector for one part, then for the next part that is its own.
 const bool NORMED = PROLOGUE == PROLOGUE_RMS_NORM, GROUPED = PROLOGUE == PROLOGUE_GROUP_NORM;
-const uint STAGERS = NORMED && LOCAL_SIZE > NORM_PARTS ? NORM_PARTS : LOCAL_SIZE;
-const uint TURNS = NORMED ? NORM_PARTS / STAGERS : 1;
-const uint VECTORS = BLOCKS * 8, STEP = NORMED ? NORM_PARTS : LOCAL_SIZE, STEPS = (VECTORS + STEP - 1) / STEP;
+#ifdef DOTS
+// Making bytes takes long enough for a large workgroup to want all hands: a norm then adds in twice as many parts.
+const uint HALVES = NORMED && LOCAL_SIZE >= 2 * NORM_PARTS ? 2 : 1;
+#else
+const uint HALVES = 1;
+#endif
+const uint STAGED_PARTS = HALVES * NORM_PARTS;
+const uint STAGERS = NORMED && LOCAL_SIZE > STAGED_PARTS ? STAGED_PARTS : LOCAL_SIZE;
+const uint TURNS = NORMED ? STAGED_PARTS / STAGERS : 1;
+const uint VECTORS = BLOCKS * 8, STEP = NORMED ? STAGED_PARTS : LOCAL_SIZE, STEPS = (VECTORS + STEP - 1) / STEP;
 const uint AT_ONCE = STEPS < 4 ? STEPS : 4; // of these
 const uint SUMS_EACH = GROUPED ? (HEAD_SUMS + LOCAL_SIZE - 1) / LOCAL_SIZE : 1;
 
@@ -62,6 +69,7 @@ const uint PARTS = SPLITS;
 const uint TILE_SUMS = TILE_ROWS * PANELS;
 
 shared float partial[2 * PARTS * TILE_SUMS]; // of a tile and the next
+shared float norm_second_half[HALVES == 2 ? NORM_PARTS : 1];
 shared float head_scale[GROUPED ? 128 : 1], head_sum[HEAD_SUMS];
 
 uvec4 ahead[AHEAD * SUMS];
@@ -210,7 +218,21 @@ void stage_column(bool first_lacks)
                 stage_vector(at, v[i]);
             }
         }
-        if (NORMED && lane < STAGERS) norm_part[part] = squares;
+        if (!NORMED || lane >= STAGERS) continue;
+        if (part < NORM_PARTS) norm_part[part] = squares;
+        if (part >= NORM_PARTS) norm_second_half[part - NORM_PARTS] = squares;
+    }
+}
+
+// After a barrier behind stage_column.
+void add_norm_parts()
+{
+    if (HALVES == 1) {
+        norm_add_sixteenths(lane);
+    } else if (lane < 16) {
+        float sum = 0.0;
+        for (uint i = lane * 16; i < lane * 16 + 16; i++) sum += norm_part[i] + norm_second_half[i];
+        norm_sixteenth[lane] = sum;
     }
 }
 
@@ -276,7 +298,7 @@ void main()
     if (EPILOGUE == EPILOGUE_ADD && lane < TILE_ROWS) before = look_before(gl_WorkGroupID.x, lane);
     barrier();
     if (chain_failed(lane)) return;
-    if (NORMED) norm_add_sixteenths(lane);
+    if (NORMED) add_norm_parts();
 
     uint first_partial = 0;
     for (uint tile = gl_WorkGroupID.x; tile < tiles; tile += gl_NumWorkGroups.x) {

@@ -89,7 +89,8 @@ static bool can_stage_with(const rn_device *device, const rn_linear *linear, rn_
     uint32_t parts = shape.splits / (shuffles(device) ? ROW_LANES : 1);
     uint32_t partial = 2 * parts * shape.group_rows * shape.rows * (linear->matrix->alternating ? 2 : 1);
     uint32_t heads = groups ? 128 + linear->heads * linear->tiles : 2;
-    uint32_t others = partial + 272 + 1 + heads; /* norm parts, order */
+    uint32_t norm = linear->prologue == RN_PROLOGUE_RMS_NORM ? 2 * 256 : 256; /* parts */
+    uint32_t others = partial + norm + 16 + 1 + heads;                        /* sixteenths, order */
     return linear->columns == 1 && (!groups || linear->heads <= 128) &&
            column_bytes(device, linear->matrix) + 4 * others <= device->caps.shared_memory;
 }
@@ -100,26 +101,29 @@ enum { MANY = 8192 }; /* rows */
 
 /* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be
  * there, their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two
- * small ones where a matrix is worth it, with registers for two such links. Short rows of floats are under way as a
- * whole; of longer ones many invocations hold little, which also read a long column in one turn. Of 4-bit weights an
- * invocation holds two rows where there are many, since each row's inputs come from shared memory. Less at once where
- * the device does not say how many multiprocessors it has. */
+ * small ones, with registers for two such links. Short rows of floats are under way as a whole; of longer ones many
+ * invocations hold little, which also read a long column in one turn. Of 4-bit weights an invocation holds two rows
+ * where there are many, since each row's inputs come from shared memory. Less at once where the device does not say how
+ * many multiprocessors it has. */
 static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *linear)
 {
     const rn_matrix *matrix = linear->matrix;
-    uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
-    bool many_rows = matrix->rows >= MANY;
+    uint32_t processors = device->caps.processors, blocks = rn_matrix_blocks(matrix);
+    bool many_rows = matrix->rows >= MANY, whole = blocks * row_units(matrix->format) <= 12 * 32;
     if (!processors) return (rn_linear_shape){16, 16, 1, 4, 0};
     if (linear->columns > 1) return (rn_linear_shape){.group_rows = 8, .splits = 32};
-    if (is_scaled(matrix->format)) return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors};
+    if (is_scaled(matrix->format))
+        return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors * (blocks <= 64 ? 2 : 1)};
     if (many_rows) return (rn_linear_shape){8, 32, 2, 8, 2 * processors};
-    return units <= 12 * 32 ? (rn_linear_shape){8, 32, 2, 12, processors} : (rn_linear_shape){16, 32, 1, 2, processors};
+    if (!whole) return (rn_linear_shape){16, 32, 1, 2, processors};
+    return matrix->alternating ? (rn_linear_shape){8, 32, 1, 8, 2 * processors}
+                               : (rn_linear_shape){8, 32, 2, 12, processors};
 }
 
 /* What else was the fastest somewhere, with groups for each multiprocessor. Few: each is a kernel to be compiled. */
 enum { MANY_ROWS, PAIRS, FEW_ROWS, SHAPE_CLASSES, RIVALS = 2 };
 static const rn_linear_shape rivals[2][SHAPE_CLASSES][RIVALS] = {
-    {{{16, 32, 1, 4, 1}}, {{8, 32, 1, 8, 2}, {8, 64, 1, 4, 1}}, {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}}},
+    {{{16, 32, 1, 4, 1}}, {{8, 64, 1, 4, 1}, {16, 32, 1, 4, 1}}, {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}}},
     {{{16, 32, 2, 2, 2}}, {{16, 32, 1, 2, 0}, {8, 32, 1, 8, 2}}, {{8, 64, 2, 4, 1}}}, /* scaled weights */
 };
 

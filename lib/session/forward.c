@@ -10,7 +10,7 @@
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
  * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
- * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. A token that one slot
+ * layer; else each norm is a dispatch of its own, which computes the same numbers. A token that one slot
  * makes is then a chain (recorder.h), from the embedding to the logits, and works in memory of its own. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
