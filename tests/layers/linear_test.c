@@ -18,7 +18,7 @@ typedef struct kind {
 } kind;
 
 /* Where things lie in params, in a column of x behind the inputs, and between the columns of y. */
-enum { NORM_WEIGHT_AT = 8, BIAS_AT = 8 + 1000 + 3, SCALE_AT = 5, GAP = 7 };
+enum { NORM_WEIGHT_AT = 8, BIAS_AT = 8 + 2000 + 3, SCALE_AT = 5, GAP = 7 };
 
 typedef struct buffers {
     layers_matrix matrix;
@@ -282,7 +282,7 @@ static void check_shapes(layers_test *test)
     if (test->device->caps.is_cpu || test->device->caps.max_invocations < 512) return;
     for (size_t i = 0; i < RN_COUNT(shapes) * RN_COUNT(kinds); i++) {
         shape_wanted = shapes[i % RN_COUNT(shapes)];
-        check(test, &kinds[i / RN_COUNT(shapes)], (shape){145, 1000}, 1, 0);
+        check(test, &kinds[i / RN_COUNT(shapes)], (shape){145, 2000}, 1, 0);
     }
     shape_wanted = (rn_linear_shape){0};
 }
