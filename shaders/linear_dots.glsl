@@ -4,8 +4,7 @@
 // which the largest number takes 15 bits. A block's bytes lie in two vectors of each kind, in words of four, in the order
 // in which weights come: 8-bit ones as they are, of 4-bit ones the even of eight, then the odd.
 
-spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6018, 6019], id = 4450)
-int dot_bytes(int a, int b, spirv_literal int packed_4x8);
+#include "dot_bytes.glsl"
 
 const uint KINDS = 2, BLOCK_VECTORS = 2 * KINDS + 1; // one more, for other banks
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# devices.sh: runs the tests of kernels, sessions and Vulkan as many kinds of device (pretend.h).
+# devices.sh: runs the tests of kernels, sessions and Vulkan, and a short soak, as many kinds of device (pretend.h).
 #
 #     devices.sh BUILD [PROGRAM...]       BUILD/tests/ holds the programs; without names all of them run
 #     devices.sh pack BUILD ARCHIVE       copies them, stripped, into a .tar.xz, for a machine without compiler or ctest;
@@ -9,17 +9,19 @@
 # what the program said, on stderr. The environment sets
 #
 #     RETNET_TEST_LAUNCHER   what programs are started with (.tree/run, .swiftshader/run)
-#     RETNET_TEST_KINDS      the kinds, separated by spaces
+#     RETNET_TEST_KINDS      the kinds, separated by spaces. Beside pretend.h's there are own-4, own-8, own-16, own-32 and
+#                            own-64: Mesa's llvmpipe makes its subgroups that large, and compiles for them (Mesa 26's
+#                            crashes with more than 8)
 #     RETNET_TEST_JOBS       how many programs at a time (1)
 #     RETNET_TEST_SECONDS    end after so many seconds; what was not done by then is counted as such
 #
-# Takes hours on a software driver. LP_NATIVE_VECTOR_WIDTH makes llvmpipe's subgroups smaller (128: four invocations).
+# Goes through the programs in their order, each as every kind. Takes hours on a software driver and two cores.
 set -uo pipefail
 
 pack() { # build, archive
     local folder
     folder=$(mktemp -d)
-    (cd "$1" && cp --parents tests/layers/test_* tests/session/test_* tests/vulkan/test_* "$folder") &&
+    (cd "$1" && cp --parents tests/{layers,session,soak,vulkan}/test_* "$folder") &&
         rm -f "$folder"/tests/vulkan/test_*_shared && # would need the library at its place here
         find "$folder" -name 'test_*' -exec strip {} + &&
         tar -C "$folder" -cf - tests | xz -9e >"$2"
@@ -40,14 +42,32 @@ fi
 build=$1
 shift
 # Those that look at no device or choose what to pretend themselves.
-unaffected=" session/test_session_matrix vulkan/test_vulkan_labels vulkan/test_vulkan_memory vulkan/test_vulkan_prepare
+unaffected=" layers/test_layers_shaders vulkan/test_vulkan_labels vulkan/test_vulkan_memory vulkan/test_vulkan_prepare
     vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
-kinds=${RETNET_TEST_KINDS:-all no-subgroup no-float16 no-matrix no-timeline minimum-limits discrete gpu \
-    gpu,discrete gpu,minimum-limits least-gpu}
+# On software drivers, only a GPU's kernels can miss shuffles, products of bytes and large subgroups.
+kinds=${RETNET_TEST_KINDS:-all no-matrix no-timeline minimum-limits discrete subgroup-4 gpu gpu,no-subgroup gpu,no-float16 \
+    gpu,no-int8 gpu,discrete gpu,minimum-limits gpu,subgroup-4 gpu,subgroup-8 least-gpu}
 programs=("$@")
-[ $# -gt 0 ] || mapfile -t programs < <(cd "$build/tests" && ls layers/test_* session/test_* vulkan/test_*)
+[ $# -gt 0 ] || mapfile -t programs < <(cd "$build/tests" && ls {layers,session,soak,vulkan}/test_*)
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
+
+# Sets what a program is to know of its kind. Each size has kernels of its own, which Mesa's cache would take for one.
+set_kind() {
+    local part parts pretended=
+    IFS=, read -ra parts <<<"$1"
+    for part in "${parts[@]}"; do
+        case $part in
+        all) ;;
+        own-*)
+            export LP_NATIVE_VECTOR_WIDTH=$((${part#own-} * 32))
+            export MESA_SHADER_CACHE_DIR=${MESA_SHADER_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}}/retnet-$part
+            ;;
+        *) pretended=$pretended${pretended:+,}$part ;;
+        esac
+    done
+    [ -z "$pretended" ] || export RETNET_TEST_PRETEND=$pretended
+}
 
 run_one() { # kind, program
     local kind=$1 program=$2 start=$SECONDS limit=900 status said log=$logs/${1}_${2##*/}
@@ -57,7 +77,7 @@ run_one() { # kind, program
         return
     fi
     [ $left -ge $limit ] || limit=$left
-    [ "$kind" = all ] || export RETNET_TEST_PRETEND=$kind
+    set_kind "$kind"
     # shellcheck disable=SC2086 # a launcher may have arguments
     timeout $limit ${RETNET_TEST_LAUNCHER:-} "$build/tests/$program" >"$log" 2>&1
     status=$?
@@ -73,8 +93,8 @@ run_one() { # kind, program
 }
 
 touch "$logs/results"
-for kind in $kinds; do
-    for program in "${programs[@]}"; do
+for program in "${programs[@]}"; do
+    for kind in $kinds; do
         [ "$kind" = all ] || [[ ! $unaffected =~ [[:space:]]$program[[:space:]] ]] || continue
         while [ "$(jobs -rp | wc -l)" -ge "${RETNET_TEST_JOBS:-1}" ]; do wait -n; done
         run_one "$kind" "$program" &

@@ -16,14 +16,19 @@ static inline uint32_t test_pretend(void)
         {"no-subgroup", RETNET_PRETEND_NO_SUBGROUP},
         {"no-float16", RETNET_PRETEND_NO_FLOAT16},
         {"no-matrix", RETNET_PRETEND_NO_COOPERATIVE_MATRIX},
+        {"no-int8", RETNET_PRETEND_NO_INT8},
         {"no-timeline", RETNET_PRETEND_NO_TIMELINE},
         {"minimum-limits", RETNET_PRETEND_MINIMUM_LIMITS},
         {"discrete", RETNET_PRETEND_DISCRETE},
         {"gpu", RETNET_PRETEND_GPU},
+        {"subgroup-4", RETNET_PRETEND_SUBGROUP_4},
+        {"subgroup-8", RETNET_PRETEND_SUBGROUP_8},
+        {"subgroup-16", RETNET_PRETEND_SUBGROUP_16},
+        {"subgroup-32", RETNET_PRETEND_SUBGROUP_32},
         /* A GPU with nothing beyond what Vulkan 1.1 guarantees. */
         {"least-gpu", RETNET_PRETEND_GPU | RETNET_PRETEND_NO_SUBGROUP | RETNET_PRETEND_NO_FLOAT16 |
                           RETNET_PRETEND_NO_COOPERATIVE_MATRIX | RETNET_PRETEND_MINIMUM_LIMITS |
-                          RETNET_PRETEND_DISCRETE | RETNET_PRETEND_NO_TIMELINE},
+                          RETNET_PRETEND_DISCRETE | RETNET_PRETEND_NO_TIMELINE | RETNET_PRETEND_NO_INT8},
     };
     const char *names = getenv("RETNET_TEST_PRETEND");
     uint32_t bits = 0;

@@ -132,14 +132,21 @@ typedef struct retnet_context_desc {
 /* Features that a context can be told not to use. */
 typedef enum retnet_pretend {
     RETNET_PRETEND_NO_SUBGROUP = 1 << 0,           /* no subgroup arithmetic */
-    RETNET_PRETEND_NO_FLOAT16 = 1 << 1,            /* no fp16 arithmetic or 16-bit storage */
+    RETNET_PRETEND_NO_FLOAT16 = 1 << 1,            /* no fp16 arithmetic; 16-bit storage is never used */
     RETNET_PRETEND_NO_COOPERATIVE_MATRIX = 1 << 2, /* no matrix units */
     RETNET_PRETEND_MINIMUM_LIMITS = 1 << 3,        /* only the limits that Vulkan 1.1 guarantees, among them 128
                                                       invocations, 16 KiB of shared memory, 4 storage buffers, 128 bytes of
                                                       push constants and bindings of 128 MiB; allocations of 256 MiB */
     RETNET_PRETEND_DISCRETE = 1 << 4,              /* stage uploads even where memory is unified */
     RETNET_PRETEND_GPU = 1 << 5,                   /* choose kernels on a software driver as for a GPU */
-    RETNET_PRETEND_NO_TIMELINE = 1 << 6            /* no timeline semaphores */
+    RETNET_PRETEND_NO_TIMELINE = 1 << 6,           /* no timeline semaphores */
+    RETNET_PRETEND_NO_INT8 = 1 << 7,               /* no products of bytes, the only 8-bit arithmetic in use */
+    /* Subgroups of so many invocations, where the device's own are larger; without matrix units then. */
+    RETNET_PRETEND_SUBGROUP_4 = 4 << 8,
+    RETNET_PRETEND_SUBGROUP_8 = 8 << 8,
+    RETNET_PRETEND_SUBGROUP_16 = 16 << 8,
+    RETNET_PRETEND_SUBGROUP_32 = 32 << 8,
+    RETNET_PRETEND_SUBGROUP_64 = 64 << 8
 } retnet_pretend;
 
 /* Creates an instance and a device of the library's own. On failure *out is NULL and the reason went to desc->log.

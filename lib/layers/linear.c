@@ -56,7 +56,7 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
 }
 
 /* As in linear_column.glsl. */
-enum { ROW_LANES = 4, BYTES_NEIGHBOURS = 8 };
+enum { ROW_LANES = 4, NEIGHBOURS = 8 };
 
 static bool is_scaled(retnet_weight_format format)
 {
@@ -66,13 +66,12 @@ static bool is_scaled(retnet_weight_format format)
 /* Whether neighbours add their sums, and whether these are of bytes. */
 static bool shuffles(const rn_device *device)
 {
-    return device->caps.subgroup_arithmetic && device->caps.subgroup_size >= ROW_LANES;
+    return device->caps.subgroup_arithmetic && device->caps.subgroup_size >= NEIGHBOURS;
 }
 
 static bool multiplies_bytes(const rn_device *device, retnet_weight_format format)
 {
-    return is_scaled(format) && shuffles(device) && device->caps.subgroup_size >= BYTES_NEIGHBOURS &&
-           device->caps.byte_dots;
+    return is_scaled(format) && shuffles(device) && device->caps.byte_dots;
 }
 
 /* Bytes of shared memory that linear_column.glsl takes for the column. */

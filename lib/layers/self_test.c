@@ -68,11 +68,116 @@ static void give_up_matrix(rn_device *device)
     device->caps.matrix = (rn_matrix_unit){0};
 }
 
+/* ---- Neighbours in a subgroup (linear_column.glsl) ----------------------------------------------------------------
+ */
+
+enum { INVOCATIONS = 64 };
+
+/* Software drivers run kernels that exchange nothing. */
+static bool shuffles_in_use(const rn_device *device)
+{
+    return !device->caps.is_cpu && device->caps.subgroup_arithmetic && device->caps.subgroup_size >= 8;
+}
+
+/* Most kernels are content with eight; no more are counted on where a driver may take smaller subgroups than it says.
+ */
+static uint32_t count_neighbours(const rn_device *device)
+{
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    uint32_t most = unit->m && !unit->must_ask_subgroup ? INVOCATIONS : 8;
+    return rn_min_u32(device->caps.subgroup_size, most);
+}
+
+static uint32_t shuffle_constants(const rn_device *device, uint32_t constants[RN_MAX_CONSTANTS])
+{
+    constants[0] = INVOCATIONS;
+    constants[1] = count_neighbours(device);
+    return 2;
+}
+
+static float shuffle_element(uint32_t i)
+{
+    return (float)((int)(i * 29 % 64) - 20);
+}
+
+static void fill_shuffles(const rn_device *device, void *operands)
+{
+    (void)device;
+    float *x = operands;
+    for (uint32_t i = 0; i < INVOCATIONS; i++) x[i] = shuffle_element(i);
+}
+
+static bool shuffles_are_right(const rn_device *device, const float *result)
+{
+    float sum[INVOCATIONS], before[INVOCATIONS];
+    for (uint32_t i = 0; i < INVOCATIONS; i++) sum[i] = shuffle_element(i);
+    for (uint32_t k = 1; k < count_neighbours(device); k *= 2) {
+        memcpy(before, sum, sizeof sum);
+        for (uint32_t i = 0; i < INVOCATIONS; i++) sum[i] = 3 * before[i] + before[i ^ k];
+    }
+    for (uint32_t i = 0; i < INVOCATIONS; i++)
+        if (result[i] != sum[i]) return false;
+    return true;
+}
+
+static void give_up_shuffles(rn_device *device)
+{
+    device->caps.subgroup_arithmetic = false;
+}
+
+/* ---- Products of bytes (dot_bytes.glsl) ---------------------------------------------------------------------------
+ */
+
+static bool dots_in_use(const rn_device *device)
+{
+    return shuffles_in_use(device) && device->caps.byte_dots;
+}
+
+static uint32_t dot_constants(const rn_device *device, uint32_t constants[RN_MAX_CONSTANTS])
+{
+    (void)device;
+    constants[0] = INVOCATIONS;
+    return 1;
+}
+
+/* Byte k of an operand of invocation i: of either sign, both ends of the range among them. */
+static int8_t dot_element(uint32_t i, uint32_t k, bool second)
+{
+    return (int8_t)((i + k) % 16 == 0 ? -128 : (int)((i * 37 + k * (second ? 101 : 59)) % 256) - 128);
+}
+
+static void fill_dots(const rn_device *device, void *operands)
+{
+    (void)device;
+    int8_t *bytes = operands; /* four of the first operand, four of the second */
+    for (uint32_t i = 0; i < 8 * INVOCATIONS; i++) bytes[i] = dot_element(i / 8, i % 4, i % 8 >= 4);
+}
+
+static bool dots_are_right(const rn_device *device, const float *result)
+{
+    (void)device;
+    for (uint32_t i = 0; i < INVOCATIONS; i++) {
+        int sum = 1;
+        for (uint32_t k = 0; k < 4; k++) sum += dot_element(i, k, false) * dot_element(i, k, true);
+        if (result[i] != (float)sum) return false;
+    }
+    return true;
+}
+
+static void give_up_dots(rn_device *device)
+{
+    device->caps.byte_dots = false;
+}
+
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
 static const check checks[] = {
     {"matrix multiplication on this device's matrix units", RN_SHADER_SELF_TEST_MATRIX, matrix_in_use, matrix_constants,
      fill_matrix, matrix_is_right, give_up_matrix},
+    {"exchange among the invocations of a subgroup", RN_SHADER_SELF_TEST_SHUFFLES, shuffles_in_use, shuffle_constants,
+     fill_shuffles, shuffles_are_right, give_up_shuffles},
+    {"multiplication of bytes", RN_SHADER_SELF_TEST_DOTS, dots_in_use, dot_constants, fill_dots, dots_are_right,
+     give_up_dots},
 };
 
 static retnet_result run_kernel(rn_recorder *recorder, const check *c, const rn_buffer *buffer)

@@ -73,7 +73,8 @@ retnet_result rn_device_adopt(rn_device *device, const retnet_context_desc *desc
     }
     if (!rn_instance_table_load(device->get_proc, device->instance, &device->fn))
         return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "the instance lacks functions of Vulkan 1.1");
-    rn_device_read_capabilities(device, desc, version);
+    result = rn_device_read_capabilities(device, desc, version);
+    if (result != RETNET_OK) return result;
     if (device->api_version < RETNET_VULKAN_REQUIRED_VERSION)
         return rn_fail(device->host, RETNET_ERROR_UNSUPPORTED, "Vulkan 1.1 is needed; %s and api_version give %u.%u",
                        device->name, VK_API_VERSION_MAJOR(device->api_version),

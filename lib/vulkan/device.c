@@ -259,7 +259,14 @@ static void pretend_minimum_limits(rn_capabilities *caps)
     for (int i = 0; i < 3; i++) caps->max_groups[i] = rn_min_u32(caps->max_groups[i], 65535);
 }
 
-void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version)
+/* A part of a subgroup does for a smaller one: invocations exchange with neighbours only. */
+static void pretend_subgroup_size(rn_capabilities *caps, uint32_t pretend)
+{
+    for (uint32_t size = 64; size >= 4; size /= 2) /* RETNET_PRETEND_SUBGROUP_4 to _64 */
+        if (pretend & size << 8) caps->subgroup_size = rn_min_u32(caps->subgroup_size, size);
+}
+
+retnet_result rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceMaintenance3Properties maintenance = {
@@ -290,7 +297,6 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
         .subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                                (subgroup.supportedOperations & needed) == needed,
         .subgroup_size = subgroup.subgroupSize,
-        .processors = rn_device_count_processors(device),
         .max_invocations = rn_min_u32(p->limits.maxComputeWorkGroupInvocations, p->limits.maxComputeWorkGroupSize[0]),
         .shared_memory = p->limits.maxComputeSharedMemorySize,
         .max_groups = {p->limits.maxComputeWorkGroupCount[0], p->limits.maxComputeWorkGroupCount[1],
@@ -312,6 +318,9 @@ void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *d
     if (desc->pretend & RETNET_PRETEND_GPU) caps->is_cpu = false;
     if (desc->pretend & RETNET_PRETEND_DISCRETE) caps->unified_memory = false;
     if (desc->pretend & RETNET_PRETEND_MINIMUM_LIMITS) pretend_minimum_limits(caps);
+    pretend_subgroup_size(caps, desc->pretend);
+    VkResult result = rn_device_count_processors(device, &caps->processors);
+    return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "the device's extensions");
 }
 
 retnet_result rn_device_load(rn_device *device, bool debug_utils)
@@ -365,9 +374,9 @@ static retnet_result create_own(rn_device *device, const retnet_context_desc *de
     retnet_result result = open_instance(device, desc);
     if (result == RETNET_OK) result = choose_physical_device(device, desc);
     if (result != RETNET_OK) return result;
-    rn_device_read_capabilities(device, desc, VK_API_VERSION_1_3);
     uint32_t timestamp_bits = 0;
-    result = choose_queue_family(device, &timestamp_bits);
+    result = rn_device_read_capabilities(device, desc, VK_API_VERSION_1_3);
+    if (result == RETNET_OK) result = choose_queue_family(device, &timestamp_bits);
     if (result != RETNET_OK) return result;
     if (timestamp_bits == 0) device->caps.timestamp_period = 0;
     return create_device(device, desc);

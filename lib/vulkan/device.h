@@ -137,7 +137,7 @@ void rn_device_describe(const rn_device *device, retnet_vulkan_device *vulkan);
 /* ---- device.c, for adopt.c ---- */
 
 /* Reads name, version (at most `version`), memory and capabilities of device->physical. */
-void rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version);
+retnet_result rn_device_read_capabilities(rn_device *device, const retnet_context_desc *desc, uint32_t version);
 /* Loads the table of device->handle and gets the queue. */
 retnet_result rn_device_load(rn_device *device, bool debug_utils);
 

@@ -400,7 +400,8 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
         .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) &&
                     !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
-        .dots = device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots),
+        .dots =
+            device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots) && !(desc->pretend & RETNET_PRETEND_NO_INT8),
     };
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};
     device->memory_budget = set.memory_budget;

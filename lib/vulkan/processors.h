@@ -4,6 +4,6 @@
 
 #include "vulkan/device.h"
 
-uint32_t rn_device_count_processors(const rn_device *device); /* 0: not known */
+VkResult rn_device_count_processors(const rn_device *device, uint32_t *processors); /* 0: not known */
 
 #endif

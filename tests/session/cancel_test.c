@@ -1,5 +1,6 @@
 /* cancel_test.c: a cancel ends a call between the submits of one pass, and what was begun is finished by the next call:
  * a prompt and a text that are interrupted again and again end up, to the bit, where uninterrupted ones do. */
+#include "pretend.h"
 #include "session/session_test.h"
 
 #include <pthread.h>
@@ -28,7 +29,7 @@ static void *cancel_always(void *user)
 static retnet_context *create_context(uint32_t submit_budget_us)
 {
     retnet_context *context = NULL;
-    retnet_context_desc desc = {.submit_budget_us = submit_budget_us};
+    retnet_context_desc desc = {.submit_budget_us = submit_budget_us, .pretend = test_pretend()};
     retnet_result result = retnet_context_create(&desc, &context);
     if (result == RETNET_ERROR_NO_DEVICE) exit(TEST_SKIPPED);
     REQUIRE(result == RETNET_OK);

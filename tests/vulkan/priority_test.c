@@ -1,5 +1,6 @@
 /* priority_test.c: retnet_context_desc::low_priority, on a driver that is made to have global priorities, or to refuse
  * them. */
+#include "pretend.h"
 #include "vulkan/host.h"
 
 #include <retnet/vulkan.h>
@@ -78,9 +79,9 @@ static void check(bool has, bool permits, bool low, int devices, VkQueueGlobalPr
     driver.has = has;
     driver.permits = permits;
     driver.devices = 0;
-    retnet_result result =
-        retnet_context_create_from_device(&(retnet_vulkan_device){.get_instance_proc_addr = get_proc},
-                                          &(retnet_context_desc){.low_priority = low}, &context);
+    retnet_result result = retnet_context_create_from_device(
+        &(retnet_vulkan_device){.get_instance_proc_addr = get_proc},
+        &(retnet_context_desc){.low_priority = low, .pretend = test_pretend()}, &context);
     if (result == RETNET_ERROR_NO_DEVICE) exit(TEST_SKIPPED);
     CHECK_OK(result);
     CHECK_INT(driver.devices, devices);
