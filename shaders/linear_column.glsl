@@ -9,8 +9,9 @@
 // of it and every SPLITS-th unit of each; ROW_LANES neighbours share a row, and read what lies together.
 //
 // With SHUFFLES subgroups add their invocations' sums; that eight neighbours are in one is no promise of Vulkan's, but
-// what every driver does. With DOTS the column is staged in two bytes a number, which hardware multiplies by four
-// weights at a time: exact, but for rounding the column by up to 2^-15 of the largest number of each block of 32.
+// what every driver does. With DOTS the column is staged in bytes, which hardware multiplies by four weights at a
+// time: exact, but for rounding the column by up to 1/65,200 of the largest number of each block of 32 where weights have 4
+// bits, and to 2^-22 of it where they have 8.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // GROUP_ROWS * SPLITS

@@ -77,7 +77,8 @@ static bool multiplies_bytes(const rn_device *device, retnet_weight_format forma
 /* Bytes of shared memory that linear_column.glsl takes for the column. */
 static uint32_t column_bytes(const rn_device *device, const rn_matrix *matrix)
 {
-    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 5 : 9, others = vectors == 5 ? 4 : 0;
+    bool bytes = multiplies_bytes(device, matrix->format);
+    uint32_t vectors = !bytes ? 9 : matrix->format == RETNET_WEIGHTS_Q4 ? 5 : 7, others = bytes ? 4 : 0;
     return rn_matrix_blocks(matrix) * (16 * vectors + others);
 }
 

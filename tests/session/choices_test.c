@@ -101,7 +101,10 @@ static void test_loading(const uint8_t *blob, size_t size, const rn_choice chose
 
 int main(void)
 {
-    if (!(test_pretend() & RETNET_PRETEND_GPU)) return TEST_SKIPPED;
+    retnet_context *context = make_context(true);
+    bool is_cpu = context->device.caps.is_cpu;
+    retnet_context_destroy(context);
+    if (is_cpu) return TEST_SKIPPED;
     session_test_directory(directory, sizeof directory);
     fixture_write(fixture_named("plain"), directory);
     rn_choice chosen[QUESTIONS];
