@@ -7,6 +7,8 @@
 //                    2t, 2t + 1, 2t + 8, 2t + 9.
 //     LANES_COLUMNS  8 x 8 x 8, 8 invocations. Invocation i holds input i of all rows.
 //
+// Sums, 8 components an invocation, lie like the left operand, columns for inputs.
+//
 // The order of inputs does not matter to a sum as long as both operands have the same. So for a block of 32 inputs an
 // invocation reads what lies together, whole units of eight from its rows, and gives each piece of the block a part of them.
 //
@@ -20,6 +22,7 @@ const uint BLOCK_PIECES = 32 / MATRIX_K;
 #define LEFT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>
 #define RIGHT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB>
 #define ACCUMULATOR coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
+#define HALF_SUMS coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 
 // Of a strip's rows and a row's four units, those that this invocation's load i reads.
 uint strip_step(uint i)
@@ -35,6 +38,30 @@ uint strip_row(uint i)
 uint strip_unit()
 {
     return LANES == LANES_QUADS ? gl_SubgroupInvocationID % 4 : gl_SubgroupInvocationID / 2;
+}
+
+// Row and column of this invocation's component i of a matrix of sums.
+uint sum_row(uint i)
+{
+    return LANES == LANES_QUADS ? gl_SubgroupInvocationID / 4 + i / 4 * 8 : i;
+}
+
+uint sum_column(uint i)
+{
+    return LANES == LANES_QUADS ? gl_SubgroupInvocationID % 4 * 2 + i % 2 + i / 2 % 2 * 8 : gl_SubgroupInvocationID;
+}
+
+// Which columns an invocation's sums are of depends on which rows of the right operand are called so. With LANES_QUADS and this
+// order of them, those of strips 2 n and 2 n + 1 are of eight columns that lie together, 32 n + 8 t and on: components 4 r to
+// 4 r + 3 of either piece in turn, for rows g + 8 r. What a quarter of a subgroup reads still lies together.
+uint right_row() // this invocation's, behind which load i of strip n is right_step(n, i)
+{
+    return LANES == LANES_QUADS ? gl_SubgroupInvocationID / 8 * 8 + gl_SubgroupInvocationID / 4 % 2 : 0;
+}
+
+uint right_step(uint n, uint i)
+{
+    return LANES == LANES_QUADS ? n / 2 * 32 + n % 2 * 4 + i * 2 : n * MATRIX_N + i;
 }
 
 // Half `piece` of an invocation's four of a unit, for LANES_COLUMNS.

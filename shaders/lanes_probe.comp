@@ -12,8 +12,10 @@ layout(constant_id = 1) const uint MATRIX_M = 16;
 layout(constant_id = 2) const uint MATRIX_N = 16;
 layout(constant_id = 3) const uint MATRIX_K = 16;
 
-// f16: the left operand by rows, then the right one by columns.
+// f16: the left operand by rows, the right one by columns, sums by rows.
 layout(std430, set = 0, binding = 0) writeonly buffer Output { uvec4 y[]; };
+
+#define HALF_SUMS coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 
 void main()
 {
@@ -25,4 +27,9 @@ void main()
     for (int i = 0; i < b.length(); i++) b[i] = float16_t(float(gl_SubgroupInvocationID * b.length() + i));
     coopMatStore(a, y, 0, MATRIX_K / 8, gl_CooperativeMatrixLayoutRowMajor);
     coopMatStore(b, y, MATRIX_M * MATRIX_K / 8, MATRIX_K / 8, gl_CooperativeMatrixLayoutColumnMajor);
+    coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> sum =
+        coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0);
+    for (int i = 0; i < sum.length(); i++) sum[i] = float(gl_SubgroupInvocationID * sum.length() + i);
+    coopMatStore(HALF_SUMS(sum), y, MATRIX_K * (MATRIX_M + MATRIX_N) / 8, MATRIX_N / 8,
+                 gl_CooperativeMatrixLayoutRowMajor);
 }

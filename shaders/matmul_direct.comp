@@ -23,10 +23,15 @@ const uint X_LOADS = PIECES_M * STRIP_LOADS, W_SLOTS = PIECES_N * STRIP_LOADS;
 
 #include "matmul_operands.glsl"
 
+// Strips of weights are fetched so many strips after the one before has been used, and tokens behind the first: less is under
+// way at a time, or else an invocation's 255 registers do not suffice and the compiler keeps some in shared memory. Scaled
+// weights need fewer.
+const uint LATE = SCALED ? 0 : 1;
+
 uvec4 x_next[X_LOADS];
 uint x_at, unit_at;       // this invocation's first unit of X, and its unit of a row of W
 uint block_at[GLU ? 2 : 1]; // the current block of W in this subgroup's panels
-uint panel_row;           // this subgroup's first in its panels
+uint panel_row;           // this invocation's first in its panels
 
 void find_sources()
 {
@@ -35,7 +40,7 @@ void find_sources()
     x_at = (token + strip_row(0)) * TOKEN_UNITS + strip_unit();
     uint row = first_piece() * MATRIX_N; // of the tile's result
     uint panel = gl_WorkGroupID.y * (TILE_ROWS / PANEL_ROWS) + row / PANEL_ROWS * (GLU ? 2 : 1);
-    panel_row = row % PANEL_ROWS;
+    panel_row = row % PANEL_ROWS + strip_row(0);
     unit_at = strip_unit();
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++)
         block_at[i] = min(panel + i, push.panels - 1) * push.blocks * block_units(FORMAT);
@@ -43,18 +48,17 @@ void find_sources()
 
 void fetch_x()
 {
+    uint at = near(x_at, 16);
     [[unroll]] for (uint i = 0; i < X_LOADS; i++)
-        x_next[i] = x[x_at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
+        x_next[i] = x[at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
 }
 
 // Strip n of the subgroup's rows.
 void fetch_w(uint n)
 {
     uint block = block_at[GLU ? n / OUT_N : 0];
-    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
-        uint row = panel_row + n % OUT_N * MATRIX_N + strip_row(i);
-        fetch_unit(n * STRIP_LOADS + i, block, row, unit_at);
-    }
+    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
+        fetch_unit(n * STRIP_LOADS + i, block, panel_row, n % OUT_N * MATRIX_N + strip_step(i), unit_at);
 }
 
 void main()
@@ -67,20 +71,22 @@ void main()
     x_at += skip * push.x_room * TOKEN_UNITS;
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += skip * block_units(FORMAT);
     fetch_x();
-    [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_w(n);
+    [[unroll]] for (uint n = 0; n < PIECES_N - LATE; n++) fetch_w(n);
     for (uint b = begin; b < end; b++) {
+        if (LATE != 0) fetch_w(PIECES_N - 1);
         bool more = b + 1 < end; // else the last block once more, in vain
         x_at += more ? push.x_room * TOKEN_UNITS : 0;
         [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) block_at[i] += more ? block_units(FORMAT) : 0;
+        uvec4 units[X_LOADS];
+        [[unroll]] for (uint i = 0; i < X_LOADS; i++) units[i] = in_order_of_weights(x_next[i]);
         LEFT a[PIECES_M * BLOCK_PIECES];
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
             [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
                 LEFT piece = LEFT(float16_t(0.0));
-                FILL_PIECE(piece, x_next, m * STRIP_LOADS, k)
+                FILL_PIECE(piece, units, m * STRIP_LOADS, k)
                 a[m * BLOCK_PIECES + k] = piece;
             }
         }
-        fetch_x();
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
             uvec4 w[STRIP_LOADS];
             [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) w[i] = halves_of(n * STRIP_LOADS + i);
@@ -90,7 +96,8 @@ void main()
                 [[unroll]] for (uint m = 0; m < PIECES_M; m++)
                     sum[m * PIECES_N + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], piece, sum[m * PIECES_N + n]);
             }
-            fetch_w(n);
+            if (n == 0) fetch_x();
+            if (n >= LATE) fetch_w(n - LATE);
         }
     }
     if (SPLITS > 1) {

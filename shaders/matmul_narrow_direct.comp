@@ -42,7 +42,7 @@ shared vec4 sums[K_GROUPS * PASS_VECTORS]; // [K_GROUPS][PASS_TOKENS][TILE_ROWS]
 
 uvec4 x_next[AHEAD * X_LOADS];
 uint panel_at[GLU ? 2 : 1]; // where this subgroup's panels begin
-uint first_row;             // of this subgroup in its panels
+uint first_row;             // of this invocation in its panels
 
 uint row_group() { return gl_SubgroupID % ROW_GROUPS; }
 uint k_group() { return gl_SubgroupID / ROW_GROUPS; }
@@ -50,7 +50,7 @@ uint k_group() { return gl_SubgroupID / ROW_GROUPS; }
 void find_rows()
 {
     uint row = gl_WorkGroupID.x * OUT_ROWS + row_group() * SUB_OUT_ROWS, panel = row / PANEL_ROWS * (GLU ? 2 : 1);
-    first_row = row % PANEL_ROWS;
+    first_row = row % PANEL_ROWS + strip_row(0);
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++)
         panel_at[i] = min(panel + i, push.panels - 1) * push.blocks * block_units(FORMAT);
 }
@@ -67,10 +67,9 @@ void fetch_x(uint slot, uint b)
 void fetch_w(uint slot, uint n, uint b)
 {
     uint block = panel_at[GLU ? n / OUT_N : 0] + min(b, push.blocks - 1) * block_units(FORMAT);
-    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) {
-        uint row = first_row + n % OUT_N * MATRIX_N + strip_row(i);
-        fetch_unit(slot * W_LOADS + n * STRIP_LOADS + i, block, row, strip_unit());
-    }
+    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
+        fetch_unit(slot * W_LOADS + n * STRIP_LOADS + i, block, first_row,
+                   n % OUT_N * MATRIX_N + strip_step(i), strip_unit());
 }
 
 // Of the workgroup's inputs.
@@ -127,11 +126,13 @@ void main()
     for (uint first = begin; first < end; first += AHEAD) {
         [[unroll]] for (uint s = 0; s < AHEAD; s++) {
             if (AHEAD > 1 && first + s >= end) break;
+            uvec4 units[X_LOADS];
+            [[unroll]] for (uint i = 0; i < X_LOADS; i++) units[i] = in_order_of_weights(x_next[s * X_LOADS + i]);
             LEFT a[PIECES_M * BLOCK_PIECES];
             [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
                 [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
                     LEFT piece = LEFT(float16_t(0.0));
-                    FILL_PIECE(piece, x_next, s * X_LOADS + m * STRIP_LOADS, k)
+                    FILL_PIECE(piece, units, m * STRIP_LOADS, k)
                     a[m * BLOCK_PIECES + k] = piece;
                 }
             }

@@ -10,23 +10,34 @@ const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
 uvec4 w_next[W_SLOTS * RAW];
 uint scale_next[W_SLOTS];
 
-// A unit of a row in a block, to a slot.
-void fetch_unit(uint slot, uint block, uint row, uint unit)
+// For indices of so many bytes each in bindings of at most 2 GiB: a promise to the compiler that adding a constant does not
+// wrap, so that it becomes a part of the load's address instead of an instruction before it.
+uint near(uint at, uint bytes)
 {
-    if (FORMAT == FORMAT_F32) {
-        w_next[slot * RAW] = load_unit(block, row, unit * 2);
-        w_next[slot * RAW + RAW - 1] = load_unit(block, row, unit * 2 + 1);
-    } else if (FORMAT == FORMAT_Q8) {
-        w_next[slot].xy = weight_pairs[block * 2 + row * 4 + unit];
-    } else if (FORMAT == FORMAT_Q4) {
-        w_next[slot].x = weight_words[(block + row) * 4 + unit];
-    } else {
-        w_next[slot] = load_unit(block, row, unit);
-    }
-    if (SCALED) scale_next[slot] = weight_words[block * 4 + scale_word(FORMAT, row)] >> (row & 1u) * 16;
+    return at & 0x7fffffffu / bytes;
 }
 
-// A slot's weights as f16.
+// A unit of a row in a block, to a slot. The row is `step` behind `row`, and `step` is a constant.
+void fetch_unit(uint slot, uint block, uint row, uint step, uint unit)
+{
+    if (FORMAT == FORMAT_F32) {
+        uint at = near(block + unit_in_block(FORMAT, row, unit * 2), 16) + unit_in_block(FORMAT, step, 0);
+        w_next[slot * RAW] = weight_unit(at);
+        w_next[slot * RAW + RAW - 1] = weight_unit(at + 1);
+    } else if (FORMAT == FORMAT_Q8) {
+        w_next[slot].xy = weight_pairs[near(block * 2 + row * 4 + unit, 8) + step * 4];
+    } else if (FORMAT == FORMAT_Q4) {
+        w_next[slot].x = weight_words[near((block + row) * 4 + unit, 4) + step * 4];
+    } else {
+        w_next[slot] = weight_unit(near(block + unit_in_block(FORMAT, row, unit), 16) + unit_in_block(FORMAT, step, 0));
+    }
+    if (!SCALED) return;
+    uint pair = step % 2 == 0 ? near(block * 4 + scale_word(FORMAT, row), 4) + step / 2
+                              : block * 4 + scale_word(FORMAT, row + step);
+    scale_next[slot] = weight_words[pair] >> (row + step & 1u) * 16;
+}
+
+// A slot's weights as f16, in an order of their own.
 uvec4 halves_of(uint slot)
 {
     uvec4 w = w_next[slot * RAW];
@@ -34,6 +45,16 @@ uvec4 halves_of(uint slot)
     if (FORMAT == FORMAT_F32) return eight_f32(w, w_next[slot * RAW + RAW - 1]);
     if (FORMAT == FORMAT_BF16) return eight_bf16(w);
     if (FORMAT == FORMAT_Q8) return eight_bytes(w.xy, scale);
-    if (FORMAT == FORMAT_Q4) return eight_nibbles(w.x, scale);
+    if (FORMAT == FORMAT_Q4) return paired_nibbles(w.x, scale);
     return w;
+}
+
+// A unit of a token's inputs, in the order of halves_of.
+uvec4 in_order_of_weights(uvec4 unit)
+{
+    if (FORMAT != FORMAT_Q4) return unit;
+    f16vec2 a = unpackFloat2x16(unit.x), b = unpackFloat2x16(unit.y);
+    f16vec2 c = unpackFloat2x16(unit.z), d = unpackFloat2x16(unit.w);
+    return uvec4(packFloat2x16(f16vec2(a.x, c.x)), packFloat2x16(f16vec2(a.y, c.y)),
+                 packFloat2x16(f16vec2(b.x, d.x)), packFloat2x16(f16vec2(b.y, d.y)));
 }

@@ -4,176 +4,339 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 // retention_output_direct.comp: retention_output_matrix.comp for devices whose matrices lie as lanes.glsl knows: operands go
 // from memory straight into matrices, and only the scores through shared memory.
+//
+// A workgroup that has all of a head's values can also take the group norm and the gate (norm.comp), and leave f16.
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 0) const uint LOCAL_SIZE = 128;
+layout(constant_id = 0) const uint LOCAL_SIZE = 256;
 layout(constant_id = 1) const uint SUBGROUP = 32;
 layout(constant_id = 2) const uint MATRIX_M = 16;
 layout(constant_id = 3) const uint MATRIX_N = 16;
 layout(constant_id = 4) const uint MATRIX_K = 16;
-layout(constant_id = 5) const uint SUB_V = 64;
-layout(constant_id = 6) const uint LANES = 1;
-layout(constant_id = 7) const uint DEPTH = 2; // blocks under way
+layout(constant_id = 5) const uint SUB_ROWS = 64; // of the chunk, and columns of V, that a subgroup owns
+layout(constant_id = 6) const uint SUB_V = 64;
+layout(constant_id = 7) const uint LANES = 1;
+layout(constant_id = 8) const uint DEPTH = 2; // blocks of scores under way; of keys there is a multiple
+layout(constant_id = 9) const uint NORM = 0;
+layout(constant_id = 10) const uint WEIGHT = 0;     // these only with NORM
+layout(constant_id = 11) const uint GATE = 0;       // f16, where the input is
+layout(constant_id = 12) const uint EPS_SCALED = 0; // by s_n of the row's position
+layout(constant_id = 13) const uint EIGHTS = 0;     // all that eight columns touch lies in eights, or fours of fp32
 
+#define PARAMS_BINDING 2
+#include "positions.glsl"
 #include "retention_scratch.glsl"
 #include "lanes.glsl"
+#include "halves.glsl"
+#include "activation.glsl"
 
 layout(std430, set = 0, binding = 0) readonly buffer Scratch { uvec4 scratch[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
-layout(std430, set = 0, binding = 2) readonly buffer Params { float params[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer OutputFours { vec4 y_fours[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer OutputPairs { uint y_pairs[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer OutputEights { uvec4 y_eights[]; };
 layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; }; // {row, length, position, -}
+layout(std430, set = 0, binding = 4) readonly buffer GatePairs { uint gate_pairs[]; };
+layout(std430, set = 0, binding = 4) readonly buffer GateEights { uvec4 gate_eights[]; };
 
-// Subgroups are two along the chunk's rows and ACROSS along the columns of V.
-const uint SUB_ROWS = CHUNK / 2, ACROSS = LOCAL_SIZE / SUBGROUP / 2, TILE_V = ACROSS * SUB_V, SUB_SCORES = CHUNK / ACROSS;
-const uint PIECES_M = SUB_ROWS / MATRIX_M, PIECES_N = SUB_V / MATRIX_N, SCORE_N = SUB_SCORES / MATRIX_N;
-const uint LEFT_LOADS = PIECES_M * STRIP_LOADS;
+const uint SUBGROUPS = LOCAL_SIZE / SUBGROUP, ACROSS = SUBGROUPS * SUB_ROWS / CHUNK, TILE_V = ACROSS * SUB_V;
+const uint PIECES_M = SUB_ROWS / MATRIX_M, PIECES_N = SUB_V / MATRIX_N;
 const uint PIECE = MATRIX_M * MATRIX_N;
 const uint SCORE_STRIDE = CHUNK / 8 + 1;
+// Scores are shared out in tasks of 32 rows and a piece's columns; where there are fewer than subgroups, some make the same.
+const uint TASK_ROWS = 32, TASK_M = TASK_ROWS / MATRIX_M, TASKS_ACROSS = CHUNK / MATRIX_N;
+const uint TASKS = CHUNK / TASK_ROWS * TASKS_ACROSS, OWN_TASKS = (TASKS + SUBGROUPS - 1) / SUBGROUPS;
+const uint SUM_ROWS = LANES == LANES_QUADS ? 2 : 8; // of a piece of sums that an invocation has components of
 
 shared uvec4 scores[CHUNK * SCORE_STRIDE];
-shared float piece_scratch[LOCAL_SIZE / SUBGROUP * PIECE];
+shared float piece_scratch[SUBGROUPS * PIECE];
+shared float row_squares[NORM != 0 ? ACROSS * CHUNK : 1];
 
-#define HALVES coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
+uint head_powers, head_decay; // in params
 
-#include "retention_output.glsl"
+uvec4 left[PIECES_M * STRIP_LOADS], right[PIECES_N * STRIP_LOADS];                     // of the block under way
+uvec4 score_left[DEPTH * TASK_M * STRIP_LOADS], score_right[DEPTH * STRIP_LOADS]; // of several
 
-const uint RIGHT_STRIPS = DEPTH * (SCORE_N > PIECES_N ? SCORE_N : PIECES_N);
-
-uvec4 left[DEPTH * LEFT_LOADS], right[RIGHT_STRIPS * STRIP_LOADS]; // of blocks under way
-
-// From this invocation's unit of a block into the place of a block under way.
-void fetch_left(uint place, uint at)
+// From this invocation's first unit of a block.
+void fetch_left(uint at)
 {
-    [[unroll]] for (uint i = 0; i < LEFT_LOADS; i++)
-        left[place * LEFT_LOADS + i] = scratch[at + (i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS)) * 4];
+    [[unroll]] for (uint i = 0; i < PIECES_M * STRIP_LOADS; i++)
+        left[i] = scratch[at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * 4];
 }
 
-void fetch_right(uint place, uint at, uint n)
+void fetch_right(uint at, uint n)
 {
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
-        right[place * STRIP_LOADS + i] = scratch[at + (n * MATRIX_N + strip_row(i)) * 4];
+        right[n * STRIP_LOADS + i] = scratch[at + right_step(n, i) * 4];
 }
 
-// sum += left * right of one block whose right operands are under way; fetches later ones in their place.
-#define MULTIPLY(sum, a, pieces_n, place, next_at)                                                                     \
-    [[unroll]] for (uint n = 0; n < pieces_n; n++) {                                                                   \
-        [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {                                                           \
-            RIGHT b = RIGHT(float16_t(0.0));                                                                           \
-            FILL_PIECE(b, right, ((place) * pieces_n + n) * STRIP_LOADS, k)                                            \
-            [[unroll]] for (uint m = 0; m < PIECES_M; m++)                                                             \
-                sum[m * pieces_n + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], b, sum[m * pieces_n + n]);              \
-        }                                                                                                              \
-        fetch_right((place) * pieces_n + n, next_at, n);                                                               \
-    }
+void fetch_scored(uint place, uint queries, uint keys)
+{
+    [[unroll]] for (uint i = 0; i < TASK_M * STRIP_LOADS; i++)
+        score_left[place * TASK_M * STRIP_LOADS + i] =
+            scratch[queries + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * 4];
+    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) score_right[place * STRIP_LOADS + i] = scratch[keys + strip_step(i) * 4];
+}
 
-#define FILL_LEFT(a, units, at)                                                                                        \
-    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {                                                                   \
+#define FILL_LEFT(a, pieces_m, units, at)                                                                              \
+    [[unroll]] for (uint m = 0; m < pieces_m; m++) {                                                                   \
         [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {                                                           \
             LEFT piece = LEFT(float16_t(0.0));                                                                         \
-            FILL_PIECE(piece, units, (at) + m * STRIP_LOADS, k)                                                             \
+            FILL_PIECE(piece, units, (at) + m * STRIP_LOADS, k)                                                        \
             a[m * BLOCK_PIECES + k] = piece;                                                                           \
         }                                                                                                              \
     }
 
+// sum += a * right of the block at `at`, whose last strip is fetched only here, as others are of the next block: a strip less
+// is under way at a time, or else registers do not suffice.
+#define MULTIPLY(sum, a, at, next_at, behind_first)                                                                    \
+    fetch_right(at, PIECES_N - 1);                                                                                     \
+    [[unroll]] for (uint n = 0; n < PIECES_N; n++) {                                                                   \
+        [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {                                                           \
+            RIGHT piece = RIGHT(float16_t(0.0));                                                                       \
+            FILL_PIECE(piece, right, n * STRIP_LOADS, k)                                                               \
+            [[unroll]] for (uint m = 0; m < PIECES_M; m++)                                                             \
+                sum[m * PIECES_N + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], piece, sum[m * PIECES_N + n]);          \
+        }                                                                                                              \
+        if (n == 0) { behind_first }                                                                                   \
+        if (n > 0) fetch_right(next_at, n - 1);                                                                        \
+    }
+
+// D of the decay mask.
+float faded_score(float score, uint row, uint column)
+{
+    return column > row ? 0.0 : clamp(score * params[head_powers + row - column], -65504.0, 65504.0);
+}
+
+// decay^(row + 1) / c, which the state before the chunk has faded by, seen from a row of the chunk.
+float out_scale(uint row)
+{
+    return params[head_powers + row + 1] / state_factor(params[head_decay]);
+}
+
 // Stores what lies in Y of a piece. A loop, since there is one of these for each piece.
-void store_part(ACCUMULATOR piece, uvec4 chunk, uint to, uint row, uint v)
+void store_part(ACCUMULATOR piece, uvec4 chunk, uint head, uint row, uint v)
 {
     uint own = gl_SubgroupID * PIECE;
     subgroupBarrier();
     coopMatStore(piece, piece_scratch, own, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
     subgroupBarrier();
-    [[dont_unroll]] for (uint i = gl_SubgroupInvocationID; i < PIECE; i += SUBGROUP) {
+    const uint values = NORM != 0 ? 2 : 1;
+    [[dont_unroll]] for (uint i = gl_SubgroupInvocationID * values; i < PIECE; i += SUBGROUP * values) {
         uint r = row + i / MATRIX_N, column = v + i % MATRIX_N;
-        if (r < chunk.y && column < push.value_size) y[to + r * push.y_stride + column] = piece_scratch[own + i];
+        if (r >= chunk.y || column >= push.value_size) continue;
+        uint to = head * push.value_size + column;
+        if (NORM != 0)
+            y_pairs[half_at(push.y_stride, chunk.x + r, to) / 2] =
+                packHalf2x16(vec2(piece_scratch[own + i], piece_scratch[own + i + 1]));
+        else
+            y[(chunk.x + r) * push.y_stride + to] = piece_scratch[own + i];
+    }
+}
+
+float gate_of(uint token, uint i)
+{
+    uint at = half_at(push.x_stride, token, push.gate_offset + i);
+    vec2 pair = unpackHalf2x16(gate_pairs[at / 2]);
+    return silu((at & 1u) == 0 ? pair.x : pair.y);
+}
+
+float weight_of(uint v) { return WEIGHT != 0 ? params[push.weight + v] : 1.0; }
+
+vec4 weights_of(uint v) { return vec4(weight_of(v), weight_of(v + 1), weight_of(v + 2), weight_of(v + 3)); }
+
+uvec2 four_halves(vec4 value)
+{
+    value = clamp(value, -65504.0, 65504.0);
+    return uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+}
+
+// Eight columns of a row from v on, with LANES_QUADS. `factor` is of the norm.
+void leave_eight(vec4 low, vec4 high, uvec4 chunk, uint head, uint row, uint v, float factor)
+{
+    if (row >= chunk.y || v >= push.value_size) return;
+    uint token = chunk.x + row, to = head * push.value_size + v;
+    float value[8] = float[](low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w);
+    if (NORM != 0 && EIGHTS != 0) {
+        low *= factor * weights_of(v);
+        high *= factor * weights_of(v + 4);
+        if (GATE != 0) {
+            uvec4 gates = gate_eights[half_at(push.x_stride, token, push.gate_offset + to) / 8];
+            vec4 a = vec4(unpackHalf2x16(gates.x), unpackHalf2x16(gates.y));
+            vec4 b = vec4(unpackHalf2x16(gates.z), unpackHalf2x16(gates.w));
+            low *= vec4(silu(a.x), silu(a.y), silu(a.z), silu(a.w));
+            high *= vec4(silu(b.x), silu(b.y), silu(b.z), silu(b.w));
+        }
+        y_eights[half_at(push.y_stride, token, to) / 8] = uvec4(four_halves(low), four_halves(high));
+    } else if (NORM != 0) {
+        [[unroll]] for (uint i = 0; i < 8; i += 2) {
+            if (v + i >= push.value_size) break; // of an even number
+            vec2 pair = vec2(value[i] * weight_of(v + i), value[i + 1] * weight_of(v + i + 1)) * factor;
+            if (GATE != 0) pair *= vec2(gate_of(token, to + i), gate_of(token, to + i + 1));
+            y_pairs[half_at(push.y_stride, token, to + i) / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+        }
+    } else if (EIGHTS != 0) {
+        y_fours[(token * push.y_stride + to) / 4] = low;
+        y_fours[(token * push.y_stride + to) / 4 + 1] = high;
+    } else {
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            if (v + i < push.value_size) y[token * push.y_stride + to + i] = value[i];
     }
 }
 
 void main()
 {
     uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
-    uint sub_row = gl_SubgroupID / ACROSS * SUB_ROWS, across = gl_SubgroupID % ACROSS;
-    uint sub_v = gl_WorkGroupID.x * TILE_V + across * SUB_V, sub_score = across * SUB_SCORES;
-    uint key_blocks = push.padded_key / 32, queries = query_at(c, head) + sub_row * 4 + strip_unit();
-    uint keys = key_at(c, key_head) + sub_score * 4 + strip_unit();
-    uint before = before_at(c, head) + sub_v * 4 + strip_unit(), values = value_at(c, key_head) + sub_v * 4 + strip_unit();
+    uint across = gl_SubgroupID % ACROSS, sub_row = gl_SubgroupID / ACROSS * SUB_ROWS;
+    uint sub_v = gl_WorkGroupID.x * TILE_V + across * SUB_V;
+    uint key_blocks = push.padded_key / 32, own_unit = strip_row(0) * 4 + strip_unit();
+    uint queries = query_at(c, head) + own_unit, keys = key_at(c, key_head) + own_unit;
+    uint own_row = (sub_v + right_row()) * 4 + strip_unit();
+    uint before = before_at(c, head) + own_row, values = value_at(c, key_head) + own_row;
     uint value_step = push.padded_value * 4;
+    uvec4 chunk = chunks[c];
     head_powers = push.powers + head * (CHUNK + 1);
     head_decay = push.decays + head;
-    LEFT a[PIECES_M * BLOCK_PIECES];
 
-    ACCUMULATOR p[PIECES_M * SCORE_N];
-    [[unroll]] for (uint i = 0; i < PIECES_M * SCORE_N; i++) p[i] = ACCUMULATOR(0.0);
-    // There are at least two blocks of keys, and a multiple of DEPTH.
-    [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-        uint at = d * CHUNK * 4;
-        fetch_left(d, queries + at);
-        [[unroll]] for (uint n = 0; n < SCORE_N; n++) fetch_right(d * SCORE_N + n, keys + at, n);
-    }
-    for (uint first = 0; first < key_blocks; first += DEPTH) {
-        [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-            uint at = min(first + d + DEPTH, key_blocks - 1) * CHUNK * 4;
-            FILL_LEFT(a, left, d * LEFT_LOADS)
-            fetch_left(d, queries + at);
-            MULTIPLY(p, a, SCORE_N, d, keys + at)
+    for (uint own = 0; own < OWN_TASKS; own++) {
+        uint task = min(gl_SubgroupID + own * SUBGROUPS, TASKS - 1);
+        uint row = task / TASKS_ACROSS * TASK_ROWS, column = task % TASKS_ACROSS * MATRIX_N;
+        ACCUMULATOR p[TASK_M];
+        LEFT a[TASK_M * BLOCK_PIECES];
+        [[unroll]] for (uint m = 0; m < TASK_M; m++) p[m] = ACCUMULATOR(0.0);
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            fetch_scored(d, queries + (d * CHUNK + row) * 4, keys + (d * CHUNK + column) * 4);
+        for (uint first = 0; first < key_blocks; first += DEPTH) {
+            [[unroll]] for (uint d = 0; d < DEPTH; d++) {
+                uint at = min(first + d + DEPTH, key_blocks - 1) * CHUNK;
+                RIGHT b[BLOCK_PIECES];
+                FILL_LEFT(a, TASK_M, score_left, d * TASK_M * STRIP_LOADS)
+                [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                    RIGHT piece = RIGHT(float16_t(0.0));
+                    FILL_PIECE(piece, score_right, d * STRIP_LOADS, k)
+                    b[k] = piece;
+                }
+                fetch_scored(d, queries + (at + row) * 4, keys + (at + column) * 4);
+                [[unroll]] for (uint m = 0; m < TASK_M; m++)
+                    [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++)
+                        p[m] = coopMatMulAdd(a[m * BLOCK_PIECES + k], b[k], p[m]);
+            }
+        }
+        [[unroll]] for (uint m = 0; m < TASK_M; m++) {
+            ACCUMULATOR piece = p[m];
+            [[unroll]] for (int i = 0; i < piece.length(); i++)
+                piece[i] = faded_score(piece[i], row + m * MATRIX_M + sum_row(i), column + sum_column(i));
+            coopMatStore(HALF_SUMS(piece), scores, (row + m * MATRIX_M) * SCORE_STRIDE + column / 8, SCORE_STRIDE,
+                         gl_CooperativeMatrixLayoutRowMajor);
         }
     }
-    // Behind the state come the values.
-    [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-        fetch_left(d, queries + d * CHUNK * 4);
-        [[unroll]] for (uint n = 0; n < PIECES_N; n++) fetch_right(d * PIECES_N + n, before + d * value_step, n);
-    }
-    [[unroll]] for (uint m = 0; m < PIECES_M; m++)
-        [[unroll]] for (uint n = 0; n < SCORE_N; n++)
-            coopMatStore(HALVES(p[m * SCORE_N + n]), scores,
-                         (sub_row + m * MATRIX_M) * SCORE_STRIDE + (sub_score + n * MATRIX_N) / 8, SCORE_STRIDE,
-                         gl_CooperativeMatrixLayoutRowMajor);
-    barrier();
-    mask_scores();
-    barrier();
 
-    float scale[LEFT_LOADS];
-    [[unroll]] for (uint i = 0; i < LEFT_LOADS; i++)
-        scale[i] = out_scale(sub_row + i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS));
+    fetch_left(queries + sub_row * 4);
+    [[unroll]] for (uint n = 0; n + 1 < PIECES_N; n++) fetch_right(before, n);
+    LEFT a[PIECES_M * BLOCK_PIECES];
     ACCUMULATOR o[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) o[i] = ACCUMULATOR(0.0);
-    for (uint first = 0; first < key_blocks; first += DEPTH) {
-        [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-            uint next = first + d + DEPTH;
-            uvec4 units[LEFT_LOADS];
-            [[unroll]] for (uint l = 0; l < LEFT_LOADS; l++) units[l] = faded(left[d * LEFT_LOADS + l], scale[l]);
-            FILL_LEFT(a, units, 0)
-            fetch_left(d, queries + min(next, key_blocks - 1) * CHUNK * 4);
-            uint right_at = next < key_blocks ? before + next * value_step : values + (next - key_blocks) * value_step;
-            MULTIPLY(o, a, PIECES_N, d, right_at)
+    for (uint b = 0; b < key_blocks; b++) {
+        bool more = b + 1 < key_blocks; // behind the state come the values
+        FILL_LEFT(a, PIECES_M, left, 0)
+        uint left_at = queries + ((more ? b + 1 : b) * CHUNK + sub_row) * 4;
+        uint next_at = more ? before + (b + 1) * value_step : values;
+        MULTIPLY(o, a, before + b * value_step, next_at, fetch_left(left_at);)
+    }
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+        float scale[SUM_ROWS];
+        [[unroll]] for (uint r = 0; r < SUM_ROWS; r++)
+            scale[r] = out_scale(sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS));
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+            ACCUMULATOR piece = o[m * PIECES_N + n];
+            [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] *= scale[i * SUM_ROWS / 8];
+            o[m * PIECES_N + n] = piece;
         }
     }
-    [[unroll]] for (uint d = 0; d < CHUNK / 32; d++) {
-        uint next = d + DEPTH < CHUNK / 32 ? d + DEPTH : d;
-        uvec4 units[LEFT_LOADS];
-        [[unroll]] for (uint l = 0; l < LEFT_LOADS; l++)
-            units[l] = scores[(sub_row + l / STRIP_LOADS * MATRIX_M + strip_row(l % STRIP_LOADS)) * SCORE_STRIDE + d * 4 +
-                              strip_unit()];
-        FILL_LEFT(a, units, 0)
-        MULTIPLY(o, a, PIECES_N, d % DEPTH, values + next * value_step)
+    barrier();
+    for (uint d = 0; d < CHUNK / 32; d++) {
+        [[unroll]] for (uint i = 0; i < PIECES_M * STRIP_LOADS; i++)
+            left[i] = scores[(sub_row + i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS)) * SCORE_STRIDE + d * 4 +
+                             strip_unit()];
+        FILL_LEFT(a, PIECES_M, left, 0)
+        uint next_at = values + min(d + 1, CHUNK / 32 - 1) * value_step;
+        MULTIPLY(o, a, values + d * value_step, next_at, )
     }
-    uvec4 chunk = chunks[c];
-    uint to = chunk.x * push.y_stride + head * push.value_size;
+
+    if (NORM != 0) {
+        [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+            float squares[SUM_ROWS];
+            [[unroll]] for (uint r = 0; r < SUM_ROWS; r++) squares[r] = 0.0;
+            [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+                ACCUMULATOR piece = o[m * PIECES_N + n];
+                [[unroll]] for (int i = 0; i < piece.length(); i++) squares[i * SUM_ROWS / 8] += piece[i] * piece[i];
+            }
+            [[unroll]] for (uint r = 0; r < SUM_ROWS; r++) {
+                [[unroll]] for (uint apart = 1; apart < SUBGROUP * SUM_ROWS / MATRIX_M; apart *= 2)
+                    squares[r] += subgroupShuffleXor(squares[r], apart);
+                row_squares[across * CHUNK + sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS)] = squares[r];
+            }
+        }
+        barrier();
+    }
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+        float factor[SUM_ROWS];
+        [[unroll]] for (uint r = 0; r < SUM_ROWS; r++) {
+            uint row = sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS);
+            float sum = 0.0, eps = push.eps;
+            if (NORM != 0)
+                for (uint i = 0; i < ACROSS; i++) sum += row_squares[i * CHUNK + row];
+            if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, chunk.z + min(row, chunk.y - 1));
+            factor[r] = NORM != 0 ? inversesqrt(sum / float(push.value_size) + eps) : 1.0;
+        }
+        if (LANES == LANES_QUADS) {
+            [[unroll]] for (uint n = 0; n < PIECES_N; n += 2) {
+                ACCUMULATOR first = o[m * PIECES_N + n], second = o[m * PIECES_N + n + 1];
+                [[unroll]] for (uint r = 0; r < 2; r++) {
+                    vec4 low = vec4(first[r * 4], first[r * 4 + 1], first[r * 4 + 2], first[r * 4 + 3]);
+                    vec4 high = vec4(second[r * 4], second[r * 4 + 1], second[r * 4 + 2], second[r * 4 + 3]);
+                    leave_eight(low, high, chunk, head, sub_row + m * MATRIX_M + sum_row(r * 4),
+                                sub_v + n * MATRIX_N + gl_SubgroupInvocationID % 4 * 8, factor[r]);
+                }
+            }
+        } else if (NORM != 0) {
+            [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+                ACCUMULATOR piece = o[m * PIECES_N + n];
+                [[unroll]] for (int i = 0; i < piece.length(); i++) {
+                    // The gate is there for the chunk's rows only.
+                    uint token = chunk.x + min(sub_row + m * MATRIX_M + sum_row(i), chunk.y - 1);
+                    uint v = min(sub_v + n * MATRIX_N + sum_column(i), push.value_size - 1);
+                    float value = piece[i] * factor[i * SUM_ROWS / 8] * weight_of(v);
+                    if (GATE != 0) value *= gate_of(token, head * push.value_size + v);
+                    piece[i] = clamp(value, -65504.0, 65504.0);
+                }
+                o[m * PIECES_N + n] = piece;
+            }
+        }
+    }
+    if (LANES == LANES_QUADS) return;
+
     // The units want rows of Y aligned to 16 bytes; the condition is of the whole workgroup.
-    bool whole = chunk.y == CHUNK && push.y_stride % 4 == 0 && push.value_size % 4 == 0 &&
-                 (gl_WorkGroupID.x + 1) * TILE_V <= push.value_size;
-    if (whole) {
+    bool aligned = NORM != 0 ? push.value_size % 8 == 0 : push.y_stride % 4 == 0 && push.value_size % 4 == 0;
+    bool whole = chunk.y == CHUNK && aligned && (gl_WorkGroupID.x + 1) * TILE_V <= push.value_size;
+    if (!whole) {
         [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
             ACCUMULATOR piece = o[i];
-            coopMatStore(piece, y,
-                         to + (sub_row + i / PIECES_N * MATRIX_M) * push.y_stride + sub_v + i % PIECES_N * MATRIX_N,
-                         push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
+            store_part(piece, chunk, head, sub_row + i / PIECES_N * MATRIX_M, sub_v + i % PIECES_N * MATRIX_N);
         }
         return;
     }
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
         ACCUMULATOR piece = o[i];
-        store_part(piece, chunk, to, sub_row + i / PIECES_N * MATRIX_M, sub_v + i % PIECES_N * MATRIX_N);
+        uint token = chunk.x + sub_row + i / PIECES_N * MATRIX_M;
+        uint to = head * push.value_size + sub_v + i % PIECES_N * MATRIX_N;
+        if (NORM != 0)
+            coopMatStore(HALF_SUMS(piece), y_eights, half_at(push.y_stride, token, to) / 8, HALVES_BLOCK / 8,
+                         gl_CooperativeMatrixLayoutRowMajor);
+        else
+            coopMatStore(piece, y, token * push.y_stride + to, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
     }
 }

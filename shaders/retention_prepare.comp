@@ -10,6 +10,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 256;
 layout(constant_id = 1) const uint HALVES = 0; // the input is f16
 layout(constant_id = 2) const uint FOURS = 0;  // queries, keys and values begin at multiples of four
+layout(constant_id = 3) const uint TURNED = 0; // pairs of queries and keys lie turned (retention_scratch.glsl)
 
 #define PARAMS_BINDING 2
 #include "positions.glsl"
@@ -22,6 +23,7 @@ layout(std430, set = 0, binding = 0) readonly buffer InputPairs { uint x_pairs[]
 layout(std430, set = 0, binding = 0) readonly buffer InputHalfFours { uvec2 x_half_fours[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer Scratch { uvec4 scratch[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer ScratchFours { uvec2 scratch_fours[]; };
+layout(std430, set = 0, binding = 1) writeonly buffer ScratchPairs { uint scratch_pairs[]; };
 layout(set = 0, binding = 3) uniform Records { uvec4 records[1024]; }; // chunks {row, length, position, -}
 
 const uint HEADS = 2, FOUR_ITEMS = 8 * CHUNK, STEPS = (FOUR_ITEMS + LOCAL_SIZE - 1) / LOCAL_SIZE;
@@ -55,7 +57,13 @@ uint packed(vec2 pair)
 // Number `four` of a row's fours.
 void store_four(uint array, uint row, uint four, vec4 value)
 {
-    scratch_fours[(array + unit_at(CHUNK, row, four / 2)) * 2 + four % 2] = uvec2(packed(value.xy), packed(value.zw));
+    if (TURNED == 0) {
+        scratch_fours[(array + unit_at(CHUNK, row, four / 2)) * 2 + four % 2] = uvec2(packed(value.xy), packed(value.zw));
+        return;
+    }
+    uint at = (array + unit_at(CHUNK, row, four / 8 * 4 + four % 2 * 2)) * 4 + four % 8 / 2;
+    scratch_pairs[at] = packed(value.xy);
+    scratch_pairs[at + 4] = packed(value.zw);
 }
 
 void put(uint column, uint token, vec4 value)

@@ -10,6 +10,9 @@
 // so that matrix units always read along the dimension that they sum over, which is innermost. It is cut into blocks of 32
 // that lie outside of the rows, [K / 32][CHUNK][32] and so on: what a subgroup reads at a time lies together.
 //
+// For retention_states_direct.comp on LANES_QUADS (lanes.glsl), a block along K lies turned in queries, keys and states: word
+// i of unit t is the pair 4 i + t, which is how an invocation holds sums. Products of rows do not depend on it.
+//
 // c keeps states in the range of f16: they grow like 1 / sqrt(1 - decay).
 
 const uint CHUNK = 64;
@@ -23,6 +26,8 @@ layout(push_constant) uniform Push {
     uint query, key, key_in, value, before; // in scratch, units of eight
     uint angles, decays, powers;                       // in params: angles in units of vec2; decay^0..decay^CHUNK of each head
     float query_scale;
+    float eps; // these of the group norm, where it is taken here; weight in params, [value_size]
+    uint weight, decay_sums, gate_offset;
 } push;
 
 float state_factor(float decay)

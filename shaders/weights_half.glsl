@@ -20,6 +20,19 @@ uvec4 eight_nibbles(uint word, f16vec2 scale)
                  scaled_pair(split.z, 8.0, scale), scaled_pair(split.w, 8.0, scale));
 }
 
+// The same eight in pairs (i, i + 4), which are where a mask of two nibbles finds them: half the instructions. An upper nibble of
+// a byte counts for sixteen. Every step before the scale is exact.
+uvec4 paired_nibbles(uint word, f16vec2 scale)
+{
+    uvec2 halves = uvec2(word, word >> 8);
+    uvec2 low = halves & 0x000f000fu | 0x64006400u, high = halves & 0x00f000f0u | 0x64006400u;
+    f16vec2 even = f16vec2(1032.0), odd = f16vec2(72.0), sixteenth = f16vec2(0.0625);
+    return uvec4(packFloat2x16((unpackFloat2x16(low.x) - even) * scale),
+                 packFloat2x16((unpackFloat2x16(high.x) * sixteenth - odd) * scale),
+                 packFloat2x16((unpackFloat2x16(low.y) - even) * scale),
+                 packFloat2x16((unpackFloat2x16(high.y) * sixteenth - odd) * scale));
+}
+
 uint bf16_pair(uint word)
 {
     return packHalf2x16(vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u)));

@@ -18,11 +18,12 @@ static bool place(rn_lanes lanes, uint32_t lane, uint32_t i, uint32_t *row, uint
     return *row < LARGEST && *input < LARGEST;
 }
 
-/* Whether both operands, [2][size][size] halves as lanes_probe.comp stores them, lie as the pattern says. */
+/* Whether both operands and sums, [3][size][size] halves as lanes_probe.comp stores them, lie as the pattern says:
+ * sums with columns for inputs. */
 static bool matches(rn_lanes lanes, uint32_t size, const uint16_t *stored)
 {
     uint32_t own = 8, subgroup = size * size / own;
-    for (uint32_t operand = 0; operand < 2; operand++)
+    for (uint32_t operand = 0; operand < 3; operand++)
         for (uint32_t lane = 0; lane < subgroup; lane++)
             for (uint32_t i = 0; i < own; i++) {
                 uint32_t row, input;

@@ -11,6 +11,8 @@ typedef struct matmul_push {
 
 /* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
 enum { FEWEST_COLUMNS = 32 };
+/* For which unpacking beforehand beats doing it in every tile. */
+enum { FEWEST_UNPACKED = 1024 };
 
 static uint32_t invocations(const rn_matrix_unit *unit, const rn_matmul_tile *tile)
 {
@@ -64,9 +66,17 @@ void rn_matmul_constants(const rn_device *device, const rn_matmul *matmul, uint3
     memcpy(constants, first, sizeof first);
 }
 
+/* What the kernels promise their compiler of every binding (shaders/matmul_operands.glsl). */
+static const uint64_t most_bytes = 1ull << 31;
+
 bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul)
 {
     bool glu = matmul->epilogue == RN_EPILOGUE_GLU;
+    if (matmul->input.size > most_bytes) {
+        rn_recorder_fail(recorder, rn_fail(recorder->device->host, RETNET_ERROR_LIMIT, "matmul: %llu bytes of input",
+                                           (unsigned long long)matmul->input.size));
+        return false;
+    }
     if (glu == matmul->matrix->alternating && !(matmul->halves && matmul->epilogue == RN_EPILOGUE_ADD)) return true;
     rn_recorder_fail(recorder,
                      rn_fail(recorder->device->host, RETNET_ERROR_INTERNAL, "matmul: matrix and epilogue differ"));
@@ -77,6 +87,8 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
 {
     const rn_matrix *matrix = matmul->matrix;
     uint32_t panels = rn_matrix_panels(matrix), pair = matrix->alternating ? 2 : 1;
+    uint64_t most = most_bytes / rn_matrix_panel_bytes(matrix) / 16 * 16; /* a multiple of every alignment */
+    if (most && step > most) step = (uint32_t)most;
     for (uint32_t first = 0; first < panels; first += step) {
         uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;
         uint64_t bytes = count * rn_matrix_panel_bytes(matrix);
@@ -105,12 +117,48 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
 
 /* ---- Many columns ------------------------------------------------------------------------------------------------ */
 
-void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
+/* The matrix as f16, in memory that the caller lends. */
+static rn_matrix unpacked_matrix(const rn_matmul *matmul)
+{
+    rn_matrix matrix = *matmul->matrix;
+    matrix.buffer = matmul->unpacked.buffer;
+    matrix.offset = matmul->unpacked.offset;
+    matrix.format = RETNET_WEIGHTS_F16;
+    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    return matrix;
+}
+
+/* Whether tokens are so many that unpacking all weights takes less time than tiles of tokens lose by doing it. */
+static bool should_unpack(const rn_device *device, const rn_matmul *matmul)
+{
+    const rn_matrix *matrix = matmul->matrix;
+    bool scaled = matrix->format == RETNET_WEIGHTS_Q8 || matrix->format == RETNET_WEIGHTS_Q4;
+    uint64_t bytes = unpacked_matrix(matmul).bytes;
+    return scaled && matmul->columns >= FEWEST_UNPACKED && bytes <= matmul->unpacked.size &&
+           bytes <= device->caps.max_storage_range && rn_matrix_panels(matrix) <= device->caps.max_groups[1];
+}
+
+static void record_unpack(rn_recorder *recorder, const rn_matrix *from, const rn_matrix *to)
+{
+    uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), from->format};
+    const rn_kernel *kernel;
+    retnet_result result =
+        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_UNPACK], constants, RN_COUNT(constants), &kernel);
+    if (result != RETNET_OK) {
+        rn_recorder_fail(recorder, result);
+        return;
+    }
+    uint64_t bytes = rn_matrix_panels(from) * rn_matrix_panel_bytes(from);
+    rn_binding bindings[] = {{from->buffer, from->offset, bytes}, {to->buffer, to->offset, to->bytes}};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), NULL, 0, rn_matrix_blocks(from),
+                         rn_matrix_panels(from), 1, bytes + to->bytes);
+}
+
+static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
 {
     rn_device *device = recorder->device;
     const rn_matrix *matrix = matmul->matrix;
     const rn_matrix_unit *unit = &device->caps.matrix;
-    if (!rn_matmul_check(recorder, matmul)) return;
     bool direct = unit->lanes != RN_LANES_UNKNOWN && !matmul->staged;
     rn_matmul_tile tile = matmul->tile;
     if (!tile.tokens) tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matrix) * RN_PANEL_ROWS);
@@ -134,4 +182,18 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
         rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matrix));
     else
         rn_recorder_fail(recorder, result);
+}
+
+void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
+{
+    if (!rn_matmul_check(recorder, matmul)) return;
+    if (!should_unpack(recorder->device, matmul)) {
+        record_tiles(recorder, matmul);
+        return;
+    }
+    rn_matrix halves = unpacked_matrix(matmul);
+    rn_matmul of_halves = *matmul;
+    of_halves.matrix = &halves;
+    record_unpack(recorder, matmul->matrix, &halves);
+    record_tiles(recorder, &of_halves);
 }

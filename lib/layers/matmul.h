@@ -32,7 +32,10 @@ typedef struct rn_matmul {
     rn_matmul_tile tile;   /* not of the narrow kind */
     rn_narrow_shape shape; /* only of that */
     bool staged;           /* through shared memory, where both ways are possible */
-    rn_binding partials;   /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
+    /* Not of the narrow kind: memory where 8- or 4-bit weights may be unpacked to f16 beforehand. Smaller than that
+     * matrix, or none: they are not. */
+    rn_binding unpacked;
+    rn_binding partials; /* of the narrow kind: rn_matmul_narrow_bytes; what counts is zero before and after */
 } rn_matmul;
 
 /* ---- What all its kernels share ---- */
@@ -49,7 +52,7 @@ typedef struct rn_matmul_choice {
     bool others_first; /* they are x of a dispatch and rows are y, else the other way round */
 } rn_matmul_choice;
 
-/* False, and the recording failed, if matrix and epilogue differ. */
+/* False, and the recording failed, if matrix and epilogue differ or the input has more than 2 GiB. */
 bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul);
 /* A dispatch for as many panels at a time as `step` allows. */
 void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn_matmul_choice *choice, uint32_t step);

@@ -74,6 +74,15 @@ typedef struct rn_retention_step {
 
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step);
 
+/* The group norm and the gate, and where they leave f16 (shaders/halves.glsl). */
+typedef struct rn_retention_norm {
+    rn_binding output;
+    uint32_t room;
+    bool has_weight, has_gate, eps_scaled;
+    uint32_t weight; /* in params, [value_size] */
+    float eps;
+} rn_retention_norm;
+
 /* The chunkwise form: leaves raw retention. Rotates q and k in place, unless they come `rotated`. */
 typedef struct rn_retention_chunks {
     rn_binding chunks;                             /* rn_chunk_record[chunk_count] */
@@ -83,7 +92,8 @@ typedef struct rn_retention_chunks {
     bool rotated;
     bool matrix; /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
     bool c2;     /* leaves that of torchscale's chunkwise form too; not with `matrix` */
-    const rn_buffer *scratch; /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
+    const rn_retention_norm *norm; /* leaves this instead, where rn_retention_matrix_norms */
+    const rn_buffer *scratch;      /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
     uint64_t scratch_offset;
 } rn_retention_chunks;
 
@@ -141,6 +151,8 @@ void rn_retention_chunks_c2_record(rn_recorder *recorder, const rn_retention *re
 /* ---- retention_matrix.c ---- */
 
 bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size);
+/* Whether, on matrix units, the kernel of outputs can take the group norm. */
+bool rn_retention_matrix_norms(const rn_device *device, const rn_retention *retention);
 uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
                                            uint32_t value_size, uint32_t chunk_count);
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *retention,

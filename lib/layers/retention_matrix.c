@@ -13,25 +13,13 @@ typedef struct matrix_push {
     uint32_t heads, key_value_heads, key_size, value_size, value_stride, padded_key, padded_value;
     uint32_t query, key, key_in, value, before;
     uint32_t angles, decays, powers;
-    float query_scale;
+    float query_scale, eps;
+    uint32_t weight, decay_sums, gate_offset;
 } matrix_push;
 
 static uint32_t rounded_up(uint32_t value, uint32_t step)
 {
     return rn_divide_up(value, step) * step;
-}
-
-/* Columns of V that one subgroup of the output kernel owns; a workgroup takes twice as many. */
-static uint32_t output_columns(const rn_device *device, uint32_t value_size)
-{
-    /* Small code: software drivers compile slowly. */
-    return device->caps.is_cpu ? 16 : value_size > VALUE_STEP ? 64 : 32;
-}
-
-/* Blocks that the output kernel has under way. */
-static uint32_t depth(const rn_device *device)
-{
-    return device->caps.is_cpu ? 1 : 2; /* small code */
 }
 
 static uint32_t padded_values(uint32_t value_size)
@@ -74,6 +62,12 @@ uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_he
     return 16 * place_arrays(heads, key_value_heads, key_size, value_size, chunk_count, offsets);
 }
 
+/* Whether operands go from memory straight into matrices (shaders/lanes.glsl). */
+static bool is_direct(const rn_device *device)
+{
+    return device->caps.matrix.lanes != RN_LANES_UNKNOWN && device->caps.subgroup_arithmetic;
+}
+
 static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint32_t *constants, uint32_t count)
 {
     const rn_kernel *kernel = NULL;
@@ -86,7 +80,8 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
                            rn_binding scratch, const matrix_push *push)
 {
     uint32_t places = r->value_size | r->q_offset | r->k_offset | r->v_offset | (r->halves ? 0 : r->x_stride);
-    uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), r->halves, places % 4 == 0};
+    uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), r->halves, places % 4 == 0,
+                            is_direct(recorder->device) && recorder->device->caps.matrix.lanes == RN_LANES_QUADS};
     const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
     if (!kernel) return;
     uint32_t key_parts = rn_divide_up(push->padded_key / 4 - r->key_size / 8, 8);
@@ -103,8 +98,12 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
 {
     const rn_matrix_unit *unit = &recorder->device->caps.matrix;
     uint32_t columns = recorder->device->caps.is_cpu ? 16 : 32;
-    uint32_t constants[] = {SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STATES_MATRIX, constants, RN_COUNT(constants));
+    uint32_t constants[] = {
+        SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
+    const rn_kernel *kernel =
+        is_direct(recorder->device)
+            ? get_kernel(recorder, RN_SHADER_RETENTION_STATES_DIRECT, constants, RN_COUNT(constants))
+            : get_kernel(recorder, RN_SHADER_RETENTION_STATES_MATRIX, constants, RN_COUNT(constants) - 1);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
@@ -112,24 +111,101 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
                          chunks->sequence_count * r->heads, 0);
 }
 
-static void record_output(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
-                          rn_binding scratch, const matrix_push *push)
+/* A workgroup of the output kernel: subgroups that own `rows` of a chunk and `columns` of V each, `across` of them
+ * along V. */
+typedef struct output_tile {
+    uint32_t rows, columns, across;
+} output_tile;
+
+static uint32_t output_subgroups(const output_tile *tile)
+{
+    return RN_CHUNK / tile->rows * tile->across;
+}
+
+/* Bytes of scores, pieces, and sums of squares that the direct kernel shares at most. */
+static uint32_t output_shared(const rn_device *device, const output_tile *tile)
+{
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    return RN_CHUNK * 144 + output_subgroups(tile) * unit->m * unit->n * 4 + tile->across * RN_CHUNK * 4;
+}
+
+/* The staged kernel's is fixed. */
+static output_tile staged_tile(const rn_device *device, uint32_t value_size)
+{
+    /* Small code: software drivers compile slowly. */
+    return (output_tile){RN_CHUNK / 2, device->caps.is_cpu ? 16 : value_size > VALUE_STEP ? 64 : 32, 2};
+}
+
+/* As many columns as possible share the scores. */
+static output_tile direct_tile(const rn_device *device, uint32_t value_size, bool norm)
+{
+    output_tile tile = {64, value_size > VALUE_STEP ? 64 : 32, 1};
+    if (device->caps.is_cpu) tile = (output_tile){32, 16, 1}; /* small code: software drivers compile slowly */
+    uint32_t columns = padded_values(value_size) / tile.columns;
+    uint32_t most = device->caps.is_cpu ? norm ? columns : 2 : 8; /* of 255 registers an invocation */
+    for (uint32_t across = 1; across <= most && across <= columns; across++) {
+        output_tile candidate = {tile.rows, tile.columns, across};
+        if (columns % across == 0 &&
+            output_subgroups(&candidate) * device->caps.matrix.subgroup <= device->caps.max_invocations &&
+            output_shared(device, &candidate) <= device->caps.shared_memory)
+            tile = candidate;
+    }
+    return tile;
+}
+
+bool rn_retention_matrix_norms(const rn_device *device, const rn_retention *r)
+{
+    if (!rn_retention_matrix_suits(device, r->key_size) || !is_direct(device) || !r->halves ||
+        r->heads * r->value_size % 32 || r->value_size % 2)
+        return false;
+    output_tile tile = direct_tile(device, r->value_size, true);
+    return tile.across * tile.columns == padded_values(r->value_size);
+}
+
+static void record_output_staged(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
+                                 rn_binding scratch, const matrix_push *push)
 {
     const rn_matrix_unit *unit = &recorder->device->caps.matrix;
-    bool direct = unit->lanes != RN_LANES_UNKNOWN;
-    uint32_t columns = output_columns(recorder->device, r->value_size);
-    /* More columns a workgroup share the scores. */
-    uint32_t across = direct && !recorder->device->caps.is_cpu && push->padded_value % (4 * columns) == 0 ? 4 : 2;
+    output_tile tile = staged_tile(recorder->device, r->value_size);
     uint32_t constants[] = {
-        2 * across * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes,
-        depth(recorder->device)};
-    const rn_kernel *kernel =
-        direct ? get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants))
-               : get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants) - 2);
+        output_subgroups(&tile) * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, tile.columns};
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants));
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (across * columns), chunks->chunk_count, r->heads, 0);
+                         push->padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
+}
+
+static void record_output_direct(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
+                                 rn_binding scratch, const matrix_push *push)
+{
+    const rn_device *device = recorder->device;
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    const rn_retention_norm *norm = chunks->norm;
+    output_tile tile = direct_tile(device, r->value_size, norm != NULL);
+    uint32_t depth = device->caps.is_cpu ? 1 : push->padded_key / 32 % 4 == 0 ? 4 : 2;
+    uint32_t places = r->value_size | (norm ? r->gate_offset : push->y_stride * 2); /* eights, or fours of fp32 */
+    uint32_t constants[] = {
+        output_subgroups(&tile) * unit->subgroup,
+        unit->subgroup,
+        unit->m,
+        unit->n,
+        unit->k,
+        tile.rows,
+        tile.columns,
+        unit->lanes,
+        depth,
+        norm != NULL,
+        norm && norm->has_weight,
+        norm && norm->has_gate,
+        norm && norm->eps_scaled,
+        places % 8 == 0,
+    };
+    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants));
+    if (!kernel) return;
+    rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};
+    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
+                         push->padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
@@ -143,7 +219,7 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .q_offset = r->q_offset,
         .k_offset = r->k_offset,
         .v_offset = r->v_offset,
-        .y_stride = r->y_stride,
+        .y_stride = chunks->norm ? chunks->norm->room : r->y_stride,
         .heads = r->heads,
         .key_value_heads = r->key_value_heads,
         .key_size = r->key_size,
@@ -160,8 +236,15 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .decays = r->tables.decays,
         .powers = r->tables.powers,
         .query_scale = (float)(1.0 / sqrt(r->key_size)),
+        .eps = chunks->norm ? chunks->norm->eps : 0,
+        .weight = chunks->norm ? chunks->norm->weight : 0,
+        .decay_sums = r->tables.decay_sums,
+        .gate_offset = r->gate_offset,
     };
     record_prepare(recorder, r, chunks, scratch, &push);
     record_states(recorder, r, chunks, scratch, &push);
-    record_output(recorder, r, chunks, scratch, &push);
+    if (is_direct(recorder->device))
+        record_output_direct(recorder, r, chunks, scratch, &push);
+    else
+        record_output_staged(recorder, r, chunks, scratch, &push);
 }

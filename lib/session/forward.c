@@ -10,8 +10,11 @@
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
  * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
- * layer; else each norm is a dispatch of its own, which computes the same numbers. A token that one slot
- * makes is then a chain (recorder.h), from the embedding to the logits, and works in memory of its own. */
+ * layer; else each norm is a dispatch of its own, which computes the same numbers. A token that one slot makes is then a
+ * chain (recorder.h), from the embedding to the logits, and works in memory of its own.
+ *
+ * Of a prompt on matrix units, the kernel that makes a chunk's outputs takes their group norm too, where it can; that
+ * adds in another order. */
 
 rn_binding rn_region_binding(const retnet_session *session, rn_region region)
 {
@@ -83,6 +86,7 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .epilogue = linear->epilogue,
         .activation = linear->activation,
         .halves = halves_out,
+        .unpacked = {&f->session->scratch, 0, f->session->scratch.size}, /* free but for retention */
         .partials = {&f->session->activations, f->session->layout.partials_at,
                      rn_matmul_narrow_bytes(f->session->device)},
     };
@@ -272,8 +276,20 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
 static void retain_chunks(const forward *f, const rn_model_layer *layer, const rn_retention *retention)
 {
     const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_pass *pass = f->pass;
+    rn_retention_norm norm = {
+        .output = rn_region_binding(session, l->normed),
+        .room = l->normed.rows,
+        .has_weight = layer->group_norm.has_weight,
+        .has_gate = config->output_gate,
+        .eps_scaled = config->score_normalised_eps,
+        .weight = layer->group_norm.weight,
+        .eps = config->norm_eps,
+    };
+    bool fused = config->norm == RN_NORM_RMS && retains_halves(f, layer) && projects_halves(f, layer) &&
+                 rn_retention_matrix_norms(session->device, retention);
     rn_retention_chunks chunks = {
         .chunks = records(f, l->chunks_at),
         .sequences = records(f, l->sequences_at),
@@ -281,10 +297,11 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
         .sequence_count = pass->sequences,
         .longest = pass->longest,
         .matrix = f->matrix,
+        .norm = fused ? &norm : NULL,
         .scratch = &session->scratch,
     };
     rn_retention_chunks_record(f->recorder, retention, &chunks);
-    group_norm(f, layer, pass->steps, pass->rows - pass->steps, chunks.chunks, pass->chunks);
+    if (!fused) group_norm(f, layer, pass->steps, pass->rows - pass->steps, chunks.chunks, pass->chunks);
 }
 
 static void retention_layer(const forward *f, uint32_t index)

@@ -25,7 +25,7 @@ typedef struct problem {
 
 typedef struct buffers {
     layers_matrix matrix;
-    layers_buffer x, y, partials;
+    layers_buffer x, y, partials, unpacked;
 } buffers;
 
 /* ---- Expectation ------------------------------------------------------------------------------------------------- */
@@ -97,6 +97,9 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
         m.partials = layers_test_binding(&b.partials);
         memset(b.partials.words, 0, 4 * RN_NARROW_COUNTERS);
     }
+    uint64_t halves = (uint64_t)rn_matrix_panels(m.matrix) * rn_matrix_blocks(m.matrix) * 4096;
+    b.unpacked = layers_test_buffer(test, halves / 4);
+    m.unpacked = (rn_binding){&b.unpacked.buffer, layers_test_binding(&b.unpacked).offset, halves};
     (narrow ? rn_matmul_narrow_record : rn_matmul_record)(layers_test_begin(test), &m);
     layers_test_run(test);
 
@@ -105,6 +108,8 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
              m.columns, p->shape.rows, p->shape.inputs, p->format, p->epilogue, p->activation,
              p->halves ? "f16" : "fp32");
     layers_test_check(what, &b.y, p->halves, expected, 2e-3);
+    layers_test_check_guards(what, &b.unpacked);
+    layers_test_free(test, &b.unpacked);
     if (narrow) {
         layers_test_check_guards(what, &b.partials);
         for (size_t i = 0; i < RN_NARROW_COUNTERS; i++) CHECK(b.partials.words[i] == 0);
@@ -149,6 +154,13 @@ static void check_some_kinds(layers_test *test, shape s, bool staged)
     check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}, {0}});
 }
 
+/* So many tokens that 8- and 4-bit weights are unpacked beforehand. */
+static void check_unpacked(layers_test *test)
+{
+    check(test, &(problem){{1030, 77, 40}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_ADD, 0, false, false, {0}, {0}});
+    check(test, &(problem){{1024, 70, 107}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, false, {0}, {0}});
+}
+
 /* Inputs split among subgroups, with more and with fewer blocks than splits. */
 static void check_splits(layers_test *test, rn_matmul_tile tile)
 {
@@ -187,6 +199,7 @@ int main(int argc, char **argv)
         else
             check_some_kinds(&test, shapes[s], false);
     }
+    check_unpacked(&test);
     if (test.device->caps.matrix.lanes != RN_LANES_UNKNOWN) {
         /* Else this is what was checked above. */
         for (size_t s = 4; s < (full ? RN_COUNT(shapes) : 5); s++) {

@@ -238,7 +238,7 @@ static double *expect_rows(const batch *b, const expectation *e)
     return y;
 }
 
-static void run_chunks(layers_test *test, const char *what, const batch *b, bool matrix)
+static void run_chunks(layers_test *test, const char *what, const batch *b, bool matrix, const rn_retention_norm *norm)
 {
     const shape *s = &b->shape;
     layers_buffer chunk_records = layers_test_buffer(test, 4 * RN_MAX_RECORDS);
@@ -250,6 +250,7 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
     chunks.chunks = record_binding(&chunk_records);
     chunks.sequences = record_binding(&sequence_records);
     chunks.matrix = matrix;
+    chunks.norm = norm;
     chunks.scratch = &scratch.buffer;
     chunks.scratch_offset = layers_test_binding(&scratch).offset;
     rn_retention_chunks_record(layers_test_begin(test), &b->retention, &chunks);
@@ -271,7 +272,7 @@ static void check_chunks(layers_test *test, const shape *s, const sequence *sequ
     memcpy(before, b.x.words, b.x.count * sizeof *before);
     char what[160];
     describe(what, sizeof what, matrix ? "chunks on matrix units" : "chunks", s);
-    run_chunks(test, what, &b, matrix);
+    run_chunks(test, what, &b, matrix, NULL);
     layers_test_check(what, &b.y, false, expect_rows(&b, &e), limit);
     describe(what, sizeof what, matrix ? "chunks' states on matrix units" : "chunks' states", s);
     layers_test_check(what, &b.state, false, e.state, limit);
@@ -281,6 +282,101 @@ static void check_chunks(layers_test *test, const shape *s, const sequence *sequ
     free_batch(test, &b);
 }
 
+static const sequence prompts[] = {{1, 0}, {2, 5}, {63, 1000}, {64, 999999}, {65, 1048570}, {130, 1000000000}};
+static const sequence few[] = {{65, 999999}, {1, 5}, {63, 0}};
+static const sequence one_token[] = {{1, 1000}};
+
+/* ---- The chunkwise form with group norm and gate ------------------------------------------------------------------
+ */
+
+static const float eps = 0.05f; /* so large that forgetting it shows */
+
+/* The batch's rows as halves, which is also what its floats become; the rest stays poisoned. */
+static layers_buffer halve_input(layers_test *test, batch *b, uint32_t room)
+{
+    rn_retention *r = &b->retention;
+    uint32_t width = r->gate_offset + b->shape.heads * b->shape.value_size;
+    layers_buffer halves = layers_test_buffer(test, (size_t)room * rn_divide_up(width, 32) * 16);
+    for (uint32_t row = FIRST_ROW; row < FIRST_ROW + b->rows; row++)
+        for (uint32_t i = 0; i < width; i++) {
+            float *value = b->x.floats + (size_t)row * r->x_stride + i;
+            uint16_t half = rn_f32_to_f16(*value);
+            halves.halves[layers_test_half_at(room, row, i)] = half;
+            *value = rn_f16_to_f32(half);
+        }
+    return halves;
+}
+
+/* s_n, by which eps is multiplied, for each row and head. */
+static double *position_sums(const batch *b)
+{
+    uint32_t H = b->shape.heads, row = 0;
+    double *c2 = layers_test_alloc((size_t)b->rows * H, sizeof *c2);
+    for (uint32_t i = 0; i < b->count; i++)
+        for (uint32_t t = 0; t < b->sequences[i].length; t++, row++)
+            for (uint32_t h = 0; h < H; h++) {
+                double decay = b->config.decay[h], n = b->sequences[i].position + t + 1.0;
+                c2[(size_t)row * H + h] = decay == 1 ? n : (1 - pow(decay, n)) / (1 - decay);
+            }
+    return c2;
+}
+
+static double *expect_normed(const batch *b, const rn_retention_norm *norm, const layers_buffer *y, double *o)
+{
+    double *out = layers_test_expectation(y, true), *c2 = position_sums(b);
+    uint32_t H = b->shape.heads, V = b->shape.value_size;
+    double *gate = take(b, 0, b->rows, b->retention.gate_offset, H * V);
+    ref_group_norm(o, b->rows, H, V, norm->eps, norm->eps_scaled ? c2 : NULL,
+                   norm->has_weight ? b->params.floats + norm->weight : NULL, false);
+    if (norm->has_gate) ref_gate(RN_ACTIVATION_SILU, gate, o, (size_t)b->rows * H * V);
+    for (uint32_t row = 0; row < b->rows; row++)
+        for (uint32_t i = 0; i < H * V; i++)
+            out[layers_test_half_at(norm->room, FIRST_ROW + row, i)] = o[(size_t)row * H * V + i];
+    free(gate);
+    free(c2);
+    return out;
+}
+
+static void check_normed_chunks(layers_test *test, const shape *s, rn_retention_norm norm)
+{
+    batch b = make_batch(test, s, prompts, RN_COUNT(prompts));
+    norm.room = FIRST_ROW + b.rows + LAST_ROWS;
+    norm.weight = b.weight;
+    norm.eps = eps;
+    layers_buffer input = halve_input(test, &b, norm.room);
+    layers_buffer y = layers_test_buffer(test, (size_t)norm.room * s->heads * s->value_size / 2);
+    bind(&b);
+    expectation e = expect(&b);
+    uint32_t stride = b.retention.x_stride;
+    b.retention.halves = true;
+    b.retention.x_stride = norm.room;
+    b.retention.input = layers_test_binding(&input);
+    norm.output = layers_test_binding(&y);
+    if (rn_retention_matrix_norms(test->device, &b.retention)) {
+        char what[160];
+        describe(what, sizeof what, "chunks with group norm", s);
+        run_chunks(test, what, &b, true, &norm);
+        b.retention.x_stride = stride; /* of the floats again */
+        layers_test_check(what, &y, true, expect_normed(&b, &norm, &y, e.o), f16_bound);
+        layers_test_check(what, &b.state, false, e.state, f16_bound);
+    } else {
+        free(e.state);
+    }
+    free(e.o);
+    layers_test_free(test, &input);
+    layers_test_free(test, &y);
+    free_batch(test, &b);
+}
+
+static void check_norms(layers_test *test)
+{
+    static const shape shapes[] = {{64, 128, 3, 1}, {16, 428, 8, 4}, {256, 512, 2, 1}, {24, 32, 3, 3}};
+    for (uint32_t i = 0; i < RN_COUNT(shapes); i++) {
+        rn_retention_norm norm = {.has_weight = i % 2 == 0, .has_gate = i != 1, .eps_scaled = i < 2};
+        if (rn_retention_matrix_suits(test->device, shapes[i].key_size)) check_normed_chunks(test, &shapes[i], norm);
+    }
+}
+
 /* ---- The recurrent form ------------------------------------------------------------------------------------------ */
 
 /* What is folded into a step. */
@@ -288,8 +384,6 @@ typedef struct step_kind {
     bool raw, has_gate, has_weight, eps_scaled;
     rn_step_shape shape; /* on GPUs; or chosen */
 } step_kind;
-
-static const float eps = 0.05f; /* so large that forgetting it shows */
 
 /* Each head's sums, whichever of them a workgroup leaves, are those of the squares and of its eps. */
 static void check_sums(const char *what, const batch *b, const step_kind *k, const expectation *e, uint32_t sums_at,
@@ -377,10 +471,6 @@ static void check_steps(layers_test *test, const shape *s, const step_kind *k, c
 
 static const sequence steps[] = {{1, 0}, {1, 5}, {1, 1000}, {1, 1025}, {1, 999999}, {1, (1 << 30) - 1}};
 /* Across the digits of positions too (shaders/positions.glsl). */
-static const sequence prompts[] = {{1, 0}, {2, 5}, {63, 1000}, {64, 999999}, {65, 1048570}, {130, 1000000000}};
-static const sequence few[] = {{65, 999999}, {1, 5}, {63, 0}};
-static const sequence one_token[] = {{1, 1000}};
-
 static void check_shape(layers_test *test, const shape *s, uint32_t index)
 {
     static const step_kind kinds[] = {
@@ -431,6 +521,7 @@ int main(int argc, char **argv)
     layers_test test = layers_test_create();
     for (uint32_t i = 0; i < RN_COUNT(shapes); i++) check_shape(&test, &shapes[i], i);
     check_step_shapes(&test);
+    check_norms(&test);
     if (argc > 1 && strcmp(argv[1], "full") == 0) check_all_shapes(&test);
     return layers_test_finish(&test, test_failures);
 }

@@ -27,7 +27,9 @@ static bool is_named(const rn_shader *shader, const char *part)
 
 static bool may_ask(const rn_shader *shader, uint32_t capability)
 {
-    bool dots = is_named(shader, "dots"), shuffles = dots || is_named(shader, "shuffles");
+    /* The last is taken only where there are shuffles as well (retention_matrix.c). */
+    bool dots = is_named(shader, "dots"),
+         shuffles = dots || is_named(shader, "shuffles") || is_named(shader, "retention_output_direct");
     switch (capability) {
     case SHADER:
     case SAMPLED_BUFFER: return true;
