@@ -45,8 +45,7 @@ static void check_tokens(const char *what, retnet_model *model, const int32_t ex
     int32_t tokens[TOKENS] = {0};
     speak(model, tokens);
     for (int i = 0; i < TOKENS; i++)
-        if (tokens[i] != expected[i])
-            TEST_FAIL("%s: token %d is %d, expected %d", what, i, tokens[i], expected[i]);
+        if (tokens[i] != expected[i]) TEST_FAIL("%s: token %d is %d, expected %d", what, i, tokens[i], expected[i]);
 }
 
 static size_t save(retnet_context *context, uint8_t **blob)
