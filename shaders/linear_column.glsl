@@ -1,14 +1,17 @@
 // linear_column.glsl: y = epilogue(W x) for one column x on GPUs, W in panels (weights.glsl), with the norm before the
 // projection taken on the way in. Can be a link of a chain (order.glsl). The column is staged in shared memory, and a
-// workgroup's first weights, at best all, are in registers before the column is there.
+// workgroup's first weights, at best all, are in registers before the column is there. They are asked for after a first
+// look at the column, though: who comes late has it before its weights crowd the memory, and who comes early lets those
+// before it have theirs.
 //
 // A workgroup makes tiles of GROUP_ROWS * ROWS rows of a panel (with GLU, of an activated and a linear one), every
 // gl_NumWorkGroups.x-th of them, and loads the next one's weights while it adds up a tile. An invocation owns ROWS rows
 // of it and every SPLITS-th unit of each; ROW_LANES neighbours share a row, and read what lies together.
 //
 // With SHUFFLES subgroups add their invocations' sums; that eight neighbours are in one is no promise of Vulkan's, but
-// what every driver does. With DOTS the column is staged in two bytes a number, which hardware multiplies by four
-// weights at a time: exact, but for rounding the column by up to 2^-15 of the largest number of each block of 32.
+// what every driver does. With DOTS the column is staged in bytes, which hardware multiplies by four weights at a
+// time: exact, but for rounding the column by up to 1/65,200 of the largest number of each block of 32 where weights have 4
+// bits, and to 2^-22 of it where they have 8.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // GROUP_ROWS * SPLITS
@@ -45,9 +48,16 @@ const uint TILE_ROWS = GROUP_ROWS * ROWS, PANEL_TILES = PANEL_ROWS / TILE_ROWS;
 // The column's vectors. An RMS norm adds in 256 parts, whatever the size of the workgroup: a stager takes every STEP-th
 // vector for one part, then for the next part that is its own.
 const bool NORMED = PROLOGUE == PROLOGUE_RMS_NORM, GROUPED = PROLOGUE == PROLOGUE_GROUP_NORM;
-const uint STAGERS = NORMED && LOCAL_SIZE > NORM_PARTS ? NORM_PARTS : LOCAL_SIZE;
-const uint TURNS = NORMED ? NORM_PARTS / STAGERS : 1;
-const uint VECTORS = BLOCKS * 8, STEP = NORMED ? NORM_PARTS : LOCAL_SIZE, STEPS = (VECTORS + STEP - 1) / STEP;
+#ifdef DOTS
+// Making bytes takes long enough for a large workgroup to want all hands: a norm then adds in twice as many parts.
+const uint HALVES = NORMED && LOCAL_SIZE >= 2 * NORM_PARTS ? 2 : 1;
+#else
+const uint HALVES = 1;
+#endif
+const uint STAGED_PARTS = HALVES * NORM_PARTS;
+const uint STAGERS = NORMED && LOCAL_SIZE > STAGED_PARTS ? STAGED_PARTS : LOCAL_SIZE;
+const uint TURNS = NORMED ? STAGED_PARTS / STAGERS : 1;
+const uint VECTORS = BLOCKS * 8, STEP = NORMED ? STAGED_PARTS : LOCAL_SIZE, STEPS = (VECTORS + STEP - 1) / STEP;
 const uint AT_ONCE = STEPS < 4 ? STEPS : 4; // of these
 const uint SUMS_EACH = GROUPED ? (HEAD_SUMS + LOCAL_SIZE - 1) / LOCAL_SIZE : 1;
 
@@ -60,6 +70,7 @@ const uint PARTS = SPLITS;
 const uint TILE_SUMS = TILE_ROWS * PANELS;
 
 shared float partial[2 * PARTS * TILE_SUMS]; // of a tile and the next
+shared float norm_second_half[HALVES == 2 ? NORM_PARTS : 1];
 shared float head_scale[GROUPED ? 128 : 1], head_sum[HEAD_SUMS];
 
 uvec4 ahead[AHEAD * SUMS];
@@ -95,11 +106,11 @@ void look_ahead(uint slot, uint tile, uint n)
 struct Awaited {
     uvec4 words[AT_ONCE];
     uint sums[SUMS_EACH];
-};
+} awaited;
 
 // Reads all of it, all under way at once; gives whether something is not there yet. Nobody reads what is not its own: a
 // word that many look at, in every workgroup, again and again, makes them wait for each other.
-bool look(uint first, bool with_sums, out Awaited awaited)
+bool look(uint first, bool with_sums)
 {
     bool lacks = false;
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
@@ -120,11 +131,10 @@ bool look(uint first, bool with_sums, out Awaited awaited)
     return lacks;
 }
 
-void await_vectors(uint first, bool with_sums, out vec4 v[AT_ONCE])
+// After a first look, which gave `lacks`.
+void await_vectors(uint first, bool with_sums, bool lacks, out vec4 v[AT_ONCE])
 {
-    Awaited awaited;
-    bool lacks = look(first, with_sums, awaited);
-    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, with_sums, awaited);
+    for (uint n = 0; lacks && chain_look_again(n, push.patience); n++) lacks = look(first, with_sums);
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) v[i] = uintBitsToFloat(awaited.words[i]);
     if (!with_sums) return;
     [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
@@ -135,9 +145,9 @@ void await_vectors(uint first, bool with_sums, out vec4 v[AT_ONCE])
 struct Beside {
     vec4 weights[NORMED ? AT_ONCE : 1];
     uint heads[GROUPED ? AT_ONCE : 1];
-};
+} beside;
 
-void look_beside(uint first, out Beside beside)
+void look_beside(uint first)
 {
     [[unroll]] for (uint i = 0; i < AT_ONCE; i++) {
         uint at = min(first + i * STEP, VECTORS - 1);
@@ -173,8 +183,16 @@ vec4 scale_of_heads(uint vector, uint head)
     return vec4(head_scale[heads.x], head_scale[heads.y], head_scale[heads.z], head_scale[heads.w]);
 }
 
-// A norm's factor stays out of the staged values: it scales the whole sum in the end. Leaves parts of the sum of squares.
-void stage_column()
+// This invocation's first look at what it stages.
+bool look_first()
+{
+    look_beside(lane);
+    return look(lane, GROUPED);
+}
+
+// After look_first, which gave `first_lacks`. A norm's factor stays out of the staged values: it scales the whole sum in
+// the end. Leaves parts of the sum of squares.
+void stage_column(bool first_lacks)
 {
     for (uint turn = 0; turn < TURNS; turn++) {
         uint part = turn * STAGERS + lane;
@@ -182,10 +200,13 @@ void stage_column()
         for (uint step = 0; step < STEPS; step += AT_ONCE) {
             uint first = part + step * STEP;
             bool heads_first = GROUPED && step == 0;
-            Beside beside;
-            look_beside(first, beside);
+            bool lacks = first_lacks;
+            if (turn + step != 0) {
+                look_beside(first);
+                if (lane < STAGERS) lacks = look(first, false);
+            }
             vec4 v[AT_ONCE];
-            if (lane < STAGERS) await_vectors(first, heads_first, v);
+            if (lane < STAGERS) await_vectors(first, heads_first, lacks, v);
             if (heads_first) make_head_scales();
             if (lane >= STAGERS) continue;
             meet_neighbours();
@@ -198,7 +219,21 @@ void stage_column()
                 stage_vector(at, v[i]);
             }
         }
-        if (NORMED && lane < STAGERS) norm_part[part] = squares;
+        if (!NORMED || lane >= STAGERS) continue;
+        if (part < NORM_PARTS) norm_part[part] = squares;
+        if (part >= NORM_PARTS) norm_second_half[part - NORM_PARTS] = squares;
+    }
+}
+
+// After a barrier behind stage_column.
+void add_norm_parts()
+{
+    if (HALVES == 1) {
+        norm_add_sixteenths(lane);
+    } else if (lane < 16) {
+        float sum = 0.0;
+        for (uint i = lane * 16; i < lane * 16 + 16; i++) sum += norm_part[i] + norm_second_half[i];
+        norm_sixteenth[lane] = sum;
     }
 }
 
@@ -252,16 +287,19 @@ void main()
     split = lane / (ROW_LANES * GROUP_ROWS) * ROW_LANES + lane % ROW_LANES;
     uint tiles = push.panels / PANELS * PANEL_TILES;
 
-    // The first weights are under way while the column is awaited: they do not depend on it.
-    [[unroll]] for (uint a = 0; a < AHEAD; a++) look_ahead(a, gl_WorkGroupID.x, a);
+    // The first weights are under way while the column is awaited. They do not depend on it, but what is added to their
+    // place, nothing, has to wait for the first look.
+    bool lacks = look_first();
+    uint nothing = lacks ? push.patience >> 31 : 0;
+    [[unroll]] for (uint a = 0; a < AHEAD; a++) look_ahead(a, gl_WorkGroupID.x + nothing, a);
 
     chain_begin(lane);
-    stage_column();
+    stage_column(lacks);
     float before = 0.0;
     if (EPILOGUE == EPILOGUE_ADD && lane < TILE_ROWS) before = look_before(gl_WorkGroupID.x, lane);
     barrier();
     if (chain_failed(lane)) return;
-    if (NORMED) norm_add_sixteenths(lane);
+    if (NORMED) add_norm_parts();
 
     uint first_partial = 0;
     for (uint tile = gl_WorkGroupID.x; tile < tiles; tile += gl_NumWorkGroups.x) {

@@ -1,6 +1,7 @@
 // norm_sum.glsl: the sum over a normalised row. Every kernel that normalises adds in this one order, so that a row
 // normalises to the same bits whichever kernel does it: 256 parts take every 256th vector of four each, then parts are
-// added in sixteens. A workgroup may have fewer invocations than parts, or more.
+// added in sixteens. A workgroup may have fewer invocations than parts, or more. (Only where linear_dots.comp runs in large
+// workgroups there are twice as many parts.)
 //
 //     for (uint part = lane; part < NORM_PARTS; part += LOCAL_SIZE) norm_part[part] = ...;
 //     float sum = norm_sum(lane);

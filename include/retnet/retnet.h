@@ -306,9 +306,10 @@ typedef struct retnet_prepare_desc {
  * running sessions. Cancelled, what was made stays. `desc` may be NULL. Without this call, kernels are made when they
  * are first needed.
  *
- * Where kernels of a matrix compete, it then times them on the device, in submits of a few milliseconds and once for each
- * shape of a matrix and format; sessions take the fastest from then on, and retnet_context_pipeline_cache_save keeps the
- * choice. They add in different orders, so that sums differ in their last bits: see retnet_context_desc.fixed_kernels. */
+ * Where kernels of a matrix compete, it then times them on the device, in submits of a few milliseconds and once for
+ * each shape of a matrix and format; sessions take the fastest from then on, and retnet_context_pipeline_cache_save
+ * keeps the choice. They add in different orders, so that sums differ in their last bits: see
+ * retnet_context_desc.fixed_kernels. */
 RETNET_API retnet_result retnet_model_prepare(retnet_model *model, const retnet_prepare_desc *desc);
 
 /* Every slot starts empty: state zero, position 0. `desc` may be NULL. */

@@ -77,7 +77,8 @@ static bool multiplies_bytes(const rn_device *device, retnet_weight_format forma
 /* Bytes of shared memory that linear_column.glsl takes for the column. */
 static uint32_t column_bytes(const rn_device *device, const rn_matrix *matrix)
 {
-    uint32_t vectors = multiplies_bytes(device, matrix->format) ? 5 : 9, others = vectors == 5 ? 4 : 0;
+    bool bytes = multiplies_bytes(device, matrix->format);
+    uint32_t vectors = !bytes ? 9 : matrix->format == RETNET_WEIGHTS_Q4 ? 5 : 7, others = bytes ? 4 : 0;
     return rn_matrix_blocks(matrix) * (16 * vectors + others);
 }
 
@@ -88,36 +89,45 @@ static bool can_stage_with(const rn_device *device, const rn_linear *linear, rn_
     uint32_t parts = shape.splits / (shuffles(device) ? ROW_LANES : 1);
     uint32_t partial = 2 * parts * shape.group_rows * shape.rows * (linear->matrix->alternating ? 2 : 1);
     uint32_t heads = groups ? 128 + linear->heads * linear->tiles : 2;
-    uint32_t others = partial + 272 + 1 + heads; /* norm parts, order */
+    uint32_t norm = linear->prologue == RN_PROLOGUE_RMS_NORM ? 2 * 256 : 256; /* parts */
+    uint32_t others = partial + norm + 16 + 1 + heads;                        /* sixteenths, order */
     return linear->columns == 1 && (!groups || linear->heads <= 128) &&
            column_bytes(device, linear->matrix) + 4 * others <= device->caps.shared_memory;
 }
 
 /* ---- Shapes ------------------------------------------------------------------------------------------------------ */
 
-/* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be there,
- * their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two small
- * ones where a matrix is worth it, with registers for two such links. Short rows of floats are under way as a whole; of
- * longer ones many invocations hold little, which also read a long column in one turn. Of 4-bit weights an invocation
- * holds two rows where there are many, since each row's inputs come from shared memory. Less at once where the device
- * does not say how many multiprocessors it has. */
+enum { MANY = 8192 }; /* rows */
+
+/* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be
+ * there, their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two
+ * small ones, with registers for two such links. Short rows of floats are under way as a whole; of longer ones many
+ * invocations hold little, which also read a long column in one turn. Of 4-bit weights an invocation holds two rows
+ * where there are many, since each row's inputs come from shared memory. Less at once where the device does not say how
+ * many multiprocessors it has. */
 static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *linear)
 {
     const rn_matrix *matrix = linear->matrix;
-    uint32_t processors = device->caps.processors, units = rn_matrix_blocks(matrix) * row_units(matrix->format);
-    bool many_rows = matrix->rows >= 8192;
+    uint32_t processors = device->caps.processors, blocks = rn_matrix_blocks(matrix);
+    bool many_rows = matrix->rows >= MANY, whole = blocks * row_units(matrix->format) <= 12 * 32;
     if (!processors) return (rn_linear_shape){16, 16, 1, 4, 0};
     if (linear->columns > 1) return (rn_linear_shape){.group_rows = 8, .splits = 32};
-    if (is_scaled(matrix->format)) return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors};
+    if (is_scaled(matrix->format))
+        return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors * (blocks <= 64 ? 2 : 1)};
     if (many_rows) return (rn_linear_shape){8, 32, 2, 8, 2 * processors};
-    return units <= 12 * 32 ? (rn_linear_shape){8, 32, 2, 12, processors} : (rn_linear_shape){16, 32, 1, 2, processors};
+    if (!whole) return (rn_linear_shape){16, 32, 1, 2, processors};
+    return matrix->alternating ? (rn_linear_shape){8, 32, 1, 8, 2 * processors}
+                               : (rn_linear_shape){8, 32, 2, 12, processors};
 }
 
-/* What else can be the fastest, with groups for each multiprocessor. */
-static const rn_linear_shape rivals[] = {{16, 32, 1, 2, 1}, {8, 32, 2, 8, 2}, {8, 32, 1, 8, 2}};
-static const rn_linear_shape scaled_rivals[] = {{16, 32, 1, 2, 0}, {16, 16, 2, 8, 0}, {16, 32, 1, 4, 2}};
+/* What else was the fastest somewhere, with groups for each multiprocessor. Few: each is a kernel to be compiled. */
+enum { MANY_ROWS, PAIRS, FEW_ROWS, SHAPE_CLASSES, RIVALS = 2 };
+static const rn_linear_shape rivals[2][SHAPE_CLASSES][RIVALS] = {
+    {{{16, 32, 1, 4, 1}}, {{8, 64, 1, 4, 1}, {16, 32, 1, 4, 1}}, {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}}},
+    {{{16, 32, 2, 2, 2}}, {{16, 32, 1, 2, 0}, {8, 32, 1, 8, 2}}, {{8, 64, 2, 4, 1}}}, /* scaled weights */
+};
 
-_Static_assert(1 + RN_COUNT(rivals) <= RN_LINEAR_CANDIDATES && RN_COUNT(rivals) == RN_COUNT(scaled_rivals), "all fit");
+_Static_assert(1 + RIVALS <= RN_LINEAR_CANDIDATES, "all fit");
 
 /* The device may have smaller workgroups only. */
 static rn_linear_shape fit_shape(const rn_device *device, const rn_matrix *matrix, rn_linear_shape shape)
@@ -133,8 +143,10 @@ uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
     const rn_matrix *matrix = linear->matrix;
     uint32_t count = 0;
     shapes[count++] = fit_shape(device, matrix, shape_by_rule(device, linear));
-    for (size_t i = 0; i < RN_COUNT(rivals) && device->measures && device->caps.processors; i++) {
-        rn_linear_shape shape = is_scaled(matrix->format) ? scaled_rivals[i] : rivals[i];
+    uint32_t class = matrix->rows >= MANY ? MANY_ROWS : matrix->alternating ? PAIRS : FEW_ROWS;
+    for (size_t i = 0; i < RIVALS && device->measures && device->caps.processors; i++) {
+        rn_linear_shape shape = rivals[is_scaled(matrix->format)][class][i];
+        if (!shape.group_rows) continue;
         if (shape.groups) shape.groups *= device->caps.processors;
         shape = fit_shape(device, matrix, shape);
         if (can_stage_with(device, linear, shape)) shapes[count++] = shape;
@@ -151,9 +163,8 @@ static uint64_t shape_hash(rn_linear_shape shape)
 static uint64_t question_about(const rn_linear *linear)
 {
     const rn_matrix *m = linear->matrix;
-    const uint32_t asked[] = {m->format,        m->rows,          m->inputs,
-                              m->alternating,   linear->prologue, linear->epilogue,
-                              linear->has_bias, linear->heads,    linear->tiles};
+    const uint32_t asked[] = {m->format,        m->rows,          m->inputs,     m->alternating, linear->prologue,
+                              linear->epilogue, linear->has_bias, linear->heads, linear->tiles};
     return rn_hash(rn_hash(0, "linear_column", 13), asked, sizeof asked);
 }
 

@@ -10,8 +10,8 @@
  *     x = embedding(tokens);  for each layer:  x += MSR(norm(x));  x += FFN(norm(x));  logits = head(norm(x))
  *
  * Where the device's kernels can, norms are taken while a projection reads its input, which makes five dispatches a
- * layer; else each norm is a dispatch of its own, which computes the same numbers to the bit. A token that one slot
- * makes is then a chain (recorder.h), from the embedding to the logits, and works in memory of its own.
+ * layer; else each norm is a dispatch of its own, which computes the same numbers. A token that one slot makes is then
+ * a chain (recorder.h), from the embedding to the logits, and works in memory of its own.
  *
  * Of a prompt on matrix units, the kernel that makes a chunk's outputs takes their group norm too, where it can; that
  * adds in another order. */

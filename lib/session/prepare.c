@@ -83,7 +83,8 @@ static void plan_passes(planner *p)
     rn_score_record(&p->recorder, outputs(&p->session), vocabulary, vocabulary, 1, targets, 0, scores, 0);
 }
 
-/* ---- Choices ------------------------------------------------------------------------------------------------------ */
+/* ---- Choices ------------------------------------------------------------------------------------------------------
+ */
 
 /* The projections of a layer in a token's chain, as forward.c records them. */
 static void find_trials(const retnet_model *model, rn_linear_trial trials[TRIALS])

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-/* A blob is this header, the choices made by measurement, and then what vkGetPipelineCacheData gave. Drivers check little
- * of their own header and nothing of what follows, so all is checked here, in the byte order of the machine: a blob is
- * for the machine that made it. */
+/* A blob is this header, the choices made by measurement, and then what vkGetPipelineCacheData gave. Drivers check
+ * little of their own header and nothing of what follows, so all is checked here, in the byte order of the machine: a
+ * blob is for the machine that made it. */
 
 enum { BLOB_VERSION = 2 };
 

@@ -125,9 +125,9 @@ static void sweep(bench *b, const projection *p, retnet_weight_format format)
 {
     uint32_t n = b->device->caps.processors;
     const rn_linear_shape shapes[] = {
-        {8, 32, 2, 8, n},  {8, 32, 2, 8, 2 * n}, {8, 32, 2, 12, n}, {8, 32, 1, 8, 2 * n}, {16, 32, 1, 2, n},
-        {16, 32, 1, 4, n}, {16, 32, 1, 4, 2 * n}, {16, 32, 1, 2, 0}, {16, 32, 2, 4, n},    {8, 64, 1, 4, n},
-        {8, 64, 2, 4, n},  {16, 16, 2, 8, 0},
+        {8, 32, 2, 8, n},  {8, 32, 2, 8, 2 * n}, {8, 32, 2, 12, n},     {8, 32, 1, 8, 2 * n},
+        {16, 32, 1, 2, n}, {16, 32, 1, 4, n},    {16, 32, 1, 4, 2 * n}, {16, 32, 1, 2, 0},
+        {16, 32, 2, 4, n}, {8, 64, 1, 4, n},     {8, 64, 2, 4, n},      {16, 16, 2, 8, 0},
     };
     rn_matrix matrix = {
         .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = p->epilogue == RN_EPILOGUE_GLU};
