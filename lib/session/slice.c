@@ -426,8 +426,9 @@ static uint32_t most_under_way(const retnet_session *session)
 /* Records and submits what comes next of the pass: not much if the device has nothing to do until then. */
 static retnet_result run_next(retnet_session *session)
 {
-    /* Those under way together take no longer than one submit may, which is how long a cancel waits. */
-    uint64_t budget_ns = session->device->submit_budget_us * 1000ull / most_under_way(session), expected_ns;
+    /* Those under way together take no longer than one submit may, which is how long a cancel waits: less a tenth, for
+     * what takes longer than expected and for the host's own part. */
+    uint64_t budget_ns = session->device->submit_budget_us * 900ull / most_under_way(session), expected_ns;
     bool first = session->slice_count == 0 && most_under_way(session) > 1;
     retnet_result result;
     if (rn_slice_replay(session, budget_ns, &expected_ns, &result)) return result;

@@ -151,13 +151,16 @@ static void reference_free(reference *r)
 static bool could_be_made(const retnet_sampling *sampling, const float *logits, size_t vocabulary, double draw,
                           int32_t token, double slack)
 {
+    enum { STEPS = 20 };
     float most = logits[0];
     for (size_t i = 1; i < vocabulary; i++)
         if (logits[i] > most) most = logits[i];
     if (sampling->temperature == 0 && slack > 0) return logits[token] >= most - slack * fabs(most);
-    return ref_sample(sampling, logits, vocabulary, draw) == token ||
-           ref_sample(sampling, logits, vocabulary, fmax(draw - slack, 0)) == token ||
-           ref_sample(sampling, logits, vocabulary, fmin(draw + slack, 1 - 1e-9)) == token;
+    for (int i = -STEPS; i <= STEPS; i++) { /* hardly a token is less likely than a step */
+        double beside = fmin(fmax(draw + slack * i / STEPS, 0), 1 - 1e-9);
+        if (ref_sample(sampling, logits, vocabulary, beside) == token) return true;
+    }
+    return false;
 }
 
 /* Each of the tokens is what the reference's sampler makes of the logits before it, while the slot reads them one by
