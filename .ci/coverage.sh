@@ -5,6 +5,7 @@ set -euo pipefail
 RETNET_PRESET=coverage
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 least=${RETNET_COVERAGE:-90}
+unset CCACHE_BASEDIR # with it names of sources would be relative to folders of the build
 retnet_build all
 find "$RETNET_BUILD_DIR" -name '*.gcda' -delete
 ctest --test-dir "$RETNET_BUILD_DIR" --output-on-failure --label-exclude slow "$@" >&2

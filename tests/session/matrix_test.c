@@ -23,15 +23,22 @@ typedef struct machine {
     retnet_session *session;
 } machine;
 
-static machine open_machine(const char *directory, uint32_t pretend, uint32_t slots)
+/* `chunk`: most tokens of a pass; 0: the default. */
+static machine open_as(const char *directory, uint32_t pretend, uint32_t slots, uint32_t chunk,
+                       retnet_weight_format format)
 {
     machine m;
     retnet_context_desc desc = {.log = on_log, .enable_validation = true, .pretend = pretend};
     REQUIRE(retnet_context_create(&desc, &m.context) == RETNET_OK);
     m.context->device.slow_matrices = true;
-    m.model = session_test_model(m.context, directory, RETNET_WEIGHTS_AS_STORED);
-    m.session = session_test_session(m.model, slots, 0);
+    m.model = session_test_model(m.context, directory, format);
+    m.session = session_test_session(m.model, slots, chunk);
     return m;
+}
+
+static machine open_machine(const char *directory, uint32_t pretend, uint32_t slots)
+{
+    return open_as(directory, pretend, slots, 0, RETNET_WEIGHTS_AS_STORED);
 }
 
 static void close_machine(machine *m)
@@ -119,6 +126,28 @@ static void test_prompts(const char *directory, bool is_cpu)
     close_machine(&plain);
 }
 
+/* A pass of so many tokens that scaled weights are unpacked for it, and the rest of the prompt, for which they are not.
+ */
+static void test_unpacked(const char *directory, retnet_weight_format format)
+{
+    enum { COUNT = 1100, CHUNK = 1088 };
+    machine fast = open_as(directory, test_pretend(), 1, CHUNK, format);
+    machine plain = open_as(directory, RETNET_PRETEND_NO_COOPERATIVE_MATRIX, 1, CHUNK, format);
+    retnet_model_info info;
+    retnet_model_get_info(fast.model, &info);
+    int32_t *tokens = session_test_tokens(COUNT, info.vocabulary_size, 7);
+    session_test_read_last(fast.session, 0, tokens, COUNT, NULL);
+    session_test_read_last(plain.session, 0, tokens, COUNT, NULL);
+    float *a = session_test_state(fast.session, 0), *e = session_test_state(plain.session, 0);
+    session_test_check_same(retnet_weight_format_name(format), a, e,
+                            (size_t)info.layers * info.heads * info.key_size * info.value_size, 5e-3);
+    free(a);
+    free(e);
+    free(tokens);
+    close_machine(&fast);
+    close_machine(&plain);
+}
+
 /* ---- Documents --------------------------------------------------------------------------------------------------- */
 
 static void test_documents(void)
@@ -147,6 +176,8 @@ int main(void)
     bool is_cpu = m.context->device.caps.is_cpu;
     close_machine(&m);
     if (suits) test_prompts(directory, is_cpu);
+    if (suits) test_unpacked(directory, RETNET_WEIGHTS_Q4);
+    if (suits && !is_cpu) test_unpacked(directory, RETNET_WEIGHTS_Q8);
     if (suits && !test_pretend()) test_documents();
     int code = session_test_finish(test_failures);
     return code == 0 && !suits ? TEST_SKIPPED : code;
