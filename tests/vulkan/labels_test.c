@@ -12,7 +12,8 @@ static void run_model(host *h, const char *directory)
 {
     retnet_context *context = NULL;
     retnet_context_desc desc = host_context_desc();
-    desc.pretend = RETNET_PRETEND_GPU; /* kernels by the same names on every device */
+    /* Kernels by the same names on every device. */
+    desc.pretend = RETNET_PRETEND_GPU | RETNET_PRETEND_NO_SUBGROUP;
     REQUIRE(retnet_context_create_from_device(&h->adopted, &desc, &context) == RETNET_OK);
     retnet_model *model = session_test_model(context, directory, RETNET_WEIGHTS_AS_STORED);
     retnet_session *session = session_test_session(model, 1, 0);
