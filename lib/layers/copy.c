@@ -12,17 +12,9 @@ typedef struct fill_push {
 
 enum { LOCAL_SIZE = 128, VECTORS = 4 * LOCAL_SIZE /* of a workgroup */, VECTOR_BYTES = 16 };
 
-static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, uint32_t local_size)
-{
-    const rn_kernel *kernel = NULL;
-    retnet_result result = rn_kernel_get(recorder->device, &rn_shaders[shader], &local_size, 1, &kernel);
-    if (result != RETNET_OK) rn_recorder_fail(recorder, result);
-    return kernel;
-}
-
 void rn_copy_record(rn_recorder *recorder, rn_binding memory, uint64_t from, uint64_t to, uint64_t bytes)
 {
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_COPY, LOCAL_SIZE);
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_COPY], &(uint32_t){LOCAL_SIZE}, 1);
     if (!kernel) return;
     copy_push push = {(uint32_t)(from / VECTOR_BYTES), (uint32_t)(to / VECTOR_BYTES), (uint32_t)(bytes / VECTOR_BYTES)};
     rn_recorder_dispatch(recorder, kernel, &memory, 1, &push, sizeof push, rn_divide_up(push.count, VECTORS), 1, 1,
@@ -31,7 +23,7 @@ void rn_copy_record(rn_recorder *recorder, rn_binding memory, uint64_t from, uin
 
 void rn_fill_record(rn_recorder *recorder, rn_binding memory, uint32_t word)
 {
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_FILL, LOCAL_SIZE);
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_FILL], &(uint32_t){LOCAL_SIZE}, 1);
     if (!kernel) return;
     fill_push push = {(uint32_t)(memory.size / VECTOR_BYTES), word};
     rn_recorder_dispatch(recorder, kernel, &memory, 1, &push, sizeof push,
@@ -42,7 +34,7 @@ void rn_read_record(rn_recorder *recorder, rn_binding memory)
 {
     const rn_device *device = recorder->device;
     uint32_t readers = device->caps.is_cpu ? rn_device_vector(device) : rn_min_u32(256, device->caps.max_invocations);
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_READ, readers);
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_READ], &readers, 1);
     if (!kernel) return;
     uint32_t count = (uint32_t)(memory.size / VECTOR_BYTES);
     rn_recorder_dispatch(recorder, kernel, &memory, 1, &count, sizeof count, rn_min_u32(count / (8 * readers), 2048), 1,

@@ -16,13 +16,9 @@ void rn_embedding_record(rn_recorder *recorder, const rn_matrix *matrix, rn_bind
                          rn_binding output, uint32_t y_stride, float scale)
 {
     uint32_t constants[] = {64, matrix->format};
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_EMBEDDING], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_EMBEDDING], constants, RN_COUNT(constants));
+    if (!kernel) return;
     uint32_t panels = rn_matrix_panels(matrix), step = rn_matrix_panels_per_binding(recorder->device, matrix);
     uint32_t blocks = rn_matrix_blocks(matrix);
     for (uint32_t first = 0; first < panels; first += step) {
@@ -43,13 +39,9 @@ void rn_score_record(rn_recorder *recorder, rn_binding logits, uint32_t vocabula
                      rn_binding targets, uint32_t first_target, rn_binding log_probs, uint32_t first_output)
 {
     uint32_t constants[] = {64};
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_SCORE], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_SCORE], constants, RN_COUNT(constants));
+    if (!kernel) return;
     score_push push = {vocabulary, stride, first_target, first_output};
     rn_binding bindings[] = {logits, targets, log_probs};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, rows, 1, 1, 0);

@@ -141,13 +141,9 @@ static bool should_unpack(const rn_device *device, const rn_matmul *matmul)
 static void record_unpack(rn_recorder *recorder, const rn_matrix *from, const rn_matrix *to)
 {
     uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), from->format};
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_UNPACK], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_UNPACK], constants, RN_COUNT(constants));
+    if (!kernel) return;
     uint64_t bytes = rn_matrix_panels(from) * rn_matrix_panel_bytes(from);
     rn_binding bindings[] = {{from->buffer, from->offset, bytes}, {to->buffer, to->offset, to->bytes}};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), NULL, 0, rn_matrix_blocks(from),
@@ -176,12 +172,9 @@ static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
     uint32_t constant_count = RN_COUNT(constants) - !direct;
     rn_matmul_choice choice = {
         .rows = tile.rows, .others = rn_divide_up(matmul->columns, tile.tokens), .others_first = true};
-    retnet_result result = rn_kernel_get(device, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
-                                         constants, constant_count, &choice.kernel);
-    if (result == RETNET_OK)
-        rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matrix));
-    else
-        rn_recorder_fail(recorder, result);
+    choice.kernel = rn_recorder_kernel(recorder, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
+                                       constants, constant_count);
+    if (choice.kernel) rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matrix));
 }
 
 void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)

@@ -38,13 +38,8 @@ void rn_norm_record(rn_recorder *recorder, const rn_norm *norm)
                             norm->mode,
                             norm->halves,
                             eights};
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_NORM], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_NORM], constants, RN_COUNT(constants));
+    if (!kernel) return;
     /* Bindings that a variant does not use still need a buffer. */
     rn_binding bindings[] = {norm->input, norm->output, norm->params, norm->has_gate ? norm->gate : norm->params,
                              norm->chunks.buffer ? norm->chunks : norm->params};

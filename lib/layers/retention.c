@@ -64,14 +64,6 @@ uint32_t rn_retention_step_tiles(const rn_device *device, uint32_t heads, uint32
     return rn_divide_up(rn_retention_value_stride(value_size) / 4, step_vectors(device, heads, value_size, count));
 }
 
-static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint32_t *constants, uint32_t count)
-{
-    const rn_kernel *kernel = NULL;
-    retnet_result result = rn_kernel_get(recorder->device, &rn_shaders[shader], constants, count, &kernel);
-    if (result != RETNET_OK) rn_recorder_fail(recorder, result);
-    return kernel;
-}
-
 float rn_retention_scale(const rn_retention *retention)
 {
     return retention->scale != 0 ? retention->scale : (float)(1.0 / sqrt(retention->key_size));
@@ -104,8 +96,10 @@ static const rn_kernel *step_kernel_for_gpu(rn_recorder *recorder, const rn_rete
         shape.lanes * shape.splits,     shape.lanes,      retention->key_size, step->has_gate && !step->raw,
         step->has_weight && !step->raw, step->eps_scaled, shape.ahead,         neighbours,
     };
-    if (neighbours > 1) return get_kernel(recorder, RN_SHADER_RETENTION_STEP_SHUFFLES, constants, RN_COUNT(constants));
-    return get_kernel(recorder, RN_SHADER_RETENTION_STEP, constants, RN_COUNT(constants) - 1);
+    if (neighbours > 1)
+        return rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STEP_SHUFFLES], constants,
+                                  RN_COUNT(constants));
+    return rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STEP], constants, RN_COUNT(constants) - 1);
 }
 
 static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_retention *retention,
@@ -124,8 +118,9 @@ static const rn_kernel *step_kernel_for_cpu(rn_recorder *recorder, const rn_rete
         step->has_weight && !step->raw,
         step->eps_scaled,
     };
-    return get_kernel(recorder, texels ? RN_SHADER_RETENTION_STEP_TEXELS : RN_SHADER_RETENTION_STEP_SERIAL, constants,
-                      RN_COUNT(constants));
+    return rn_recorder_kernel(recorder,
+                              &rn_shaders[texels ? RN_SHADER_RETENTION_STEP_TEXELS : RN_SHADER_RETENTION_STEP_SERIAL],
+                              constants, RN_COUNT(constants));
 }
 
 void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_step *step)
@@ -190,7 +185,8 @@ uint64_t rn_retention_scratch_bytes(const rn_device *device, uint32_t heads, uin
 void rn_rotation_record(rn_recorder *recorder, const rn_rotation *rotation)
 {
     uint32_t constants[] = {64, rotation->interleaved, rotation->direct};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_ROTATE, constants, RN_COUNT(constants));
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_ROTATE], constants, RN_COUNT(constants));
     if (!kernel) return;
     rotate_push push = {rotation->stride,   rotation->offset, rotation->heads,
                         rotation->key_size, rotation->angles, rotation->scale};
@@ -236,7 +232,7 @@ typedef struct chunkwise {
 static void record_scores(rn_recorder *recorder, const chunkwise *c)
 {
     const rn_retention *r = c->retention;
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_SCORES, NULL, 0);
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_SCORES], NULL, 0);
     if (!kernel) return;
     scores_push push = {
         .stride = r->x_stride,
@@ -259,7 +255,7 @@ static void record_scores(rn_recorder *recorder, const chunkwise *c)
 static void record_states(rn_recorder *recorder, const chunkwise *c)
 {
     const rn_retention *r = c->retention;
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_STATES, NULL, 0);
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES], NULL, 0);
     if (!kernel) return;
     states_push push = {
         .stride = r->x_stride,
@@ -282,7 +278,7 @@ static void record_states(rn_recorder *recorder, const chunkwise *c)
 static void record_output(rn_recorder *recorder, const chunkwise *c)
 {
     const rn_retention *r = c->retention;
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT, NULL, 0);
+    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_OUTPUT], NULL, 0);
     if (!kernel) return;
     output_push push = {
         .stride = r->x_stride,

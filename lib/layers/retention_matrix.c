@@ -68,21 +68,14 @@ static bool is_direct(const rn_device *device)
     return device->caps.matrix.lanes != RN_LANES_UNKNOWN && device->caps.subgroup_arithmetic;
 }
 
-static const rn_kernel *get_kernel(rn_recorder *recorder, int shader, const uint32_t *constants, uint32_t count)
-{
-    const rn_kernel *kernel = NULL;
-    retnet_result result = rn_kernel_get(recorder->device, &rn_shaders[shader], constants, count, &kernel);
-    if (result != RETNET_OK) rn_recorder_fail(recorder, result);
-    return kernel;
-}
-
 static void record_prepare(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
                            rn_binding scratch, const matrix_push *push)
 {
     uint32_t places = r->value_size | r->q_offset | r->k_offset | r->v_offset | (r->halves ? 0 : r->x_stride);
     uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), r->halves, places % 4 == 0,
                             is_direct(recorder->device) && recorder->device->caps.matrix.lanes == RN_LANES_QUADS};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_PREPARE, constants, RN_COUNT(constants));
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PREPARE], constants, RN_COUNT(constants));
     if (!kernel) return;
     uint32_t key_parts = rn_divide_up(push->padded_key / 4 - r->key_size / 8, 8);
     uint32_t parts =
@@ -100,10 +93,11 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
     uint32_t columns = recorder->device->caps.is_cpu ? 16 : 32;
     uint32_t constants[] = {
         SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
-    const rn_kernel *kernel =
-        is_direct(recorder->device)
-            ? get_kernel(recorder, RN_SHADER_RETENTION_STATES_DIRECT, constants, RN_COUNT(constants))
-            : get_kernel(recorder, RN_SHADER_RETENTION_STATES_MATRIX, constants, RN_COUNT(constants) - 1);
+    const rn_kernel *kernel = is_direct(recorder->device)
+                                  ? rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_DIRECT],
+                                                       constants, RN_COUNT(constants))
+                                  : rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_MATRIX],
+                                                       constants, RN_COUNT(constants) - 1);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
@@ -169,7 +163,8 @@ static void record_output_staged(rn_recorder *recorder, const rn_retention *r, c
     output_tile tile = staged_tile(recorder->device, r->value_size);
     uint32_t constants[] = {
         output_subgroups(&tile) * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, tile.columns};
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_MATRIX, constants, RN_COUNT(constants));
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_OUTPUT_MATRIX], constants, RN_COUNT(constants));
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
@@ -201,7 +196,8 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
         norm && norm->eps_scaled,
         places % 8 == 0,
     };
-    const rn_kernel *kernel = get_kernel(recorder, RN_SHADER_RETENTION_OUTPUT_DIRECT, constants, RN_COUNT(constants));
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_OUTPUT_DIRECT], constants, RN_COUNT(constants));
     if (!kernel) return;
     rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,

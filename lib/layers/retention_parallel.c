@@ -20,13 +20,9 @@ void rn_retention_parallel_record(rn_recorder *recorder, const rn_retention *r, 
 {
     uint32_t columns = rn_min_u32(rn_divide_up(r->value_size, LANES), MOST_COLUMNS);
     uint32_t constants[] = {columns, parallel->has_state, parallel->c2};
-    const rn_kernel *kernel;
-    retnet_result result = rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_RETENTION_PARALLEL], constants,
-                                         RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PARALLEL], constants, RN_COUNT(constants));
+    if (!kernel) return;
     parallel_push push = {
         .stride = r->x_stride,
         .q_offset = r->q_offset,
@@ -55,13 +51,9 @@ static void record_c2(rn_recorder *recorder, const rn_retention *r, bool chunkwi
                       rn_binding records, uint32_t count, uint32_t chunk, uint32_t states_before)
 {
     uint32_t constants[] = {chunkwise};
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_RETENTION_C2], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_C2], constants, RN_COUNT(constants));
+    if (!kernel) return;
     c2_push push = {
         .c2_stride = r->c2_stride,
         .c2_offset = r->c2_offset,

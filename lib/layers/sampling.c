@@ -104,13 +104,9 @@ void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
     const rn_device *device = recorder->device;
     uint32_t constants[] = {size, rn_max_u32(size, FOLDED), size == device->caps.subgroup_size,
                             device->caps.is_cpu ? 4 : 16};
-    const rn_kernel *kernel;
-    retnet_result result =
-        rn_kernel_get(recorder->device, &rn_shaders[RN_SHADER_SAMPLE], constants, RN_COUNT(constants), &kernel);
-    if (result != RETNET_OK) {
-        rn_recorder_fail(recorder, result);
-        return;
-    }
+    const rn_kernel *kernel =
+        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_SAMPLE], constants, RN_COUNT(constants));
+    if (!kernel) return;
     rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept, sampling->failed};
     sample_push push = {sampling->vocabulary, most_turns(recorder->device, size, sampling->vocabulary)};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, sampling->rows, 1, 1,

@@ -68,6 +68,14 @@ void rn_recorder_fail(rn_recorder *recorder, retnet_result result)
     if (recorder->result == RETNET_OK) recorder->result = result;
 }
 
+const rn_kernel *rn_recorder_kernel(rn_recorder *recorder, const rn_shader *shader, const uint32_t *constants,
+                                    uint32_t count)
+{
+    const rn_kernel *kernel = NULL;
+    rn_recorder_fail(recorder, rn_kernel_get(recorder->device, shader, constants, count, &kernel));
+    return kernel;
+}
+
 static void check(rn_recorder *recorder, VkResult result, const char *what)
 {
     if (result != VK_SUCCESS) rn_recorder_fail(recorder, rn_device_fail(recorder->device, result, what));

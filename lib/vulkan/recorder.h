@@ -110,6 +110,9 @@ uint32_t rn_recorder_patience(const rn_recorder *recorder);
 
 /* Makes an earlier error of the caller's the recording's. */
 void rn_recorder_fail(rn_recorder *recorder, retnet_result result);
+/* rn_kernel_get for what is recorded next. NULL, and the recording failed, if it cannot be made. */
+const rn_kernel *rn_recorder_kernel(rn_recorder *recorder, const rn_shader *shader, const uint32_t *constants,
+                                    uint32_t count);
 
 /* A barrier from all writes so far to the host's reads. A recording in the own command buffer ends with one. */
 void rn_recorder_release(rn_recorder *recorder);
