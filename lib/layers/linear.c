@@ -58,11 +58,6 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
 /* As in linear_column.glsl. */
 enum { ROW_LANES = 4, NEIGHBOURS = 8 };
 
-static bool is_scaled(retnet_weight_format format)
-{
-    return format == RETNET_WEIGHTS_Q8 || format == RETNET_WEIGHTS_Q4;
-}
-
 /* Whether neighbours add their sums, and whether these are of bytes. */
 static bool shuffles(const rn_device *device)
 {
@@ -71,7 +66,7 @@ static bool shuffles(const rn_device *device)
 
 static bool multiplies_bytes(const rn_device *device, retnet_weight_format format)
 {
-    return is_scaled(format) && shuffles(device) && device->caps.byte_dots;
+    return rn_format_is_scaled(format) && shuffles(device) && device->caps.byte_dots;
 }
 
 /* Bytes of shared memory that linear_column.glsl takes for the column. */
@@ -112,7 +107,7 @@ static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *l
     bool many_rows = matrix->rows >= MANY, whole = blocks * row_units(matrix->format) <= 12 * 32;
     if (!processors) return (rn_linear_shape){16, 16, 1, 4, 0};
     if (linear->columns > 1) return (rn_linear_shape){.group_rows = 8, .splits = 32};
-    if (is_scaled(matrix->format))
+    if (rn_format_is_scaled(matrix->format))
         return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors * (blocks <= 64 ? 2 : 1)};
     if (many_rows) return (rn_linear_shape){8, 32, 2, 8, 2 * processors};
     if (!whole) return (rn_linear_shape){16, 32, 1, 2, processors};
@@ -145,7 +140,7 @@ uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
     shapes[count++] = fit_shape(device, matrix, shape_by_rule(device, linear));
     uint32_t class = matrix->rows >= MANY ? MANY_ROWS : matrix->alternating ? PAIRS : FEW_ROWS;
     for (size_t i = 0; i < RIVALS && device->measures && device->caps.processors; i++) {
-        rn_linear_shape shape = rivals[is_scaled(matrix->format)][class][i];
+        rn_linear_shape shape = rivals[rn_format_is_scaled(matrix->format)][class][i];
         if (!shape.group_rows) continue;
         if (shape.groups) shape.groups *= device->caps.processors;
         shape = fit_shape(device, matrix, shape);

@@ -17,6 +17,12 @@ typedef struct rn_matrix {
     bool alternating; /* two matrices, activated and linear branch, panel by panel */
 } rn_matrix;
 
+/* Whether weights are small integers with a scale for each block. */
+static inline bool rn_format_is_scaled(retnet_weight_format format)
+{
+    return format == RETNET_WEIGHTS_Q8 || format == RETNET_WEIGHTS_Q4;
+}
+
 uint32_t rn_matrix_blocks(const rn_matrix *matrix); /* of 32 inputs */
 uint32_t rn_matrix_panels(const rn_matrix *matrix); /* of 64 rows, of both matrices if alternating */
 uint64_t rn_matrix_panel_bytes(const rn_matrix *matrix);

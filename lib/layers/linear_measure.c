@@ -87,8 +87,7 @@ retnet_result rn_linear_trial_plan(rn_device *plan, const rn_linear_trial *trial
     return recorder.result;
 }
 
-/* ---- Runs ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Runs -------------------------------------------------------------------------------------------------------- */
 
 static retnet_result record_candidate(bench *b, const rn_linear_trial *trial, candidate *c)
 {

@@ -132,10 +132,10 @@ static rn_matrix unpacked_matrix(const rn_matmul *matmul)
 static bool should_unpack(const rn_device *device, const rn_matmul *matmul)
 {
     const rn_matrix *matrix = matmul->matrix;
-    bool scaled = matrix->format == RETNET_WEIGHTS_Q8 || matrix->format == RETNET_WEIGHTS_Q4;
     uint64_t bytes = unpacked_matrix(matmul).bytes;
-    return scaled && matmul->columns >= FEWEST_UNPACKED && bytes <= matmul->unpacked.size &&
-           bytes <= device->caps.max_storage_range && rn_matrix_panels(matrix) <= device->caps.max_groups[1];
+    return rn_format_is_scaled(matrix->format) && matmul->columns >= FEWEST_UNPACKED &&
+           bytes <= matmul->unpacked.size && bytes <= device->caps.max_storage_range &&
+           rn_matrix_panels(matrix) <= device->caps.max_groups[1];
 }
 
 static void record_unpack(rn_recorder *recorder, const rn_matrix *from, const rn_matrix *to)

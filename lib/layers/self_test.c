@@ -68,8 +68,7 @@ static void give_up_matrix(rn_device *device)
     device->caps.matrix = (rn_matrix_unit){0};
 }
 
-/* ---- Neighbours in a subgroup (linear_column.glsl) ----------------------------------------------------------------
- */
+/* ---- Neighbours in a subgroup (linear_column.glsl) --------------------------------------------------------------- */
 
 enum { INVOCATIONS = 64 };
 
@@ -125,8 +124,7 @@ static void give_up_shuffles(rn_device *device)
     device->caps.subgroup_arithmetic = false;
 }
 
-/* ---- Products of bytes (dot_bytes.glsl) ---------------------------------------------------------------------------
- */
+/* ---- Products of bytes (dot_bytes.glsl) -------------------------------------------------------------------------- */
 
 static bool dots_in_use(const rn_device *device)
 {

@@ -83,8 +83,7 @@ static void plan_passes(planner *p)
     rn_score_record(&p->recorder, outputs(&p->session), vocabulary, vocabulary, 1, targets, 0, scores, 0);
 }
 
-/* ---- Choices ------------------------------------------------------------------------------------------------------
- */
+/* ---- Choices ----------------------------------------------------------------------------------------------------- */
 
 /* The projections of a layer in a token's chain, as forward.c records them. */
 static void find_trials(const retnet_model *model, rn_linear_trial trials[TRIALS])
@@ -98,7 +97,6 @@ static void find_trials(const retnet_model *model, rn_linear_trial trials[TRIALS
         .eps = c->norm_eps,
     };
     rn_linear added = {.params = normed.params, .epilogue = RN_EPILOGUE_ADD};
-    memset(trials, 0, TRIALS * sizeof *trials);
     rn_linear *qkvg = &trials[0].linear, *o = &trials[1].linear, *up = &trials[2].linear, *down = &trials[3].linear;
     *qkvg = *up = normed;
     *o = *down = added;
@@ -134,8 +132,10 @@ static retnet_result plan(retnet_model *model, const retnet_session_desc *desc, 
     set_sizes(&p->session);
     plan_passes(p);
     const rn_pass token = {.class = RN_PASS_TOKEN, .rows = 1, .steps = 1};
-    if (rn_forward_can_chain(&p->session, &token)) p->trial_count = TRIALS;
-    find_trials(model, p->trials);
+    if (rn_forward_can_chain(&p->session, &token)) {
+        p->trial_count = TRIALS;
+        find_trials(model, p->trials);
+    }
     for (uint32_t i = 0; i < p->trial_count && p->recorder.result == RETNET_OK; i++)
         rn_recorder_fail(&p->recorder, rn_linear_trial_plan(&p->device, &p->trials[i]));
     return p->recorder.result;

@@ -85,7 +85,8 @@ typedef struct rn_device {
     VkPipelineCache pipeline_cache;
     bool owns_pipeline_cache;
     rn_choices choices;
-    bool measures; /* kernels are chosen by measurement where several compete */
+    bool measures;      /* kernels are chosen by measurement where several compete */
+    bool slow_matrices; /* sessions use the matrix units of a CPU as well: for a test */
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
     bool memory_budget, memory_priority, timeline;
@@ -96,7 +97,6 @@ typedef struct rn_device {
 
     rn_mutex profile_lock;
     bool profiling;
-    bool slow_matrices; /* sessions use the matrix units of a CPU as well: for a test */
     uint32_t profile_count;
     rn_profile_slot profile[RN_MAX_PROFILE_SLOTS];
 } rn_device;

@@ -164,8 +164,7 @@ static void sweep_narrow(bench *b, uint32_t columns)
     }
 }
 
-/* ---- Retention ----------------------------------------------------------------------------------------------------
- */
+/* ---- Retention --------------------------------------------------------------------------------------------------- */
 
 static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
 {
@@ -282,8 +281,7 @@ static void time_steps(bench *b, uint32_t sequences, uint32_t heads, uint32_t ke
     }
 }
 
-/* ---- All ----------------------------------------------------------------------------------------------------------
- */
+/* ---- All --------------------------------------------------------------------------------------------------------- */
 
 static void on_log(void *user, retnet_log_level level, const char *message)
 {

@@ -286,8 +286,7 @@ static const sequence prompts[] = {{1, 0}, {2, 5}, {63, 1000}, {64, 999999}, {65
 static const sequence few[] = {{65, 999999}, {1, 5}, {63, 0}};
 static const sequence one_token[] = {{1, 1000}};
 
-/* ---- The chunkwise form with group norm and gate ------------------------------------------------------------------
- */
+/* ---- The chunkwise form with group norm and gate ----------------------------------------------------------------- */
 
 static const float eps = 0.05f; /* so large that forgetting it shows */
 

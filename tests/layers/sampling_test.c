@@ -46,8 +46,7 @@ static float random_signed(void)
 
 #define PICK(array) (array)[random_below(RN_COUNT(array))]
 
-/* ---- Making cases -------------------------------------------------------------------------------------------------
- */
+/* ---- Making cases ------------------------------------------------------------------------------------------------ */
 
 static void fill_row(float *logits, uint32_t vocabulary)
 {
@@ -151,8 +150,7 @@ static void free_batch(layers_test *test, batch *b)
     free(b->plain);
 }
 
-/* ---- Checking ------------------------------------------------------------------------------------------------------
- */
+/* ---- Checking ---------------------------------------------------------------------------------------------------- */
 
 static void describe(const batch *b, const row *r, char *text, size_t size)
 {

@@ -81,11 +81,16 @@ static void subject_create(subject *s, retnet_context *context, const char *dire
     s->out.state_count = (size_t)s->info.layers * s->info.heads * s->info.key_size * s->info.value_size;
 }
 
+static void subject_destroy(subject *s)
+{
+    retnet_session_destroy(s->session);
+    retnet_model_destroy(s->model);
+}
+
 static void subject_finish(subject *s)
 {
     for (uint32_t i = 0; i < SLOTS; i++) s->out.states[i] = session_test_state(s->session, i);
-    retnet_session_destroy(s->session);
-    retnet_model_destroy(s->model);
+    subject_destroy(s);
 }
 
 static int32_t *prompt_of(const subject *s, uint32_t slot)
@@ -143,8 +148,7 @@ static reference alone(const char *directory)
 
 static void reference_free(reference *r)
 {
-    subject_finish(&r->subject);
-    output_free(&r->subject.out);
+    subject_destroy(&r->subject);
     retnet_context_destroy(r->context);
 }
 
