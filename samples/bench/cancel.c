@@ -4,6 +4,9 @@
  *
  *     cancel [--shape 1.3b | --model DIR] [--budget-us N] [--prompt N] [--repeat N]
  *
+ * A device that others share may become slower at any time. The budget of a round, which is in device time, is taken to
+ * have lasted as much longer as the round's own reading did, by the fastest of the readings before.
+ *
  * Exit status: 0 success, 1 a call failed, other logits, or half of the cancels took longer than the budget. */
 #include <retnet/retnet.h>
 
@@ -24,9 +27,14 @@ typedef struct bench {
     retnet_session *session;
     int32_t *tokens;                /* [count + 1] */
     float *logits, *expected;       /* [vocabulary] */
-    double whole, delay, cancelled; /* seconds: a whole reading, until the cancel, and when that was */
+    double whole, delay, cancelled; /* seconds: the fastest whole reading, until the cancel, and when that was */
     uint32_t vocabulary, late;      /* late: calls that were over before they were cancelled */
 } bench;
+
+typedef struct figure {
+    double seconds,
+        slower; /* from the cancel to the end of the call; the round's reading over the fastest, at least 1 */
+} figure;
 
 static double now(void)
 {
@@ -99,7 +107,8 @@ static void read_undisturbed(bench *b)
         require(retnet_session_reset(b->session, 0), "resetting");
         double begin = now();
         require(read_rest(b), "reading");
-        b->whole = now() - begin;
+        double seconds = now() - begin;
+        if (i == 0 || seconds < b->whole) b->whole = seconds;
         read_last(b, b->expected);
     }
 }
@@ -114,27 +123,29 @@ static void *cancel_later(void *user)
     return NULL;
 }
 
-/* Seconds from a cancel to the end of the call. */
-static double cancel_once(bench *b, uint32_t number)
+static figure cancel_once(bench *b, uint32_t number)
 {
     pthread_t thread;
     b->delay = b->whole * 0.9 * ((number * 0.618034) - (double)(uint32_t)(number * 0.618034));
     require(retnet_session_reset(b->session, 0), "resetting");
     if (pthread_create(&thread, NULL, cancel_later, b) != 0) require(RETNET_ERROR_OUT_OF_HOST_MEMORY, "a thread");
+    double begin = now();
     retnet_result result = read_rest(b);
-    double end = now();
+    double end = now(), reading = end - begin;
     pthread_join(thread, NULL);
     b->late += result == RETNET_OK;
     if (result != RETNET_CANCELLED) require(result, "reading");
+    begin = now();
     while (result == RETNET_CANCELLED) result = read_rest(b);
     require(result, "going on");
+    reading += now() - begin;
     read_last(b, b->logits);
-    return end > b->cancelled ? end - b->cancelled : 0;
+    return (figure){.seconds = fmax(end - b->cancelled, 0), .slower = fmax(reading / b->whole, 1)};
 }
 
 static int compare(const void *a, const void *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    double x = ((const figure *)a)->seconds, y = ((const figure *)b)->seconds;
     return (x > y) - (x < y);
 }
 
@@ -151,23 +162,26 @@ static bool is_same(const bench *b)
 
 static bool measure(bench *b)
 {
-    double *seconds = malloc(b->repeat * sizeof *seconds);
+    figure *figures = malloc(b->repeat * sizeof *figures);
+    double budget = 1e-6 * b->budget_us, slowest = 1;
+    uint32_t beyond = 0;
     bool same = true;
-    if (!seconds) require(RETNET_ERROR_OUT_OF_HOST_MEMORY, "figures");
+    if (!figures) require(RETNET_ERROR_OUT_OF_HOST_MEMORY, "figures");
     for (uint32_t i = 0; i < b->repeat; i++) {
-        seconds[i] = cancel_once(b, i + 1);
+        figures[i] = cancel_once(b, i + 1);
         same &= is_same(b);
+        beyond += figures[i].seconds > budget * figures[i].slower;
+        slowest = fmax(slowest, figures[i].slower);
     }
-    qsort(seconds, b->repeat, sizeof *seconds, compare);
-    double median = 1e3 * seconds[b->repeat / 2], budget = 1e-3 * b->budget_us;
-    printf("prompt of %u: %.1f ms; submit budget %.1f ms; from cancel to return: p50 %.2f, p90 %.2f, most %.2f ms "
-           "(%u of %u calls were over before)\n",
-           b->count, 1e3 * b->whole, budget, median, 1e3 * seconds[b->repeat * 9 / 10], 1e3 * seconds[b->repeat - 1],
-           b->late, b->repeat);
+    qsort(figures, b->repeat, sizeof *figures, compare);
+    printf("prompt of %u: %.1f ms, in the slowest round %.2f times that; submit budget %.1f ms; from cancel to return: "
+           "p50 %.2f, p90 %.2f, most %.2f ms; %u of %u longer than the budget, %u calls were over before\n",
+           b->count, 1e3 * b->whole, slowest, 1e3 * budget, 1e3 * figures[b->repeat / 2].seconds,
+           1e3 * figures[b->repeat * 9 / 10].seconds, 1e3 * figures[b->repeat - 1].seconds, beyond, b->repeat, b->late);
     if (!same) fprintf(stderr, "cancel: other logits after a cancel\n");
-    if (median > budget) fprintf(stderr, "cancel: half of the cancels took longer than the budget\n");
-    free(seconds);
-    return same && median <= budget;
+    if (2 * beyond > b->repeat) fprintf(stderr, "cancel: half of the cancels took longer than the budget\n");
+    free(figures);
+    return same && 2 * beyond <= b->repeat;
 }
 
 static bool parse_number(const char *option, const char *text, uint32_t high, uint32_t *number)
