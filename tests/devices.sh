@@ -45,8 +45,8 @@ fi
 build=$1
 shift
 # Those that look at no device or choose what to pretend themselves.
-unaffected=" layers/test_layers_shaders vulkan/test_vulkan_device vulkan/test_vulkan_labels vulkan/test_vulkan_memory vulkan/test_vulkan_prepare
-    vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
+unaffected=" layers/test_layers_shaders vulkan/test_vulkan_compile vulkan/test_vulkan_device vulkan/test_vulkan_labels
+    vulkan/test_vulkan_memory vulkan/test_vulkan_prepare vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
 # On software drivers, only a GPU's kernels can miss shuffles, products of bytes and large subgroups.
 kinds=${RETNET_TEST_KINDS:-all no-matrix no-timeline minimum-limits discrete subgroup-4 gpu gpu,no-subgroup gpu,no-float16 \
     gpu,no-int8 gpu,discrete gpu,minimum-limits gpu,subgroup-4 gpu,subgroup-8 least-gpu}
