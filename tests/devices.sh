@@ -111,7 +111,9 @@ run_one() { # kind, program
     *) said=failed ;;
     esac
     printf '%s %s %s\n' "$kind" "$said" "$program" >>"$logs/results"
-    printf '%-20s %-32s %4d s  %s\n' "$kind" "${program##*/test_}" $((SECONDS - start)) "$said"
+    times >"$log.times"
+    printf '%-20s %-32s %4d s, %6.1f s of CPUs  %s\n' "$kind" "${program##*/test_}" $((SECONDS - start)) \
+        "$(awk -F '[ms ]' 'NR == 2 { print 60 * $1 + $2 + 60 * $4 + $5 }' "$log.times")" "$said"
     [ $said != failed ] || { printf '%s as %s exited with %d:\n' "$program" "$kind" $status && tail -n 40 "$log"; } >&2
 }
 
