@@ -110,6 +110,25 @@ static retnet_result create_timeline(retnet_session *session)
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreateSemaphore");
 }
 
+/* What signals it is done, as the fences say. But Mesa 22.3 lets a fence go while its thread has still to write to the
+ * semaphores of the same submit, and would write to one that is gone: only a wait for the value tells. That takes
+ * microseconds, on a lost device as well, but not every driver is to be trusted with that. */
+static void destroy_timeline(retnet_session *session)
+{
+    rn_device *device = session->device;
+    if (!session->timeline) return;
+    VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &session->timeline,
+        .pValues = &session->newest_submitted,
+    };
+    VkResult result = VK_SUCCESS;
+    if (session->newest_submitted) result = device->vk.vkWaitSemaphores(device->handle, &info, 1000000000);
+    if (result != VK_SUCCESS) rn_device_fail(device, result, "waiting for the session's semaphore");
+    device->vk.vkDestroySemaphore(device->handle, session->timeline, device->allocator);
+}
+
 static retnet_result check_memory(const retnet_session *session)
 {
     const rn_session_layout *l = &session->layout;
@@ -163,10 +182,10 @@ void retnet_session_destroy(retnet_session *session)
     rn_device *device = session->device;
     rn_host *host = device->host;
     for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
-    if (session->timeline) device->vk.vkDestroySemaphore(device->handle, session->timeline, device->allocator);
     rn_recorder_destroy(&session->recorder);
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++)
         rn_commands_destroy(session, &session->decode[i]);
+    destroy_timeline(session); /* when none of these is under way */
     if (session->tasks) rn_task_drop_all(session);
     rn_decoder_destroy(session);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);
