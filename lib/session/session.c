@@ -107,6 +107,7 @@ static retnet_result create_timeline(retnet_session *session)
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
     VkResult result = device->vk.vkCreateSemaphore(device->handle, &info, device->allocator, &session->timeline);
+    if (result != VK_SUCCESS) session->timeline = VK_NULL_HANDLE;
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreateSemaphore");
 }
 

@@ -58,7 +58,7 @@ typedef struct rn_device {
     rn_instance_table fn;
     VkPhysicalDevice physical;
     VkDevice handle;
-    rn_device_table vk;
+    rn_device_table vk; /* a handle is undefined where the call that was to make it failed, so it is set to null */
     const VkAllocationCallbacks *allocator; /* for every call that takes one; NULL: the driver's own */
     VkAllocationCallbacks allocator_copy;
     uint32_t queue_family, queue_index;

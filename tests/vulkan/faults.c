@@ -151,6 +151,9 @@ FAULTY_WAITS(DEFINE_WAIT)
 
 /* ---- Objects ----------------------------------------------------------------------------------------------------- */
 
+/* What a call that failed leaves in place of a handle: nothing that may be used. */
+#define UNDEFINED 0xbad
+
 /* X(type, possible errors): vkCreate and vkDestroy of a device's objects. */
 #define FAULTY_OBJECTS(X)                                                                                              \
     X(Buffer, OUT_OF_MEMORY)                                                                                           \
@@ -173,6 +176,7 @@ FAULTY_WAITS(DEFINE_WAIT)
     {                                                                                                                  \
         static const VkResult codes[] = {__VA_ARGS__, VK_SUCCESS};                                                     \
         VkResult result = fault_of("vkCreate" #type, codes);                                                           \
+        if (result) *out = (Vk##type)UNDEFINED;                                                                        \
         if (result) return result;                                                                                     \
         begin(#type);                                                                                                  \
         result = done(real_vkCreate##type(device, info, allocator, out));                                              \
@@ -211,12 +215,20 @@ FAULTY_OBJECTS(DEFINE_OBJECT)
        VkDebugUtilsMessengerEXT *out),                                                                                 \
       (instance, info, allocator, out), 1, VK_ERROR_OUT_OF_HOST_MEMORY)
 
+/* Pipelines that could not be made are null. */
+static void spoil(void *out, const char *function)
+{
+    void *handle = (void *)UNDEFINED;
+    if (strcmp(function, "vkCreateComputePipelines") != 0) memcpy(out, &handle, sizeof handle);
+}
+
 #define DEFINE_MAKER(name, parameters, arguments, made, ...)                                                           \
     static PFN_##name real_##name;                                                                                     \
     static VKAPI_ATTR VkResult VKAPI_CALL faulty_##name parameters                                                     \
     {                                                                                                                  \
         static const VkResult codes[] = {__VA_ARGS__, VK_SUCCESS};                                                     \
         VkResult result = fault_of(#name, codes);                                                                      \
+        if (result) spoil((void *)out, #name);                                                                         \
         if (result) return result;                                                                                     \
         begin(#name);                                                                                                  \
         result = done(real_##name arguments);                                                                          \
