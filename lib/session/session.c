@@ -111,9 +111,9 @@ static retnet_result create_timeline(retnet_session *session)
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreateSemaphore");
 }
 
-/* What signals it is done, as the fences say. But Mesa 22.3 lets a fence go while its thread has still to write to the
+/* What signals it is done, as the fences say. But Mesa 22.3 signals a fence while its thread has still to write to the
  * semaphores of the same submit, and would write to one that is gone: only a wait for the value tells. That takes
- * microseconds, on a lost device as well, but not every driver is to be trusted with that. */
+ * microseconds; the bound is for drivers that would wait forever on a device that is lost. */
 static void destroy_timeline(retnet_session *session)
 {
     rn_device *device = session->device;

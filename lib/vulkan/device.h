@@ -58,7 +58,7 @@ typedef struct rn_device {
     rn_instance_table fn;
     VkPhysicalDevice physical;
     VkDevice handle;
-    rn_device_table vk; /* a handle is undefined where the call that was to make it failed, so it is set to null */
+    rn_device_table vk;
     const VkAllocationCallbacks *allocator; /* for every call that takes one; NULL: the driver's own */
     VkAllocationCallbacks allocator_copy;
     uint32_t queue_family, queue_index;
@@ -112,7 +112,8 @@ uint32_t rn_device_vector(const rn_device *device);
 
 /* What a failed Vulkan result is of ours. */
 retnet_result rn_error_of(VkResult result);
-/* The same with a message that names the result and `what` was tried; remembers that a device was lost. */
+/* The same with a message that names the result and `what` was tried; remembers that a device was lost. The handle that
+ * the call was to make is undefined: the caller sets it to null. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
 
 /* DEVICE_LOST, with a message, once any call has found the device lost. */

@@ -30,9 +30,8 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
     };
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     VkResult result = vk->vkCreateCommandPool(device->handle, &pool, device->allocator, &recorder->pool);
-    if (result != VK_SUCCESS) {
-        recorder->pool = VK_NULL_HANDLE;
-    } else {
+    if (result != VK_SUCCESS) recorder->pool = VK_NULL_HANDLE;
+    if (result == VK_SUCCESS) {
         VkCommandBufferAllocateInfo allocate = {
             .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
             .commandPool = recorder->pool,
@@ -43,9 +42,9 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
     }
     if (result == VK_SUCCESS) {
         result = vk->vkCreateFence(device->handle, &fence, device->allocator, &recorder->fence);
-        if (result == VK_SUCCESS) return RETNET_OK;
-        recorder->fence = VK_NULL_HANDLE;
+        if (result != VK_SUCCESS) recorder->fence = VK_NULL_HANDLE;
     }
+    if (result == VK_SUCCESS) return RETNET_OK;
     rn_recorder_destroy(recorder);
     return rn_device_fail(device, result, "creating a command buffer");
 }

@@ -174,7 +174,7 @@ const char *faults_compare_objects(const faults_objects *before)
     static char text[1024];
     size_t used = 0;
     for (int i = 0; i < OBJECT_TYPES; i++) {
-        long more = faults.objects[i] - (before ? before->alive[i] : 0);
+        long more = faults.objects[i] - before->alive[i];
         if (more == 0) continue;
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%ld %s", used ? ", " : "", more, names[i]);
     }

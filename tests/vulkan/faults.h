@@ -68,7 +68,7 @@ void faults_arm(fault_kind kind, long at, int code);
 void faults_disarm(void);
 
 /* Vulkan objects that are alive, and how many more there are since, as in "2 Fence, -1 Buffer"; NULL: as many of each
- * type. `before` may be NULL: there were none. */
+ * type. */
 typedef struct faults_objects {
     long alive[OBJECT_TYPES];
 } faults_objects;
