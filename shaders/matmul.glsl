@@ -43,9 +43,7 @@ void store_value(uint token, uint row, float value)
 void store_halves(uint token, uint row, vec4 value)
 {
     if (token >= push.columns || row >= (push.rows + 31u & ~31u)) return;
-    value = clamp(value, -65504.0, 65504.0);
-    y_halves[half_at(push.y_stride, token, push.row_base + row) / 4] =
-        uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+    y_halves[half_at(push.y_stride, token, push.row_base + row) / 4] = four_halves(value);
 }
 
 // A piece of Y that this subgroup left in its scratch memory. A loop, since there is one of these for each piece.

@@ -30,8 +30,7 @@ void store(uint token, uint row, vec4 value, vec4 linear_value)
     if (HALVES != 0) {
         // Also zeros up to a multiple of 32 rows, the next projection's padding: what W is beyond its rows.
         if (row >= (push.rows + 31u & ~31u)) return;
-        value = clamp(value, -65504.0, 65504.0);
-        y_halves[at / 4] = uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
+        y_halves[at / 4] = four_halves(value);
         return;
     }
     [[unroll]] for (uint i = 0; i < 4; i++)

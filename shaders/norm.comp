@@ -112,7 +112,7 @@ void store_halves(uint lane, uint row, uint segment, float mean, float factor)
         vec2 pair = vec2(0.0);
         if (i < push.size) pair.x = normalised(row, segment, i, mean, factor);
         if (i + 1 < push.size) pair.y = normalised(row, segment, i + 1, mean, factor);
-        y_pairs[half_at(push.y_stride, row, to + i) / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+        y_pairs[half_at(push.y_stride, row, to + i) / 2] = two_halves(pair);
     }
 }
 
@@ -123,7 +123,7 @@ vec4 normalised_four(uint from, uint i, uint gate_low, uint gate_high, float mea
     if (BIAS != 0) value += param_fours[(push.bias + i) / 4];
     vec2 low = unpackHalf2x16(gate_low), high = unpackHalf2x16(gate_high);
     if (GATE != 0) value *= vec4(silu(low.x), silu(low.y), silu(high.x), silu(high.y));
-    return clamp(value, -65504.0, 65504.0);
+    return value;
 }
 
 void store_eights(uint lane, uint row, uint segment, uint at, float mean, float factor)
@@ -136,7 +136,7 @@ void store_eights(uint lane, uint row, uint segment, uint at, float mean, float 
             if (GATE != 0) gates = gate_eights[half_at(push.gate_stride, row, push.gate_offset + first + i) / 8];
             vec4 low = normalised_four(at + i, i, gates.x, gates.y, mean, factor);
             vec4 high = normalised_four(at + i + 4, i + 4, gates.z, gates.w, mean, factor);
-            eight = uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
+            eight = uvec4(four_halves(low), four_halves(high));
         }
         y_eights[half_at(push.y_stride, row, push.y_offset + first + i) / 8] = eight;
     }

@@ -133,7 +133,7 @@ void store_part(ACCUMULATOR piece, uvec4 chunk, uint head, uint row, uint v)
             y_pairs[half_at(push.y_stride, chunk.x + r, to) / 2] =
                 packHalf2x16(vec2(piece_scratch[own + i], piece_scratch[own + i + 1]));
         else
-            y[(chunk.x + r) * push.y_stride + to] = piece_scratch[own + i];
+            y[push.y_offset + (chunk.x + r) * push.y_stride + to] = piece_scratch[own + i];
     }
 }
 
@@ -147,12 +147,6 @@ float gate_of(uint token, uint i)
 float weight_of(uint v) { return WEIGHT != 0 ? params[push.weight + v] : 1.0; }
 
 vec4 weights_of(uint v) { return vec4(weight_of(v), weight_of(v + 1), weight_of(v + 2), weight_of(v + 3)); }
-
-uvec2 four_halves(vec4 value)
-{
-    value = clamp(value, -65504.0, 65504.0);
-    return uvec2(packHalf2x16(value.xy), packHalf2x16(value.zw));
-}
 
 // Eight columns of a row from v on, with LANES_QUADS. `factor` is of the norm.
 void leave_eight(vec4 low, vec4 high, uvec4 chunk, uint head, uint row, uint v, float factor)
@@ -176,14 +170,14 @@ void leave_eight(vec4 low, vec4 high, uvec4 chunk, uint head, uint row, uint v, 
             if (v + i >= push.value_size) break; // of an even number
             vec2 pair = vec2(value[i] * weight_of(v + i), value[i + 1] * weight_of(v + i + 1)) * factor;
             if (GATE != 0) pair *= vec2(gate_of(token, to + i), gate_of(token, to + i + 1));
-            y_pairs[half_at(push.y_stride, token, to + i) / 2] = packHalf2x16(clamp(pair, -65504.0, 65504.0));
+            y_pairs[half_at(push.y_stride, token, to + i) / 2] = two_halves(pair);
         }
     } else if (EIGHTS != 0) {
-        y_fours[(token * push.y_stride + to) / 4] = low;
-        y_fours[(token * push.y_stride + to) / 4 + 1] = high;
+        y_fours[(push.y_offset + token * push.y_stride + to) / 4] = low;
+        y_fours[(push.y_offset + token * push.y_stride + to) / 4 + 1] = high;
     } else {
         [[unroll]] for (uint i = 0; i < 8; i++)
-            if (v + i < push.value_size) y[token * push.y_stride + to + i] = value[i];
+            if (v + i < push.value_size) y[push.y_offset + token * push.y_stride + to + i] = value[i];
     }
 }
 
@@ -198,7 +192,7 @@ void main()
     uint before = before_at(c, head) + own_row, values = value_at(c, key_head) + own_row;
     uint value_step = push.padded_value * 4;
     uvec4 chunk = chunks[c];
-    head_powers = push.powers + head * (CHUNK + 1);
+    head_powers = push.powers + head * push.powers_stride;
     head_decay = push.decays + head;
 
     for (uint own = 0; own < OWN_TASKS; own++) {
@@ -320,7 +314,7 @@ void main()
     if (LANES == LANES_QUADS) return;
 
     // The units want rows of Y aligned to 16 bytes; the condition is of the whole workgroup.
-    bool aligned = NORM != 0 ? push.value_size % 8 == 0 : push.y_stride % 4 == 0 && push.value_size % 4 == 0;
+    bool aligned = NORM != 0 ? push.value_size % 8 == 0 : (push.y_stride | push.y_offset | push.value_size) % 4 == 0;
     bool whole = chunk.y == CHUNK && aligned && (gl_WorkGroupID.x + 1) * TILE_V <= push.value_size;
     if (!whole) {
         [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
@@ -337,6 +331,7 @@ void main()
             coopMatStore(HALF_SUMS(piece), y_eights, half_at(push.y_stride, token, to) / 8, HALVES_BLOCK / 8,
                          gl_CooperativeMatrixLayoutRowMajor);
         else
-            coopMatStore(piece, y, token * push.y_stride + to, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatStore(piece, y, push.y_offset + token * push.y_stride + to, push.y_stride,
+                         gl_CooperativeMatrixLayoutRowMajor);
     }
 }

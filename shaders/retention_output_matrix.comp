@@ -119,7 +119,7 @@ void main()
     uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
     uint v0 = gl_WorkGroupID.x * TILE_V, sub_row = gl_SubgroupID / 2 * SUB_ROWS, sub_column = gl_SubgroupID % 2 * SUB_V;
     uvec4 chunk = chunks[c];
-    head_powers = push.powers + head * (CHUNK + 1);
+    head_powers = push.powers + head * push.powers_stride;
     head_decay = push.decays + head;
     queries = query_at(c, head);
     keys = key_at(c, key_head);
@@ -165,8 +165,9 @@ void main()
     }
 
     // The units want rows of Y aligned to 16 bytes; the condition is of the whole workgroup.
-    bool whole = chunk.y == CHUNK && push.y_stride % 4 == 0 && push.value_size % 4 == 0 && v0 + TILE_V <= push.value_size;
-    uint to = chunk.x * push.y_stride + head * push.value_size, own = gl_SubgroupID * PIECE;
+    bool aligned = (push.y_stride | push.y_offset | push.value_size) % 4 == 0;
+    bool whole = chunk.y == CHUNK && aligned && v0 + TILE_V <= push.value_size;
+    uint to = push.y_offset + chunk.x * push.y_stride + head * push.value_size, own = gl_SubgroupID * PIECE;
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
             uint row = sub_row + m * MATRIX_M, v = v0 + sub_column + n * MATRIX_N;

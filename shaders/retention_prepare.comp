@@ -11,6 +11,7 @@ layout(constant_id = 0) const uint LOCAL_SIZE = 256;
 layout(constant_id = 1) const uint HALVES = 0; // the input is f16
 layout(constant_id = 2) const uint FOURS = 0;  // queries, keys and values begin at multiples of four
 layout(constant_id = 3) const uint TURNED = 0; // pairs of queries and keys lie turned (retention_scratch.glsl)
+layout(constant_id = 4) const uint ROTATE = 1; // else queries and keys come rotated
 
 #define PARAMS_BINDING 2
 #include "positions.glsl"
@@ -49,21 +50,16 @@ vec4 four_in(uint row, uint i)
     return vec4(unpackHalf2x16(four.x), unpackHalf2x16(four.y));
 }
 
-uint packed(vec2 pair)
-{
-    return packHalf2x16(clamp(pair, -65504.0, 65504.0));
-}
-
 // Number `four` of a row's fours.
 void store_four(uint array, uint row, uint four, vec4 value)
 {
     if (TURNED == 0) {
-        scratch_fours[(array + unit_at(CHUNK, row, four / 2)) * 2 + four % 2] = uvec2(packed(value.xy), packed(value.zw));
+        scratch_fours[(array + unit_at(CHUNK, row, four / 2)) * 2 + four % 2] = four_halves(value);
         return;
     }
     uint at = (array + unit_at(CHUNK, row, four / 8 * 4 + four % 2 * 2)) * 4 + four % 8 / 2;
-    scratch_pairs[at] = packed(value.xy);
-    scratch_pairs[at + 4] = packed(value.zw);
+    scratch_pairs[at] = two_halves(value.xy);
+    scratch_pairs[at + 4] = two_halves(value.zw);
 }
 
 void put(uint column, uint token, vec4 value)
@@ -77,7 +73,7 @@ uvec4 eight_of(uint column, uint first, float scale[8])
     uvec4 eight;
     [[unroll]] for (uint i = 0; i < 4; i++) {
         uint at = column * STRIDE + first + i * 2;
-        eight[i] = packed(vec2(tile[at] * scale[i * 2], tile[at + 1] * scale[i * 2 + 1]));
+        eight[i] = two_halves(vec2(tile[at] * scale[i * 2], tile[at + 1] * scale[i * 2 + 1]));
     }
     return eight;
 }
@@ -93,6 +89,7 @@ uint high_four(Fours f, uint four) { return four + f.pairs; }
 
 void find_rotations(Fours f, uvec4 chunk)
 {
+    if (ROTATE == 0) return;
     [[unroll]] for (uint s = 0; s < STEPS; s++) {
         uint item = s * LOCAL_SIZE + gl_LocalInvocationID.x, row = item / 8, four = f.first + item % 8;
         [[unroll]] for (uint i = 0; i < 4; i++)
@@ -113,7 +110,7 @@ void rotate_head(Fours f, uvec4 chunk, uint offset, uint array, float scale, boo
             vec4 a = four_in(chunk.x + row, offset + four * 4) * scale;
             vec4 b = four_in(chunk.x + row, offset + four * 4 + push.key_size / 2) * scale;
             [[unroll]] for (uint i = 0; i < 4; i++) {
-                vec2 turn = turns[s * 4 + i];
+                vec2 turn = ROTATE != 0 ? turns[s * 4 + i] : vec2(1.0, 0.0);
                 low[i] = a[i] * turn.x - b[i] * turn.y;
                 high[i] = a[i] * turn.y + b[i] * turn.x;
             }
@@ -129,7 +126,7 @@ void rotate_head(Fours f, uvec4 chunk, uint offset, uint array, float scale, boo
 // The tile's keys of one head, faded.
 void store_keys_in(Fours f, uvec4 chunk, uint array, uint head)
 {
-    uint powers = push.powers + head * (CHUNK + 1);
+    uint powers = push.powers + head * push.powers_stride;
     for (uint item = gl_LocalInvocationID.x; item < COLUMNS * CHUNK / 8; item += LOCAL_SIZE) {
         uint unit = item / (COLUMNS * 4) * 4 + item % 4, column = item / 4 % COLUMNS, four = f.first + column % 32 / 4;
         if (four >= f.count || (column >= 32 && !is_pair(f, four))) continue;

@@ -20,11 +20,11 @@ const uint CHUNK = 64;
 layout(push_constant) uniform Push {
     uint x_stride; // floats, or the room of halves (halves.glsl)
     uint q_offset, k_offset, v_offset;
-    uint y_stride;
+    uint y_stride, y_offset; // floats; of halves the room, and no offset
     uint heads, key_value_heads, key_size, value_size, value_stride;
     uint padded_key, padded_value;
     uint query, key, key_in, value, before; // in scratch, units of eight
-    uint angles, decays, powers;                       // in params: angles in units of vec2; decay^0..decay^CHUNK of each head
+    uint angles, decays, powers, powers_stride;        // in params: angles in units of vec2; decay^0, decay^1, ... of each head
     float query_scale;
     float eps; // these of the group norm, where it is taken here; weight in params, [value_size]
     uint weight, decay_sums, gate_offset;

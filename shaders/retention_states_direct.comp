@@ -45,7 +45,7 @@ void fetch(uint d, uint values, uint keys)
 
 float fade_of(uint c, uint head)
 {
-    return params[push.powers + head * (CHUNK + 1) + chunks[c].y];
+    return params[push.powers + head * push.powers_stride + chunks[c].y];
 }
 
 // Four components of a row of the state, as halves: two words of a unit.

@@ -108,7 +108,7 @@ void store_before(uint c, uint head)
 
 float fade_of(uint c, uint head)
 {
-    return params[push.powers + head * (CHUNK + 1) + chunks[c].y];
+    return params[push.powers + head * push.powers_stride + chunks[c].y];
 }
 
 void main()

@@ -55,6 +55,12 @@ typedef struct retnet_layers retnet_layers;
 /* What layers are to be recorded with. */
 typedef struct retnet_layers_desc {
     uint64_t scratch_bytes; /* device-local: the most that any layer needs, see the functions below; 0: none */
+    /* Lets matrix units multiply where the device has them and is faster with them: f16 numbers, each an fp32 number
+     * or a weight rounded and clamped to 65504, with sums and states in fp32. So do projections and feed-forward
+     * layers of at least 32 rows without a bias, to 2e-3 relative RMS, and the chunkwise form in chunks of 64 with K a
+     * multiple of 8, unless it leaves its own score norm, to 5e-3. Everything else, and without this all, is fp32.
+     * What scratch is needed does not depend on the device. */
+    bool matrix_units;
 } retnet_layers_desc;
 
 /* Errors: INVALID_ARGUMENT, LIMIT, OUT_OF_*_MEMORY, VULKAN; *out is then NULL. */
@@ -271,6 +277,11 @@ typedef enum retnet_activation {
     RETNET_ACTIVATION_RELU  /* max(x, 0) */
 } retnet_activation;
 
+/* Bytes of scratch that a projection of so many rows takes if `matrix_units` are wanted, else none. From 1,024 rows on,
+ * matrices in 8 and 4 bits are unpacked first, which is faster, if there is room for retnet_matrix_bytes of the same in
+ * f16 as well. */
+RETNET_API uint64_t retnet_linear_scratch_bytes(uint32_t rows, uint32_t inputs);
+
 /* y = act(W x + bias); of a pair y = act(W_source x + bias) * (W_linear x); with `add`, what was in y is added.
  * Input and output offsets are multiples of 256, the input's stride one of 4. Each row of the
  * input must have finite numbers up to the next multiple of 32 inputs: they meet weights of zero. */
@@ -299,9 +310,10 @@ typedef struct retnet_feed_forward {
     bool add;
 } retnet_feed_forward;
 
-/* Records what the struct describes; and the bytes of scratch that it takes. */
+/* Records what the struct describes; and the bytes of scratch that it takes: with more, matrices are unpacked as
+ * before retnet_linear. */
 RETNET_API retnet_result retnet_layers_feed_forward(retnet_layers *layers, const retnet_feed_forward *feed_forward);
-RETNET_API uint64_t retnet_feed_forward_scratch_bytes(uint32_t rows, uint32_t intermediate_size);
+RETNET_API uint64_t retnet_feed_forward_scratch_bytes(uint32_t rows, uint32_t inputs, uint32_t intermediate_size);
 
 /* y_i = scale * row tokens[i] of the matrix; zero from its inputs up to the next multiple of 32. The output's offset is
  * a multiple of 256, its stride one of 4. A token that the matrix has no row for leaves y_i

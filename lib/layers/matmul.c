@@ -9,8 +9,6 @@ typedef struct matmul_push {
     uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
 } matmul_push;
 
-/* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
-enum { FEWEST_COLUMNS = 32 };
 /* For which unpacking beforehand beats doing it in every tile. */
 enum { FEWEST_UNPACKED = 1024 };
 
@@ -49,8 +47,13 @@ static rn_matmul_tile choose_tile(const rn_device *device, bool direct, uint32_t
 
 bool rn_matmul_suits(const rn_device *device, uint32_t columns)
 {
-    return device->caps.matrix.m && rn_shaders[RN_SHADER_MATMUL].words && columns >= FEWEST_COLUMNS &&
+    return device->caps.matrix.m && rn_shaders[RN_SHADER_MATMUL].words && columns >= RN_MATMUL_FEWEST_COLUMNS &&
            fits(device, &tiles[RN_COUNT(tiles) - 1]);
+}
+
+bool rn_matmul_pays(const rn_device *device)
+{
+    return (!device->caps.is_cpu || device->slow_matrices) && rn_matmul_suits(device, UINT32_MAX);
 }
 
 /* ---- Shared ------------------------------------------------------------------------------------------------------ */

@@ -59,8 +59,13 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
 
 /* ---- matmul.c ---- */
 
+/* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
+enum { RN_MATMUL_FEWEST_COLUMNS = 32 };
+
 /* Whether the device and this build can, and it is worth it for so many columns. */
 bool rn_matmul_suits(const rn_device *device, uint32_t columns);
+/* Whether matrix units are worth it at all. Those of software drivers are slower than doing without. */
+bool rn_matmul_pays(const rn_device *device);
 
 void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
 

@@ -1,4 +1,4 @@
-/* record_dense.c: norms, matrices and feed-forward layers over the host's buffers (include/retnet/layers.h). */
+/* record_dense.c: norms, matrices and the embedding over the host's buffers (include/retnet/layers.h). */
 #include "layers/embedding.h"
 #include "layers/norm.h"
 #include "layers/pack.h"
@@ -98,9 +98,8 @@ uint64_t retnet_matrix_bytes(const retnet_matrix *matrix)
     return rn_matrix_panels(&m) * rn_matrix_panel_bytes(&m);
 }
 
-/* The matrix over `buffer`, which has to stay where it is. */
-static retnet_result take_matrix(retnet_layers *layers, const char *name, const retnet_matrix *matrix,
-                                 rn_buffer *buffer, rn_matrix *out)
+retnet_result rn_layers_take_matrix(retnet_layers *layers, const char *name, const retnet_matrix *matrix,
+                                    rn_buffer *buffer, rn_matrix *out)
 {
     if (!countable(matrix))
         return rn_layers_fail(layers, RETNET_ERROR_INVALID_ARGUMENT, "%s: %u rows of %u inputs in format %d", name,
@@ -152,7 +151,7 @@ retnet_result retnet_layers_pack(retnet_layers *layers, const retnet_pack *pack)
     rn_buffer buffer;
     rn_matrix matrix;
     retnet_result result = rn_layers_ready(layers);
-    if (result == RETNET_OK) result = take_matrix(layers, "pack: matrix", &pack->matrix, &buffer, &matrix);
+    if (result == RETNET_OK) result = rn_layers_take_matrix(layers, "pack: matrix", &pack->matrix, &buffer, &matrix);
     if (result == RETNET_OK && (pack->source_format < RETNET_WEIGHTS_F32 || pack->source_format > RETNET_WEIGHTS_BF16))
         result =
             rn_layers_fail(layers, RETNET_ERROR_INVALID_ARGUMENT, "pack: source format %d", (int)pack->source_format);
@@ -166,153 +165,13 @@ retnet_result retnet_layers_pack(retnet_layers *layers, const retnet_pack *pack)
     return layers->recorder.result;
 }
 
-/* Records y = epilogue(W x) once everything is checked. */
-static void record_linear(retnet_layers *layers, rn_linear linear, const retnet_vector *bias)
-{
-    rn_area params = {0};
-    linear.params = linear.input; /* without bias nothing is read of it */
-    if (bias->buffer) {
-        rn_area_add(&params, bias->buffer, bias->offset, 4ull * linear.matrix->rows);
-        linear.params = rn_area_bind(layers, &params);
-        linear.has_bias = true;
-        linear.bias = rn_area_floats(&params, bias->offset);
-    }
-    rn_linear_record(&layers->recorder, &linear);
-}
-
-static uint32_t padded(uint32_t inputs)
-{
-    return rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
-}
-
-static retnet_result check_input(retnet_layers *layers, const char *name, const retnet_rows *rows, uint32_t inputs)
+retnet_result rn_layers_check_input(retnet_layers *layers, const char *name, const retnet_rows *rows, uint32_t inputs)
 {
     retnet_result result = rn_layers_check_rows(layers, name, rows, inputs, RN_HOST_ALIGNMENT);
     if (result == RETNET_OK && rows->stride % 4)
         return rn_layers_fail(layers, RETNET_ERROR_INVALID_ARGUMENT, "%s: stride %u is no multiple of 4", name,
                               rows->stride);
     return result;
-}
-
-/* `count` rows of the input of a projection, with what stands behind each. */
-static rn_binding bind_input(retnet_layers *layers, rn_area *area, const retnet_rows *rows, uint32_t count,
-                             uint32_t inputs)
-{
-    rn_area_add(area, rows->buffer, rows->offset,
-                4 * ((count - 1ull) * rn_rows_stride(rows, padded(inputs)) + padded(inputs)));
-    return rn_area_bind(layers, area);
-}
-
-static rn_linear_epilogue epilogue_of(const retnet_matrix *matrix, bool add)
-{
-    return matrix->pair ? RN_EPILOGUE_GLU : add ? RN_EPILOGUE_ADD : RN_EPILOGUE_STORE;
-}
-
-static retnet_result check_activation(retnet_layers *layers, retnet_activation activation)
-{
-    if ((uint32_t)activation <= RETNET_ACTIVATION_RELU) return RETNET_OK;
-    return rn_layers_fail(layers, RETNET_ERROR_INVALID_ARGUMENT, "activation %d", (int)activation);
-}
-
-retnet_result retnet_layers_linear(retnet_layers *layers, const retnet_linear *l)
-{
-    if (!layers || !l) return RETNET_ERROR_INVALID_ARGUMENT;
-    const retnet_result invalid = RETNET_ERROR_INVALID_ARGUMENT;
-    rn_buffer buffer;
-    rn_matrix matrix;
-    retnet_result result = rn_layers_ready(layers);
-    if (result == RETNET_OK) result = take_matrix(layers, "linear: matrix", &l->matrix, &buffer, &matrix);
-    if (result == RETNET_OK && l->rows == 0) result = rn_layers_fail(layers, invalid, "linear: no rows");
-    if (result == RETNET_OK && l->matrix.pair && l->add)
-        result = rn_layers_fail(layers, invalid, "linear: a pair does not add");
-    if (result == RETNET_OK) result = check_activation(layers, l->activation);
-    if (result == RETNET_OK) result = check_input(layers, "linear: input", &l->input, matrix.inputs);
-    if (result == RETNET_OK)
-        result = rn_layers_check_rows(layers, "linear: output", &l->output, matrix.rows, RN_HOST_ALIGNMENT);
-    if (result == RETNET_OK && l->bias.buffer) result = rn_layers_check_vector(layers, "linear: bias", &l->bias, 4);
-    if (result != RETNET_OK) return result;
-    rn_area input = {0}, output = {0};
-    rn_area_add_rows(&output, &l->output, l->rows, matrix.rows);
-    rn_linear linear = {
-        .matrix = &matrix,
-        .input = bind_input(layers, &input, &l->input, l->rows, matrix.inputs),
-        .output = rn_area_bind(layers, &output),
-        .columns = l->rows,
-        .x_stride = rn_rows_stride(&l->input, padded(matrix.inputs)),
-        .y_stride = rn_rows_stride(&l->output, matrix.rows),
-        .epilogue = epilogue_of(&l->matrix, l->add),
-        .activation = l->activation,
-    };
-    record_linear(layers, linear, &l->bias);
-    return layers->recorder.result;
-}
-
-/* ---- Feed-forward ------------------------------------------------------------------------------------------------ */
-
-uint64_t retnet_feed_forward_scratch_bytes(uint32_t rows, uint32_t intermediate_size)
-{
-    return 4 * ((uint64_t)rows * padded(intermediate_size));
-}
-
-static retnet_result check_feed_forward(retnet_layers *layers, const retnet_feed_forward *f)
-{
-    const retnet_result invalid = RETNET_ERROR_INVALID_ARGUMENT;
-    uint64_t needed = retnet_feed_forward_scratch_bytes(f->rows, f->up.rows);
-    if (f->rows == 0 || f->down.pair || f->down.inputs != f->up.rows)
-        return rn_layers_fail(layers, invalid, "feed-forward: %u rows, up to %u, down from %u", f->rows, f->up.rows,
-                              f->down.inputs);
-    if (needed > layers->scratch.size)
-        return rn_layers_fail(layers, RETNET_ERROR_LIMIT, "feed-forward: a scratch of %llu bytes, %llu are needed",
-                              (unsigned long long)layers->scratch.size, (unsigned long long)needed);
-    retnet_result result = check_activation(layers, f->activation);
-    if (result == RETNET_OK) result = check_input(layers, "feed-forward: input", &f->input, f->up.inputs);
-    if (result == RETNET_OK)
-        result = rn_layers_check_rows(layers, "feed-forward: output", &f->output, f->down.rows, RN_HOST_ALIGNMENT);
-    if (result == RETNET_OK && f->up_bias.buffer)
-        result = rn_layers_check_vector(layers, "feed-forward: up_bias", &f->up_bias, 4);
-    if (result == RETNET_OK && f->down_bias.buffer)
-        result = rn_layers_check_vector(layers, "feed-forward: down_bias", &f->down_bias, 4);
-    return result;
-}
-
-retnet_result retnet_layers_feed_forward(retnet_layers *layers, const retnet_feed_forward *f)
-{
-    if (!layers || !f) return RETNET_ERROR_INVALID_ARGUMENT;
-    rn_buffer up_buffer, down_buffer;
-    rn_matrix up, down;
-    retnet_result result = rn_layers_ready(layers);
-    if (result == RETNET_OK) result = take_matrix(layers, "feed-forward: up", &f->up, &up_buffer, &up);
-    if (result == RETNET_OK) result = take_matrix(layers, "feed-forward: down", &f->down, &down_buffer, &down);
-    if (result == RETNET_OK) result = check_feed_forward(layers, f);
-    if (result != RETNET_OK) return result;
-    uint32_t hidden_stride = padded(up.rows);
-    rn_binding hidden = {&layers->scratch, 0, retnet_feed_forward_scratch_bytes(f->rows, up.rows)};
-    rn_area input = {0}, output = {0};
-    rn_area_add_rows(&output, &f->output, f->rows, down.rows);
-    rn_linear first = {
-        .matrix = &up,
-        .input = bind_input(layers, &input, &f->input, f->rows, up.inputs),
-        .output = hidden,
-        .columns = f->rows,
-        .x_stride = rn_rows_stride(&f->input, padded(up.inputs)),
-        .y_stride = hidden_stride,
-        .epilogue = epilogue_of(&f->up, false),
-        .activation = f->activation,
-    };
-    rn_linear second = {
-        .matrix = &down,
-        .input = hidden,
-        .output = rn_area_bind(layers, &output),
-        .columns = f->rows,
-        .x_stride = hidden_stride,
-        .y_stride = rn_rows_stride(&f->output, down.rows),
-        .epilogue = epilogue_of(&f->down, f->add),
-    };
-    /* What stands behind the values of a row meets weights of zero, but has to be finite. */
-    if (up.rows != hidden_stride) rn_recorder_fill_zero(&layers->recorder, hidden.buffer, 0, hidden.size);
-    record_linear(layers, first, &f->up_bias);
-    record_linear(layers, second, &f->down_bias);
-    return layers->recorder.result;
 }
 
 /* ---- Embedding --------------------------------------------------------------------------------------------------- */
@@ -324,18 +183,19 @@ retnet_result retnet_layers_embedding(retnet_layers *layers, const retnet_embedd
     rn_buffer buffer;
     rn_matrix matrix;
     retnet_result result = rn_layers_ready(layers);
-    if (result == RETNET_OK) result = take_matrix(layers, "embedding: matrix", &e->matrix, &buffer, &matrix);
+    if (result == RETNET_OK) result = rn_layers_take_matrix(layers, "embedding: matrix", &e->matrix, &buffer, &matrix);
     if (result == RETNET_OK && (e->rows == 0 || e->matrix.pair))
         result = rn_layers_fail(layers, invalid, "embedding: %u rows%s", e->rows, e->matrix.pair ? " of a pair" : "");
     if (result == RETNET_OK)
         result = rn_layers_check_vector(layers, "embedding: tokens", &e->tokens, RN_HOST_ALIGNMENT);
-    if (result == RETNET_OK) result = check_input(layers, "embedding: output", &e->output, padded(matrix.inputs));
+    if (result == RETNET_OK)
+        result = rn_layers_check_input(layers, "embedding: output", &e->output, rn_padded_inputs(matrix.inputs));
     if (result != RETNET_OK) return result;
     rn_area tokens = {0}, output = {0};
     rn_area_add(&tokens, e->tokens.buffer, e->tokens.offset, 4ull * e->rows);
-    rn_area_add_rows(&output, &e->output, e->rows, padded(matrix.inputs));
+    rn_area_add_rows(&output, &e->output, e->rows, rn_padded_inputs(matrix.inputs));
     rn_embedding_record(&layers->recorder, &matrix, rn_area_bind(layers, &tokens), e->rows,
-                        rn_area_bind(layers, &output), rn_rows_stride(&e->output, padded(matrix.inputs)),
+                        rn_area_bind(layers, &output), rn_rows_stride(&e->output, rn_padded_inputs(matrix.inputs)),
                         e->scale != 0 ? e->scale : 1);
     return layers->recorder.result;
 }

@@ -1,4 +1,5 @@
 /* record_retention.c: rotation and the three forms of retention over the host's buffers (include/retnet/layers.h). */
+#include "layers/matmul.h"
 #include "layers/recording.h"
 
 static rn_binding tables_binding(const retnet_tables *tables)
@@ -86,14 +87,25 @@ uint64_t retnet_retention_state_bytes(uint32_t heads, uint32_t key_size, uint32_
     return bytes;
 }
 
+/* Of one chunk; 0 where they cannot be counted. */
+static uint64_t plain_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size, uint32_t chunk)
+{
+    uint64_t state = retnet_retention_state_bytes(heads, key_size, value_size), scores = 4ull * heads, bytes;
+    bool countable = state && rn_mul_u64(scores, (uint64_t)chunk * chunk, &scores) && rn_add_u64(state, scores, &bytes);
+    return countable ? bytes : 0;
+}
+
 uint64_t retnet_retention_chunkwise_scratch_bytes(uint32_t heads, uint32_t key_size, uint32_t value_size,
                                                   uint32_t chunk, uint32_t chunks)
 {
     if (chunk == 0) chunk = RN_CHUNK;
-    uint64_t state = retnet_retention_state_bytes(heads, key_size, value_size), scores = 4ull * heads, bytes;
-    if (state == 0 || !rn_mul_u64(scores, (uint64_t)chunk * chunk, &scores) || !rn_add_u64(state, scores, &bytes) ||
-        !rn_mul_u64(bytes, chunks, &bytes) || !rn_add_u64(bytes, RN_HOST_ALIGNMENT, &bytes))
-        return 0;
+    uint64_t bytes = plain_bytes(heads, key_size, value_size, chunk);
+    if (bytes == 0 || key_size > RN_MAX_KEY_WIDTH) return 0;
+    if (chunk == RN_CHUNK) {
+        uint64_t on_units = rn_retention_matrix_scratch_bytes(heads, heads, key_size, value_size, 1);
+        if (on_units > bytes) bytes = on_units;
+    }
+    if (!rn_mul_u64(bytes, chunks, &bytes) || !rn_add_u64(bytes, RN_HOST_ALIGNMENT, &bytes)) return 0;
     return bytes;
 }
 
@@ -104,6 +116,8 @@ typedef struct call {
     rn_area input, output, state;
     rn_retention retention;
     bool c2_of_form;
+    uint32_t chunk;    /* of the chunkwise form */
+    bool matrix_units; /* it computes on them */
 } call;
 
 static retnet_result check_shape(retnet_layers *layers, const retnet_retention *r, uint32_t kv_heads)
@@ -271,14 +285,23 @@ retnet_result retnet_layers_retention_recurrent(retnet_layers *layers, const ret
 
 /* ---- The chunkwise form ------------------------------------------------------------------------------------------ */
 
+static bool suits_matrix_units(const call *c)
+{
+    const rn_device *device = c->layers->device;
+    return c->layers->matrix_units && c->chunk == RN_CHUNK && !c->c2_of_form && rn_matmul_pays(device) &&
+           rn_retention_matrix_suits(device, c->desc->key_size);
+}
+
 /* Chunks that can be computed at a time; 0: not even one. */
-static uint32_t fitting_chunks(const call *c, uint32_t chunk)
+static uint32_t fitting_chunks(const call *c)
 {
     const retnet_retention *d = c->desc;
     const rn_device *device = c->layers->device;
     uint64_t room = rn_min_u64(c->layers->scratch.size, device->caps.max_storage_range);
-    uint64_t each =
-        retnet_retention_state_bytes(d->heads, d->key_size, d->value_size) + 4ull * d->heads * chunk * chunk;
+    uint64_t each = plain_bytes(d->heads, d->key_size, d->value_size, c->chunk);
+    if (c->matrix_units)
+        each = rn_retention_matrix_scratch_bytes(d->heads, d->key_value_heads ? d->key_value_heads : d->heads,
+                                                 d->key_size, d->value_size, 1);
     if (room < device->caps.storage_alignment || each == 0) return 0;
     return (uint32_t)rn_min_u64((room - device->caps.storage_alignment) / each, most_sequences(c));
 }
@@ -312,17 +335,24 @@ retnet_result retnet_layers_retention_chunkwise(retnet_layers *layers, const ret
     uint64_t rows;
     retnet_result result = check(layers, retention, true, 4, &rows);
     if (result != RETNET_OK) return result;
-    uint32_t chunk = retention->chunk ? retention->chunk : RN_CHUNK;
-    if (chunk > retention->tables->longest_chunk)
+    c.chunk = retention->chunk ? retention->chunk : RN_CHUNK;
+    c.matrix_units = suits_matrix_units(&c);
+    if (c.chunk > retention->tables->longest_chunk)
         return rn_layers_fail(layers, RETNET_ERROR_INVALID_ARGUMENT, "retention: chunks of %u, but tables for %u",
-                              chunk, retention->tables->longest_chunk);
-    uint32_t most = fitting_chunks(&c, chunk);
+                              c.chunk, retention->tables->longest_chunk);
+    uint32_t most = fitting_chunks(&c);
     if (most == 0)
         return rn_layers_fail(layers, RETNET_ERROR_LIMIT, "retention: a scratch of %llu bytes holds no chunk of %u",
-                              (unsigned long long)layers->scratch.size, chunk);
+                              (unsigned long long)layers->scratch.size, c.chunk);
     bind(&c, rows);
     for (uint32_t index = 0, at = 0; index < retention->sequence_count && layers->recorder.result == RETNET_OK;) {
-        rn_retention_chunks chunks = {.chunk = chunk, .rotated = true, .c2 = c.c2_of_form, .scratch = &layers->scratch};
+        rn_retention_chunks chunks = {
+            .chunk = c.chunk,
+            .rotated = true,
+            .matrix = c.matrix_units,
+            .c2 = c.c2_of_form,
+            .scratch = &layers->scratch,
+        };
         collect_chunks(&c, &chunks, most, &index, &at);
         chunks.chunks = rn_layers_records(layers, layers->chunks, chunks.chunk_count);
         chunks.sequences = rn_layers_records(layers, layers->sequences, chunks.sequence_count);

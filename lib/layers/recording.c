@@ -19,6 +19,7 @@ retnet_result retnet_layers_create(retnet_context *context, const retnet_layers_
     retnet_layers *layers = rn_alloc(&context->host, 1, sizeof *layers);
     if (!layers) return rn_fail_memory(&context->host, "layers", sizeof *layers);
     layers->device = device;
+    layers->matrix_units = desc && desc->matrix_units;
     retnet_result result = rn_recorder_create(device, &layers->recorder);
     if (result == RETNET_OK && desc && desc->scratch_bytes)
         result = rn_buffer_create(device, desc->scratch_bytes, RN_MEMORY_DEVICE, "scratch of layers", &layers->scratch);

@@ -12,7 +12,7 @@ enum { RN_HOST_ALIGNMENT = 256, RN_MAX_KEY_WIDTH = 512 }; /* of offsets that the
 struct retnet_layers {
     rn_device *device;
     rn_recorder recorder;
-    bool recording;
+    bool recording, matrix_units; /* as the host wants it */
     rn_buffer scratch;
     rn_buffer *blocks; /* of records; grown as needed, kept */
     uint32_t block_count, block;
@@ -64,6 +64,17 @@ retnet_result rn_layers_check_rows(retnet_layers *layers, const char *name, cons
                                    uint32_t alignment);
 retnet_result rn_layers_check_vector(retnet_layers *layers, const char *name, const retnet_vector *vector,
                                      uint32_t alignment);
+
+/* The matrix over `buffer`, which has to stay where it is. */
+retnet_result rn_layers_take_matrix(retnet_layers *layers, const char *name, const retnet_matrix *matrix,
+                                    rn_buffer *buffer, rn_matrix *out);
+/* Inputs of a matrix with the zeros behind them. */
+static inline uint32_t rn_padded_inputs(uint32_t inputs)
+{
+    return rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
+}
+/* Checks what a matrix reads or, of the embedding, leaves for one. */
+retnet_result rn_layers_check_input(retnet_layers *layers, const char *name, const retnet_rows *rows, uint32_t inputs);
 
 /* Checks sequences; *rows is the end of their rows. */
 retnet_result rn_layers_check_sequences(retnet_layers *layers, const retnet_sequence *sequences, uint32_t count,

@@ -4,15 +4,13 @@
 #include "layers/lanes.h"
 #include "shaders.h"
 
-#include <math.h>
-
 enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, PREPARED_HEADS = 2 };
 
 typedef struct matrix_push {
-    uint32_t x_stride, q_offset, k_offset, v_offset, y_stride;
+    uint32_t x_stride, q_offset, k_offset, v_offset, y_stride, y_offset;
     uint32_t heads, key_value_heads, key_size, value_size, value_stride, padded_key, padded_value;
     uint32_t query, key, key_in, value, before;
-    uint32_t angles, decays, powers;
+    uint32_t angles, decays, powers, powers_stride;
     float query_scale, eps;
     uint32_t weight, decay_sums, gate_offset;
 } matrix_push;
@@ -73,7 +71,8 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
 {
     uint32_t places = r->value_size | r->q_offset | r->k_offset | r->v_offset | (r->halves ? 0 : r->x_stride);
     uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), r->halves, places % 4 == 0,
-                            is_direct(recorder->device) && recorder->device->caps.matrix.lanes == RN_LANES_QUADS};
+                            is_direct(recorder->device) && recorder->device->caps.matrix.lanes == RN_LANES_QUADS,
+                            !chunks->rotated};
     const rn_kernel *kernel =
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PREPARE], constants, RN_COUNT(constants));
     if (!kernel) return;
@@ -179,7 +178,8 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     const rn_retention_norm *norm = chunks->norm;
     output_tile tile = direct_tile(device, r->value_size, norm != NULL);
     uint32_t depth = device->caps.is_cpu ? 1 : push->padded_key / 32 % 4 == 0 ? 4 : 2;
-    uint32_t places = r->value_size | (norm ? r->gate_offset : push->y_stride * 2); /* eights, or fours of fp32 */
+    /* Eights, or fours of fp32. */
+    uint32_t places = r->value_size | (norm ? r->gate_offset : (push->y_stride | push->y_offset) * 2);
     uint32_t constants[] = {
         output_subgroups(&tile) * unit->subgroup,
         unit->subgroup,
@@ -216,6 +216,7 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .k_offset = r->k_offset,
         .v_offset = r->v_offset,
         .y_stride = chunks->norm ? chunks->norm->room : r->y_stride,
+        .y_offset = chunks->norm ? 0 : r->y_offset,
         .heads = r->heads,
         .key_value_heads = r->key_value_heads,
         .key_size = r->key_size,
@@ -231,7 +232,8 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .angles = r->tables.angles,
         .decays = r->tables.decays,
         .powers = r->tables.powers,
-        .query_scale = (float)(1.0 / sqrt(r->key_size)),
+        .powers_stride = r->tables.powers_stride,
+        .query_scale = rn_retention_scale(r),
         .eps = chunks->norm ? chunks->norm->eps : 0,
         .weight = chunks->norm ? chunks->norm->weight : 0,
         .decay_sums = r->tables.decay_sums,

@@ -426,29 +426,24 @@ static bool is_of_steps(const rn_pass *pass)
     return pass->class == RN_PASS_STEPS || pass->class == RN_PASS_TOKEN;
 }
 
-bool rn_forward_has_matrices(const rn_device *device)
-{
-    return (!device->caps.is_cpu || device->slow_matrices) && rn_matmul_suits(device, UINT32_MAX);
-}
-
 /* Where it suits, few tokens are multiplied by a kernel of their own: of many slots, or of prompts, down to what one
  * has left. */
 static bool suits_narrow(const retnet_session *session, const rn_pass *pass)
 {
     uint32_t rows = is_of_steps(pass) ? pass->rows : rn_max_u32(pass->rows, 2);
-    return rn_forward_has_matrices(session->device) && rn_matmul_narrow_suits(session->device, rows);
+    return rn_matmul_pays(session->device) && rn_matmul_narrow_suits(session->device, rows);
 }
 
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
-    if (!rn_forward_has_matrices(session->device)) return false;
+    if (!rn_matmul_pays(session->device)) return false;
     return !is_of_steps(pass) || suits_narrow(session, pass) || rn_matmul_suits(session->device, pass->rows);
 }
 
 bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows)
 {
     if (pass->class != RN_PASS_CHUNKS) return rn_forward_suits_matrices(session, pass);
-    return rn_forward_has_matrices(session->device) && rn_matmul_narrow_suits(session->device, rows);
+    return rn_matmul_pays(session->device) && rn_matmul_narrow_suits(session->device, rows);
 }
 
 static void record_stage(const forward *f, uint32_t stage)

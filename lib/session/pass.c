@@ -1,3 +1,4 @@
+#include "layers/matmul.h"
 #include "session/session.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@ rn_pass_class rn_reading_class(const retnet_session *session, const rn_reading *
 {
     if (reading->count == 1) return RN_PASS_STEPS;
     bool scored = reading->span && (reading->span->all_logits || reading->span->log_probs);
-    return scored && rn_forward_has_matrices(session->device) ? RN_PASS_SCORED : RN_PASS_CHUNKS;
+    return scored && rn_matmul_pays(session->device) ? RN_PASS_SCORED : RN_PASS_CHUNKS;
 }
 
 /* ---- Building --------------------------------------------------------------------------------------------------- */

@@ -70,7 +70,7 @@ static void plan_passes(planner *p)
 {
     const rn_session_layout *l = &p->session.layout;
     static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_CHUNKS, RN_PASS_SCORED};
-    for (size_t i = 0; i < (rn_forward_has_matrices(&p->device) ? RN_COUNT(classes) : 2); i++) {
+    for (size_t i = 0; i < (rn_matmul_pays(&p->device) ? RN_COUNT(classes) : 2); i++) {
         uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
         for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
     }

@@ -320,8 +320,6 @@ void rn_task_drop_all(retnet_session *session);
 
 /* Stages of all layers, two each. */
 uint32_t rn_forward_layer_stages(const retnet_session *session);
-/* Whether matrix units are used at all. Those of software drivers are slower than what does without. */
-bool rn_forward_has_matrices(const rn_device *device);
 /* Whether the pass's layers run on matrix units. */
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass);
 /* Whether output norm and head do, for so many of its rows. */

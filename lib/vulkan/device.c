@@ -305,7 +305,9 @@ retnet_result rn_device_read_capabilities(rn_device *device, const retnet_contex
         .max_push_bytes = p->limits.maxPushConstantsSize,
         .max_storage_range = p->limits.maxStorageBufferRange,
         .max_allocation = maintenance.maxMemoryAllocationSize,
-        .storage_alignment = p->limits.minStorageBufferOffsetAlignment,
+        /* At least 16: kernels read vectors of four. */
+        .storage_alignment =
+            p->limits.minStorageBufferOffsetAlignment < 16 ? 16 : p->limits.minStorageBufferOffsetAlignment,
         .max_texel_range = 16ull * p->limits.maxTexelBufferElements,
         .timestamp_period = p->limits.timestampPeriod,
     };

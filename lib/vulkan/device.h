@@ -86,7 +86,7 @@ typedef struct rn_device {
     bool owns_pipeline_cache;
     rn_choices choices;
     bool measures;      /* kernels are chosen by measurement where several compete */
-    bool slow_matrices; /* sessions use the matrix units of a CPU as well: for a test */
+    bool slow_matrices; /* uses the matrix units of a CPU as well: for a test */
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
     bool memory_budget, memory_priority, timeline;

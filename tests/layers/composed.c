@@ -361,7 +361,7 @@ composed *composed_create(layers_test *test, const ref_model *model, uint32_t ro
     const rn_config *c = &net->config;
     uint32_t K = c->key_size, V = c->value_size, longest = rn_min_u32(rows, 1024);
     uint64_t chunks = retnet_retention_chunkwise_scratch_bytes(c->heads, K, V, longest, 1);
-    uint64_t hidden = retnet_feed_forward_scratch_bytes(rows, c->ffn);
+    uint64_t hidden = retnet_feed_forward_scratch_bytes(rows, c->hidden, c->ffn);
     retnet_layers_desc desc = {.scratch_bytes = 3 * chunks > hidden ? 3 * chunks : hidden};
     REQUIRE(retnet_layers_create(test->context, &desc, &net->layers) == RETNET_OK);
     retnet_tables_desc tables = {

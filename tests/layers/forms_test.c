@@ -4,13 +4,15 @@
  *
  *     test_layers_forms [full [K]]      `full`: every key size, or K, with every value size and every length */
 #include "layers/layers_test.h"
+#include "layers/matmul.h"
+#include "layers/retention.h"
 #include "reference/reference.h"
 
 #include <retnet/layers.h>
 
 enum { FIRST_ROW = 3, GAP = 5, SEQUENCES = 2, STATES = 3, SCRATCH_BYTES = 24 << 20, MOST_CHUNK = 128 };
 
-static const double bound = 1e-5;
+static const double fp32_bound = 1e-5, f16_bound = 5e-3;
 
 typedef struct shape {
     uint32_t key_size, value_size, tokens, heads, kv_heads;
@@ -202,7 +204,7 @@ static double *expected_output(const problem *p)
 }
 
 /* The output against that of the first form. */
-static void check_agreement(const char *what, problem *p)
+static void check_agreement(const char *what, problem *p, double bound)
 {
     size_t count = (size_t)p->rows * p->y_stride, used = 0;
     double *others = layers_test_alloc(count, sizeof *others);
@@ -228,7 +230,7 @@ static void check_agreement(const char *what, problem *p)
 typedef void record_fn(retnet_layers *layers, const problem *p, uint32_t chunk);
 
 static void run_form(layers_test *test, retnet_layers *layers, problem *p, const char *name, record_fn *record,
-                     uint32_t chunk)
+                     uint32_t chunk, double bound)
 {
     const shape *s = &p->shape;
     char what[160];
@@ -242,7 +244,7 @@ static void run_form(layers_test *test, retnet_layers *layers, problem *p, const
     CHECK_INT(retnet_layers_end(layers), RETNET_OK);
     layers_test_run(test);
     CHECK_INT(retnet_layers_reset(layers), RETNET_OK);
-    check_agreement(what, p);
+    check_agreement(what, p, bound);
     layers_test_check(what, &p->y, false, expected_output(p), bound);
     if (record == record_parallel) {
         if (memcmp(p->state.floats, p->state_before, p->state.count * sizeof(float)) != 0)
@@ -254,13 +256,27 @@ static void run_form(layers_test *test, retnet_layers *layers, problem *p, const
     layers_test_check(what, &p->state, false, after, bound);
 }
 
-static void run_shape(layers_test *test, retnet_layers *layers, const shape *s)
+/* Layers without and with matrix units. */
+typedef struct kinds {
+    retnet_layers *floats, *halves;
+} kinds;
+
+static void run_shape(layers_test *test, const kinds *layers, const shape *s)
 {
     static const uint32_t chunks[] = {1, 7, 16, 64, 100, 128};
     problem p = make_problem(test, s);
-    run_form(test, layers, &p, "parallel", record_parallel, 0);
-    for (size_t i = 0; i < RN_COUNT(chunks); i++) run_form(test, layers, &p, "chunkwise", record_chunkwise, chunks[i]);
-    run_form(test, layers, &p, "recurrent", record_recurrent, 0);
+    run_form(test, layers->floats, &p, "parallel", record_parallel, 0, fp32_bound);
+    for (size_t i = 0; i < RN_COUNT(chunks); i++)
+        run_form(test, layers->floats, &p, "chunkwise", record_chunkwise, chunks[i], fp32_bound);
+    run_form(test, layers->floats, &p, "recurrent", record_recurrent, 0, fp32_bound);
+    if (rn_matmul_pays(test->device) && rn_retention_matrix_suits(test->device, s->key_size)) {
+        float *before = layers_test_alloc(p.state.count, sizeof *before);
+        memcpy(before, p.state.floats, p.state.count * sizeof *before);
+        run_form(test, layers->halves, &p, "chunkwise, on matrix units,", record_chunkwise, 64, f16_bound);
+        CHECK(memcmp(before, p.state.floats, p.state.count * sizeof *before) != 0); /* they were used */
+        free(before);
+    }
+    run_form(test, layers->halves, &p, "chunkwise, too long for matrix units,", record_chunkwise, 100, fp32_bound);
     free_problem(test, &p);
 }
 
@@ -269,7 +285,7 @@ static void run_shape(layers_test *test, retnet_layers *layers, const shape *s)
 static const uint32_t key_sizes[] = {16, 60, 64, 128, 256}, value_sizes[] = {27, 32, 128, 428, 512},
                       lengths[] = {1, 2, 63, 64, 65, 500, 1000};
 
-static void run_all(layers_test *test, retnet_layers *layers, uint32_t key_size)
+static void run_all(layers_test *test, const kinds *layers, uint32_t key_size)
 {
     static const uint32_t heads[][2] = {{4, 2}, {3, 3}, {2, 1}}; /* and key and value heads */
     uint32_t n = 0;
@@ -287,7 +303,7 @@ static void run_all(layers_test *test, retnet_layers *layers, uint32_t key_size)
 }
 
 /* Every size and length once at least, and the largest together. */
-static void run_some(layers_test *test, retnet_layers *layers)
+static void run_some(layers_test *test, const kinds *layers)
 {
     static const shape shapes[] = {
         {16, 27, 1, 32, 8},  {60, 428, 65, 2, 1},   {64, 32, 500, 3, 3},  {128, 128, 64, 4, 2},
@@ -299,13 +315,17 @@ static void run_some(layers_test *test, retnet_layers *layers)
 int main(int argc, char **argv)
 {
     layers_test test = layers_test_create();
-    retnet_layers *layers = NULL;
-    REQUIRE(retnet_layers_create(test.context, &(retnet_layers_desc){.scratch_bytes = SCRATCH_BYTES}, &layers) ==
-            RETNET_OK);
+    kinds layers = {0};
+    retnet_layers_desc desc = {.scratch_bytes = SCRATCH_BYTES};
+    test.device->slow_matrices = true;
+    REQUIRE(retnet_layers_create(test.context, &desc, &layers.floats) == RETNET_OK);
+    desc.matrix_units = true;
+    REQUIRE(retnet_layers_create(test.context, &desc, &layers.halves) == RETNET_OK);
     if (argc > 1 && strcmp(argv[1], "full") == 0)
-        run_all(&test, layers, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0);
+        run_all(&test, &layers, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0);
     else
-        run_some(&test, layers);
-    retnet_layers_destroy(layers);
+        run_some(&test, &layers);
+    retnet_layers_destroy(layers.floats);
+    retnet_layers_destroy(layers.halves);
     return layers_test_finish(&test, test_failures);
 }

@@ -1,17 +1,19 @@
 /* record_test.c: the functions of layers.h one by one against the reference: arguments that lie anywhere, both pairings
  * of the rotation, norms with all that they can have, packed matrices of every format; and what is refused. */
 #include "layers/layers_test.h"
+#include "layers/matmul.h"
 #include "reference/reference.h"
 
 #include <retnet/layers.h>
 
 enum { SCRATCH_BYTES = 1 << 20 };
 
-static const double bound = 2e-6, gelu_bound = 1e-5;
+static const double bound = 2e-6, gelu_bound = 1e-5, f16_bound = 2e-3;
 
 typedef struct bench {
     layers_test test;
-    retnet_layers *layers;
+    retnet_layers *layers;          /* one of */
+    retnet_layers *floats, *halves; /* without and with matrix units */
 } bench;
 
 static void begin(bench *b)
@@ -285,7 +287,7 @@ static void test_linear(bench *b, const linear_kind *k)
              retnet_weight_format_name(k->format));
     /* What quantising costs: half a step of the largest of 32 weights. */
     double limit = k->format == RETNET_WEIGHTS_Q8 ? 1e-2 : k->format == RETNET_WEIGHTS_Q4 ? 0.15 : gelu_bound;
-    layers_test_check(what, &y, false, expected, limit);
+    layers_test_check(what, &y, false, expected, b->layers == b->halves ? fmax(limit, f16_bound) : limit);
     free(dense_x);
     free(result);
     layers_test_free(&b->test, &x);
@@ -294,22 +296,22 @@ static void test_linear(bench *b, const linear_kind *k)
     free_dense(b, &d);
 }
 
-static void test_feed_forward(bench *b, bool pair, uint32_t activation, bool biases)
+static void test_feed_forward(bench *b, uint32_t tokens, bool pair, uint32_t activation, bool biases)
 {
-    enum { TOKENS = 5, D = 40, I = 77, STRIDE = 64 };
+    enum { MOST_TOKENS = 70, D = 40, I = 77, STRIDE = 64 };
     dense up = make_dense(b, RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F32, I, D, pair);
     dense down = make_dense(b, RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F32, D, I, false);
-    double x_rows[TOKENS * D], hidden[TOKENS * I], result[TOKENS * D];
-    layers_buffer x = make_input(b, TOKENS, D, STRIDE, x_rows), y = layers_test_buffer(&b->test, TOKENS * STRIDE);
+    double x_rows[MOST_TOKENS * D], hidden[MOST_TOKENS * I], result[MOST_TOKENS * D];
+    layers_buffer x = make_input(b, tokens, D, STRIDE, x_rows), y = layers_test_buffer(&b->test, tokens * STRIDE);
     layers_buffer bias = layers_test_buffer(&b->test, I + D);
     layers_test_fill(bias.floats, bias.count);
-    apply(&up, x_rows, TOKENS, biases ? bias.floats : NULL, activation, hidden);
-    apply(&down, hidden, TOKENS, biases ? bias.floats + I : NULL, 0, result);
+    apply(&up, x_rows, tokens, biases ? bias.floats : NULL, activation, hidden);
+    apply(&down, hidden, tokens, biases ? bias.floats + I : NULL, 0, result);
     double *expected = layers_test_expectation(&y, false);
-    for (uint32_t i = 0; i < TOKENS * D; i++) expected[i / D * STRIDE + i % D] = result[i];
+    for (uint32_t i = 0; i < tokens * D; i++) expected[i / D * STRIDE + i % D] = result[i];
     retnet_feed_forward call = {.up = up.matrix,
                                 .down = down.matrix,
-                                .rows = TOKENS,
+                                .rows = tokens,
                                 .input = rows_at(&x, 0, STRIDE),
                                 .output = rows_at(&y, 0, STRIDE),
                                 .activation = (retnet_activation)activation};
@@ -318,7 +320,7 @@ static void test_feed_forward(bench *b, bool pair, uint32_t activation, bool bia
     begin(b);
     CHECK_INT(retnet_layers_feed_forward(b->layers, &call), RETNET_OK);
     run(b);
-    layers_test_check("feed-forward", &y, false, expected, gelu_bound);
+    layers_test_check("feed-forward", &y, false, expected, b->layers == b->halves ? f16_bound : gelu_bound);
     layers_test_free(&b->test, &x);
     layers_test_free(&b->test, &y);
     layers_test_free(&b->test, &bias);
@@ -345,6 +347,50 @@ static void test_embedding(bench *b)
     layers_test_free(&b->test, &tokens);
     layers_test_free(&b->test, &y);
     free_dense(b, &d);
+}
+
+/* ---- On matrix units, where there are any ---------------------------------------------------------------------------
+ */
+
+/* Whether products were made in fp32 or from f16 shows in their last bits. */
+static void test_is_on_units(bench *b)
+{
+    enum { ROWS = 64, SIZE = 64 };
+    bool differ = rn_matmul_pays(b->test.device);
+    double x_rows[ROWS * SIZE];
+    dense d = make_dense(b, RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F32, SIZE, SIZE, false);
+    layers_buffer x = make_input(b, ROWS, SIZE, SIZE, x_rows), y[2];
+    for (int i = 0; i < 2; i++) {
+        y[i] = layers_test_buffer(&b->test, ROWS * SIZE);
+        retnet_linear linear = {
+            .matrix = d.matrix, .rows = ROWS, .input = rows_at(&x, 0, SIZE), .output = rows_at(&y[i], 0, SIZE)};
+        b->layers = i ? b->halves : b->floats;
+        begin(b);
+        CHECK_INT(retnet_layers_linear(b->layers, &linear), RETNET_OK);
+        run(b);
+    }
+    CHECK_INT(memcmp(y[0].words, y[1].words, 4 * y[0].count) != 0, differ);
+    for (int i = 0; i < 2; i++) layers_test_free(&b->test, &y[i]);
+    layers_test_free(&b->test, &x);
+    free_dense(b, &d);
+}
+
+static void test_units(bench *b)
+{
+    /* Formats and epilogues are matmul_test.c's to try: a software driver takes seconds to compile each. */
+    static const linear_kind linears[] = {
+        {RETNET_WEIGHTS_F16, RETNET_WEIGHTS_F16, 32, 65, 64, RETNET_ACTIVATION_SILU, .pair = true},
+        {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_Q8, 33, 66, 96, 0, .add = true},
+        {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_Q4, 1024, 66, 96, 0, .add = false}, /* unpacked first */
+        {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F32, 40, 20, 45, 0, .bias = true},  /* not on them */
+        {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F32, 31, 20, 45, 0, .add = false},
+    };
+    b->layers = b->halves;
+    for (size_t i = 0; i < RN_COUNT(linears); i++) test_linear(b, &linears[i]);
+    test_feed_forward(b, 70, true, RETNET_ACTIVATION_SILU, false);
+    test_feed_forward(b, 70, false, RETNET_ACTIVATION_GELU, true);
+    test_is_on_units(b);
+    b->layers = b->floats;
 }
 
 /* ---- Many recordings before a reset ------------------------------------------------------------------------------ */
@@ -396,6 +442,19 @@ static void test_many(bench *b)
         changed_.field = (value);                                                                                      \
         REFUSED(function(b->layers, &changed_), expected, part);                                                       \
     } while (0)
+
+/* Scratch for f16 is asked for whatever the device. */
+static void test_units_refusals(bench *b, retnet_linear linear)
+{
+    CHECK_INT(retnet_linear_scratch_bytes(31, 4096), 0);
+    CHECK(retnet_linear_scratch_bytes(1 << 20, 8) > SCRATCH_BYTES);
+    CHECK(retnet_feed_forward_scratch_bytes(64, 1024, 8) > retnet_linear_scratch_bytes(64, 1024));
+    linear.rows = 1 << 20;
+    b->layers = b->halves;
+    REFUSED(retnet_layers_linear(b->layers, &linear), RETNET_ERROR_LIMIT, "linear: a scratch");
+    CHECK_INT(retnet_layers_reset(b->layers), RETNET_OK);
+    b->layers = b->floats;
+}
 
 static void test_retention_refusals(bench *b, const layers_buffer *x)
 {
@@ -478,6 +537,7 @@ static void test_refusals(bench *b)
     REFUSED_WITH(feed, retnet_layers_feed_forward, down.inputs, 9, invalid, "down from 9");
     REFUSED_WITH(feed, retnet_layers_feed_forward, rows, 1 << 20, RETNET_ERROR_LIMIT, "scratch");
     test_retention_refusals(b, &x);
+    test_units_refusals(b, linear);
 
     layers_test_expect_errors(true);
     CHECK_INT(retnet_layers_norm(b->layers, &norm), invalid); /* outside a recording */
@@ -520,15 +580,21 @@ int main(void)
     };
     bench b = {.test = layers_test_create()};
     retnet_layers_desc desc = {.scratch_bytes = SCRATCH_BYTES};
-    REQUIRE(retnet_layers_create(b.test.context, &desc, &b.layers) == RETNET_OK);
+    REQUIRE(retnet_layers_create(b.test.context, &desc, &b.floats) == RETNET_OK);
+    b.test.device->slow_matrices = true;
+    desc.matrix_units = true;
+    REQUIRE(retnet_layers_create(b.test.context, &desc, &b.halves) == RETNET_OK);
+    b.layers = b.floats;
     for (int i = 0; i < 4; i++) test_rotation(&b, i % 2, i / 2, i ? 60 : 16);
     for (size_t i = 0; i < RN_COUNT(norms); i++) test_norm(&b, &norms[i]);
     for (size_t i = 0; i < RN_COUNT(linears); i++) test_linear(&b, &linears[i]);
-    test_feed_forward(&b, true, RETNET_ACTIVATION_SILU, false);
-    test_feed_forward(&b, false, RETNET_ACTIVATION_GELU, true);
+    test_feed_forward(&b, 5, true, RETNET_ACTIVATION_SILU, false);
+    test_feed_forward(&b, 5, false, RETNET_ACTIVATION_GELU, true);
     test_embedding(&b);
     test_many(&b);
+    test_units(&b);
     test_refusals(&b);
-    retnet_layers_destroy(b.layers);
+    retnet_layers_destroy(b.floats);
+    retnet_layers_destroy(b.halves);
     return layers_test_finish(&b.test, test_failures);
 }
