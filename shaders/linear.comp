@@ -20,13 +20,13 @@ layout(constant_id = 9) const uint AHEAD = 1; // blocks that are loaded before t
 
 #define WEIGHTS_BINDING 0
 #include "weights.glsl"
-#include "activation.glsl"
 #include "linear_push.glsl"
 
 layout(std430, set = 0, binding = 1) readonly buffer Input { float x[]; };
 layout(std430, set = 0, binding = 1) readonly buffer InputVectors { vec4 x4[]; };
-layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
+float params_at(uint i) { return params[i]; }
+#include "linear_output.glsl"
 
 const uint SPLITS = LOCAL_SIZE / GROUP_ROWS;
 
@@ -59,19 +59,6 @@ void add_splits(uint local_row, uint split)
     }
 }
 
-void store(uint column, uint row, float value, float linear_value)
-{
-    if (BIAS != 0) value += params[push.bias + row];
-    value = activate(ACTIVATION, value);
-    uint at = column * push.y_stride + row;
-    if (EPILOGUE == EPILOGUE_GLU)
-        y[at] = value * linear_value;
-    else if (EPILOGUE == EPILOGUE_ADD)
-        y[at] += value;
-    else
-        y[at] = value;
-}
-
 void main()
 {
     uint lane = gl_LocalInvocationID.x;
@@ -101,23 +88,29 @@ void main()
         [[unroll]] for (uint a = 0; a < AHEAD; a++) {
             uint b = first + a * SPLITS;
             if (AHEAD > 1 && b >= push.blocks) break;
+            uvec4 units[PANELS * ROW_UNITS];
+            float scale[PANELS], part[COLUMNS * PANELS];
+            [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) part[i] = 0.0;
             [[unroll]] for (uint p = 0; p < PANELS; p++) {
                 uint next = block_at(panel[p], b + AHEAD * SPLITS), slot = a * PANELS + p;
-                uvec4 units[ROW_UNITS];
-                float scale = ahead_scale[slot];
+                scale[p] = ahead_scale[slot];
                 [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) {
-                    units[u] = ahead[slot * ROW_UNITS + u];
+                    units[p * ROW_UNITS + u] = ahead[slot * ROW_UNITS + u];
                     ahead[slot * ROW_UNITS + u] = load_unit(next, panel_row, u);
                 }
                 if (SCALED) ahead_scale[slot] = decode_scale(FORMAT, next, panel_row);
-                [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
-                    float s = 0.0;
-                    [[unroll]] for (uint u = 0; u < ROW_UNITS; u++)
-                        [[unroll]] for (uint i = 0; i < UNIT_VECTORS; i++)
-                            s += dot(decode_unit(FORMAT, units[u], i), input_at(column[c], b * 8 + u * UNIT_VECTORS + i));
-                    sum[c * PANELS + p] += s * scale;
+            }
+            // Input by input, so that few of them are in registers at a time.
+            [[unroll]] for (uint u = 0; u < ROW_UNITS; u++) {
+                [[unroll]] for (uint i = 0; i < UNIT_VECTORS; i++) {
+                    [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
+                        vec4 v = input_at(column[c], b * 8 + u * UNIT_VECTORS + i);
+                        [[unroll]] for (uint p = 0; p < PANELS; p++)
+                            part[c * PANELS + p] += dot(decode_unit(FORMAT, units[p * ROW_UNITS + u], i), v);
+                    }
                 }
             }
+            [[unroll]] for (uint i = 0; i < COLUMNS * PANELS; i++) sum[i] += part[i] * scale[i % PANELS];
         }
     }
 

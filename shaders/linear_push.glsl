@@ -1,4 +1,4 @@
-// linear_push.glsl: what the host tells linear.comp, linear_column.comp and linear_serial.glsl (lib/layers/linear.c, linear_push).
+// linear_push.glsl: what the host tells the kernels linear*.comp (lib/layers/linear.c, linear_push).
 
 const uint PROLOGUE_NONE = 0;       // x as it is
 const uint PROLOGUE_ROW_SCALE = 1;  // x[scale_offset] holds a factor for the whole column (norm.comp)

@@ -22,7 +22,6 @@ layout(constant_id = 7) const uint BIAS = 0;
 
 #define WEIGHTS_BINDING 0
 #include "weights.glsl"
-#include "activation.glsl"
 #include "linear_push.glsl"
 
 #ifdef TEXELS
@@ -36,7 +35,6 @@ layout(std430, set = 0, binding = 3) readonly buffer Params { vec4 params4[]; };
 vec4 x_vector(uint i) { return x4[i]; }
 vec4 params_vector(uint i) { return params4[i]; }
 #endif
-layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 
 const uint BLOCK_VECTORS = BLOCK_INPUTS / 4;
 const uint PANELS = EPILOGUE == EPILOGUE_GLU ? 2 : 1;
@@ -45,6 +43,7 @@ const uint SUMS = PANELS * ROWS; // of a column
 
 float x_at(uint i) { return x_vector(i >> 2)[i & 3u]; }
 float params_at(uint i) { return params_vector(i >> 2)[i & 3u]; }
+#include "linear_output.glsl"
 
 // GROUP_NORM: the factor of the head that block b of a column lies in.
 float head_factor(uint column, uint b)
@@ -64,19 +63,6 @@ uint touch(uint block, uint first_row)
         for (uint i = 0; i < GROUP_ROWS; i += LOCAL_SIZE * 4)
             any |= load_unit(block, first_row + (i + gl_LocalInvocationID.x * 4) % GROUP_ROWS, u).x;
     return SCALED ? any | weight_word(block * 4 + scale_word(FORMAT, gl_LocalInvocationID.x * 8 % PANEL_ROWS)) : any;
-}
-
-void store(uint column, uint row, float value, float linear_value)
-{
-    if (BIAS != 0) value += params_at(push.bias + row);
-    value = activate(ACTIVATION, value);
-    uint at = column * push.y_stride + row;
-    if (EPILOGUE == EPILOGUE_GLU)
-        y[at] = value * linear_value;
-    else if (EPILOGUE == EPILOGUE_ADD)
-        y[at] += value;
-    else
-        y[at] = value;
 }
 
 void main()

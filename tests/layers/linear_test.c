@@ -1,4 +1,4 @@
-/* linear_test.c: projections (linear.comp) against plain sums in double precision over the same weights: every format,
+/* linear_test.c: projections (linear*.comp) against plain sums in double precision over the same weights: every format,
  * prologue, epilogue and activation, over odd and even shapes. */
 #include "layers/layers_test.h"
 #include "reference/reference.h"
@@ -227,6 +227,31 @@ static void check_epilogues(layers_test *test)
         for (size_t s = 0; s < RN_COUNT(narrow); s++) check(test, &cases[i].kind, narrow[s], cases[i].columns, 0);
 }
 
+/* Many columns, which GPUs without matrix units take in tiles (linear_tiles.comp): every format, and what an epilogue
+ * does. A matrix of fewer panels is left to linear.comp. */
+static void check_tiles(layers_test *test)
+{
+    static const struct {
+        kind kind;
+        shape shape;
+        uint32_t columns;
+    } cases[] = {
+        {{RETNET_WEIGHTS_F32, RN_PROLOGUE_NONE, RN_EPILOGUE_STORE, 0, false, 0, 0}, {1000, 65}, 33},
+        {{RETNET_WEIGHTS_F16, RN_PROLOGUE_ROW_SCALE, RN_EPILOGUE_ADD, 3, true, 0, 0}, {961, 31}, 64},
+        {{RETNET_WEIGHTS_BF16, RN_PROLOGUE_NONE, RN_EPILOGUE_STORE, 0, false, 0, 0}, {1023, 96}, 40},
+        {{RETNET_WEIGHTS_F16, RN_PROLOGUE_ROW_SCALE, RN_EPILOGUE_GLU, 1, true, 0, 0}, {520, 128}, 130},
+        {{RETNET_WEIGHTS_Q8, RN_PROLOGUE_NONE, RN_EPILOGUE_GLU, 2, false, 0, 0}, {481, 33}, 65},
+        {{RETNET_WEIGHTS_Q4, RN_PROLOGUE_NONE, RN_EPILOGUE_ADD, 0, false, 0, 0}, {34 * 64 + 27, 512}, 32},
+        {{RETNET_WEIGHTS_Q4, RN_PROLOGUE_NONE, RN_EPILOGUE_STORE, 0, false, 0, 0}, {129, 64}, 70}, /* too few panels */
+    };
+    for (size_t i = 0; i < RN_COUNT(cases) && !test->device->caps.is_cpu; i++) {
+        rn_matrix matrix = {.format = cases[i].kind.format, .inputs = cases[i].shape.inputs};
+        check(test, &cases[i].kind, cases[i].shape, cases[i].columns, 0);
+        /* In three bindings. */
+        if (i == 5) check(test, &cases[i].kind, cases[i].shape, 32, 16 * rn_matrix_panel_bytes(&matrix));
+    }
+}
+
 /* Norms on the way in. For GPUs one column, and a kernel for each number of blocks; on software drivers heads are whole
  * blocks. */
 static void check_norms(layers_test *test)
@@ -321,6 +346,7 @@ int main(void)
     check_rounding(&test, RETNET_WEIGHTS_Q8);
     check_formats(&test);
     check_epilogues(&test);
+    check_tiles(&test);
     check_norms(&test);
     check_shapes(&test);
     check_bindings(&test);
