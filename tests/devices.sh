@@ -6,7 +6,10 @@
 #                                         there, unpack it and name its folder as BUILD
 #
 # Tells of each program and kind on stdout, then how many passed, failed and were skipped as each kind; of a failure also
-# what the program said, on stderr. The environment sets
+# what the program said, on stderr. A kind of which a program can see no difference from one before it, going by what
+# test_vulkan_device prints, counts as that one and is not run again: without 16-bit floats where there are no matrix
+# units, without timeline semaphores for single layers, which have none. Long programs get arguments that make them
+# shorter (lengths, below). The environment sets
 #
 #     RETNET_TEST_LAUNCHER   what programs are started with (.tree/run, .swiftshader/run)
 #     RETNET_TEST_KINDS      the kinds, separated by spaces. Beside pretend.h's there are own-4, own-8, own-16, own-32 and
@@ -15,7 +18,7 @@
 #     RETNET_TEST_JOBS       how many programs at a time (1)
 #     RETNET_TEST_SECONDS    end after so many seconds; what was not done by then is counted as such
 #
-# Goes through the programs in their order, each as every kind. Takes hours on a software driver and two cores.
+# Goes through the programs in their order, each as every kind.
 set -uo pipefail
 
 pack() { # build, archive
@@ -42,11 +45,12 @@ fi
 build=$1
 shift
 # Those that look at no device or choose what to pretend themselves.
-unaffected=" layers/test_layers_shaders vulkan/test_vulkan_labels vulkan/test_vulkan_memory vulkan/test_vulkan_prepare
-    vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
+unaffected=" layers/test_layers_shaders vulkan/test_vulkan_compile vulkan/test_vulkan_device vulkan/test_vulkan_labels
+    vulkan/test_vulkan_memory vulkan/test_vulkan_prepare vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
 # On software drivers, only a GPU's kernels can miss shuffles, products of bytes and large subgroups.
 kinds=${RETNET_TEST_KINDS:-all no-matrix no-timeline minimum-limits discrete subgroup-4 gpu gpu,no-subgroup gpu,no-float16 \
     gpu,no-int8 gpu,discrete gpu,minimum-limits gpu,subgroup-4 gpu,subgroup-8 least-gpu}
+declare -A lengths=([session/test_session_slots]=100 [session/test_session_long]=1000 [session/test_session_willowbrook]=brief)
 programs=("$@")
 [ $# -gt 0 ] || mapfile -t programs < <(cd "$build/tests" && ls {layers,session,soak,vulkan}/test_*)
 logs=$(mktemp -d)
@@ -69,17 +73,36 @@ set_kind() {
     [ -z "$pretended" ] || export RETNET_TEST_PRETEND=$pretended
 }
 
+# What a program can see of its kind: no session is made of a layer's test, and no session with matrix units but in
+# session_matrix. Own subgroups are compiled otherwise than those that are only believed in.
+visible() { # kind, program
+    local own lines='.'
+    case $2 in
+    layers/*) lines='^kernels\|^matrices' ;;
+    session/test_session_matrix) ;;
+    session/* | soak/*) lines='^kernels\|^sessions' ;;
+    esac
+    own=$(grep -o 'own-[0-9]*' <<<"$1")
+    printf '%s %s\n' "$own" "$(grep "$lines" "$logs/device_$1")"
+}
+
+describe_kind() { # kind
+    set_kind "$1"
+    # shellcheck disable=SC2086 # a launcher may have arguments
+    ${RETNET_TEST_LAUNCHER:-} "$build/tests/vulkan/test_vulkan_device" print >"$logs/device_$1" || exit 1
+}
+
 run_one() { # kind, program
     local kind=$1 program=$2 start=$SECONDS limit=900 status said log=$logs/${1}_${2##*/}
     local left=$((${RETNET_TEST_SECONDS:-1000000} - SECONDS))
     if [ $left -le 0 ]; then
-        printf '%s left\n' "$kind" >>"$logs/results"
+        printf '%s left %s\n' "$kind" "$program" >>"$logs/results"
         return
     fi
     [ $left -ge $limit ] || limit=$left
     set_kind "$kind"
     # shellcheck disable=SC2086 # a launcher may have arguments
-    timeout $limit ${RETNET_TEST_LAUNCHER:-} "$build/tests/$program" >"$log" 2>&1
+    timeout $limit ${RETNET_TEST_LAUNCHER:-} "$build/tests/$program" ${lengths[$program]:-} >"$log" 2>&1
     status=$?
     case $status in
     0) said=passed ;;
@@ -87,15 +110,23 @@ run_one() { # kind, program
     124) [ $limit -lt 900 ] && said=left || said=failed ;;
     *) said=failed ;;
     esac
-    printf '%s %s\n' "$kind" "$said" >>"$logs/results"
+    printf '%s %s %s\n' "$kind" "$said" "$program" >>"$logs/results"
     printf '%-20s %-32s %4d s  %s\n' "$kind" "${program##*/test_}" $((SECONDS - start)) "$said"
     [ $said != failed ] || { printf '%s as %s exited with %d:\n' "$program" "$kind" $status && tail -n 40 "$log"; } >&2
 }
 
 touch "$logs/results"
+for kind in $kinds; do (describe_kind "$kind") || { printf 'there is no device %s\n' "$kind" >&2 && exit 1; }; done
 for program in "${programs[@]}"; do
+    declare -A seen=()
     for kind in $kinds; do
         [ "$kind" = all ] || [[ ! $unaffected =~ [[:space:]]$program[[:space:]] ]] || continue
+        sight=$(visible "$kind" "$program")
+        if [ -n "${seen[$sight]:-}" ]; then
+            printf '%s same %s %s\n' "$kind" "$program" "${seen[$sight]}" >>"$logs/results"
+            continue
+        fi
+        seen[$sight]=$kind
         while [ "$(jobs -rp | wc -l)" -ge "${RETNET_TEST_JOBS:-1}" ]; do wait -n; done
         run_one "$kind" "$program" &
     done
@@ -103,9 +134,13 @@ done
 wait
 printf '\n'
 for kind in $kinds; do
-    awk -v kind="$kind" '$1 == kind { n[$2]++ }
-        END { printf "as %-20s %3d passed, %d failed, %d skipped", kind, n["passed"], n["failed"], n["skipped"]
+    awk -v kind="$kind" '{ said[$1, $3] = $2 }
+        $1 == kind && $2 == "same" { other[$3] = $4 }
+        $1 == kind && $2 != "same" { n[$2]++ }
+        END { for (program in other) { n[said[other[program], program]]++; as[other[program]]++ }
+              printf "as %-20s %3d passed, %d failed, %d skipped", kind, n["passed"], n["failed"], n["skipped"]
               if (n["left"]) printf ", %d not run", n["left"]
+              for (i in as) printf "; %d of them as %s", as[i], i
               printf "\n" }' "$logs/results"
 done
-! grep -q ' failed$' "$logs/results"
+! grep -q ' failed ' "$logs/results"

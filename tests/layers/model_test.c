@@ -303,7 +303,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) check_directory(&test, argv[i]);
     if (argc == 1) {
         check_own(&test, fixture_named("gqa-odd"), 90);
-        check_own(&test, &gelu_tied, 333);
+        check_own(&test, &gelu_tied, 139);
         check_own(&test, fixture_named("old"), 70);
         check_shared(&test);
     }

@@ -328,7 +328,7 @@ static size_t check_shared(retnet_context *context)
 
 /* ---- Sets of our own --------------------------------------------------------------------------------------------- */
 
-enum { OWN_ROWS = 3, OWN_TOKENS = 333 };
+enum { OWN_ROWS = 3, OWN_TOKENS = 139 };
 
 static void put_tensor(test_tensors *tensors, const char *name, const double *values, size_t rows, size_t columns)
 {

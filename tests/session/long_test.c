@@ -1,7 +1,7 @@
-/* long_test.c: many thousand recurrent steps keep the state finite and equal to what the chunkwise form makes of the
+/* long_test.c: thousands of recurrent steps keep the state finite and equal to what the chunkwise form makes of the
  * same tokens.
  *
- *     test_session_long [STEPS [DIRECTORY]]      4,000 steps; of small models of our own, or of the one in DIRECTORY */
+ *     test_session_long [STEPS [DIRECTORY]]      1,500 steps; of small models of our own, or of the one in DIRECTORY */
 #include "session/session_test.h"
 
 /* Tokens of the model's own choosing, so that decoding runs as it does for a host. */
@@ -44,7 +44,7 @@ static void check_model(const char *name, session_test test, uint32_t steps)
 
 int main(int argc, char **argv)
 {
-    uint32_t steps = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 4000;
+    uint32_t steps = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1500;
     REQUIRE(steps > 0);
     if (argc > 2) {
         check_model(argv[2], session_test_open(argv[2], 2, 0), steps);

@@ -1,6 +1,6 @@
 /* slots_test.c: many slots in one session. Random prompts of random lengths in random company, forks, resets,
  * snapshots, rollbacks and generation: each slot ends up, to the bit, where the same conversation leaves a session of
- * its own. Without arguments 400 operations; the first argument is another number. */
+ * its own. Without arguments 200 operations; the first argument is another number. */
 #include "session/session_test.h"
 
 enum { SLOTS = 64, SNAPSHOTS = 6, MAX_BATCH = 12, MAX_PIECES = 256, MAX_PIECE = 70, GENERATED = 5 };
@@ -204,9 +204,9 @@ static void check_fixture(const char *name, uint32_t operations, uint32_t prompt
 
 int main(int argc, char **argv)
 {
-    uint32_t operations = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 400;
+    uint32_t operations = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 200;
     REQUIRE(operations > 0);
     check_fixture("odd-v", operations, 0);
-    check_fixture("torchscale-all", operations / 2, 64); /* batches that take several passes */
+    check_fixture("torchscale-all", operations / 4, 64); /* batches that take several passes */
     return session_test_finish(test_failures);
 }

@@ -1,7 +1,8 @@
 /* soak.c: hours of a game in a row, or as many seconds as are asked for. Threads share one model; each opens sessions,
  * reads, generates, forks, takes snapshots and goes back to them, saves and loads, cancels, resets and closes, at
- * random by a seed. Every now and then a slot is compared, to the bit, with the same conversation told to a session of
- * its own, and at the end no host memory is kept but for the kernels.
+ * random by a seed. Every now and then a slot is compared with the same conversation told to a session of its own: to
+ * the bit, but on GPUs, whose kernels differ with the number of slots, to rounding. At the end no host memory is kept
+ * but for the kernels.
  *
  *     soak [--seconds N] [--threads N] [--seed N] [--shape 30m | --model DIR] [--decode TOKENS]
  *
@@ -291,28 +292,54 @@ static void reopen(world *w)
 
 /* ---- The same conversation alone --------------------------------------------------------------------------------- */
 
-static void replay(world *w, const conversation *c)
+/* The tokens that were made, read one by one. The last of them is in no state. */
+static void read_made(world *w, const piece *p)
+{
+    for (uint32_t i = 0; i + 1 < p->count; i++)
+        OK(retnet_session_run(w->alone, &(retnet_span){.tokens = p->tokens + i, .count = 1}, 1));
+}
+
+static void make_again(world *w, const piece *p)
+{
+    int32_t tokens[GENERATED] = {0};
+    retnet_generation generation = {.max_tokens = GENERATED, .tokens = tokens};
+    OK(retnet_session_generate(w->alone, &generation));
+    if (memcmp(tokens, p->tokens, sizeof tokens) != 0) SOAK_FAIL("other tokens are made alone");
+}
+
+/* Where company changes the last bits it may also change which of two equally likely tokens is made. */
+static void replay(world *w, const conversation *c, bool to_the_bit)
 {
     OK(retnet_session_reset(w->alone, 0));
     for (uint32_t i = 0; i < c->pieces; i++) {
         const piece *p = &c->piece[i];
-        int32_t tokens[GENERATED] = {0};
         retnet_span span = {.tokens = p->tokens, .count = p->count};
-        retnet_generation generation = {.max_tokens = GENERATED, .tokens = tokens};
         if (!p->generated)
             OK(retnet_session_run(w->alone, &span, 1));
-        else if (retnet_session_generate(w->alone, &generation) != RETNET_OK ||
-                 memcmp(tokens, p->tokens, sizeof tokens) != 0)
-            SOAK_FAIL("piece %u of %u: other tokens alone", i, c->pieces);
+        else if (to_the_bit)
+            make_again(w, p);
+        else
+            read_made(w, p);
     }
+}
+
+static bool is_same(const float *state, const float *alone, size_t size, double limit)
+{
+    if (limit <= 0) return memcmp(state, alone, size * sizeof *state) == 0;
+    double *wide = session_test_alloc(size, sizeof *wide);
+    for (size_t i = 0; i < size; i++) wide[i] = alone[i];
+    double rms = test_relative_rms(state, wide, size);
+    free(wide);
+    return rms <= limit;
 }
 
 static void check_one(world *w)
 {
     uint32_t slot = below(w, SLOTS);
     size_t size = (size_t)w->info.heads * w->info.key_size * w->info.value_size;
+    double limit = session_test_company(w->model);
     float *state = session_test_alloc(2 * size, sizeof *state);
-    replay(w, &w->conversations[slot]);
+    replay(w, &w->conversations[slot], limit <= 0);
     if (retnet_session_position(w->session, slot) != retnet_session_position(w->alone, 0))
         SOAK_FAIL("slot %u: another position than alone", slot);
     for (uint32_t layer = 0; layer < w->info.layers; layer++) {
@@ -320,7 +347,7 @@ static void check_one(world *w)
         OK(retnet_session_get_state(w->alone, 0, layer, state + size));
         bool finite = true;
         for (size_t i = 0; i < size; i++) finite = finite && isfinite(state[i]);
-        if (!finite || memcmp(state, state + size, size * sizeof *state) != 0)
+        if (!finite || !is_same(state, state + size, size, limit))
             SOAK_FAIL("slot %u, layer %u: %s", slot, layer, finite ? "another state than alone" : "not finite");
     }
     free(state);

@@ -25,7 +25,7 @@ typedef struct world {
 static char directory[512], saved_path[600];
 static uint32_t pretend;
 static int32_t *prompt;
-static int log_errors;
+static int log_errors, self_tests_failed;
 static unsigned long points, survived, losses;
 static bool driver_starved;   /* drivers leak where their own allocations fail */
 static faults_objects leaked; /* as was told; else none */
@@ -41,6 +41,7 @@ static void on_log(void *user, retnet_log_level level, const char *message)
     if (strncmp(message, "validation:", 11) == 0 && level == RETNET_LOG_ERROR)
         TEST_FAIL("%s (n %ld, %s)", message, faults.at, faults.function ? faults.function : "before it");
     log_errors += level == RETNET_LOG_ERROR;
+    self_tests_failed += level == RETNET_LOG_WARNING && strncmp(message, "self-test:", 10) == 0;
 }
 
 /* ---- The world, and what it must be able to do ------------------------------------------------------------------- */
@@ -430,9 +431,10 @@ static const operation operations[] = {
 
 /* ---- Walking ----------------------------------------------------------------------------------------------------- */
 
-/* What the library can do without, or asks for again. */
+/* What the library can do without, or asks for again. What a self-test fails for, whatever that is, it does without. */
 static bool is_optional(const char *function)
 {
+    if (self_tests_failed) return true;
     static const char *const names[] = {"vkEnumerateInstanceLayerProperties",
                                         "vkCreateDebugUtilsMessengerEXT",
                                         "vkSetDebugUtilsObjectNameEXT",
@@ -495,7 +497,7 @@ static bool fail_once(const operation *o, world *w, fault_kind kind, long at, in
     prepare_world(o, w);
     faults_objects objects = faults_count_objects();
     long blocks = faults.host_blocks;
-    log_errors = 0;
+    log_errors = self_tests_failed = 0;
     faults_arm(kind, at, code);
     retnet_result result = o->run(w);
     faults_disarm();
