@@ -3,10 +3,8 @@
 // linear_tiles.comp: y = epilogue(W x) for many columns x, W in panels (weights.glsl), on GPUs without matrix units. The
 // columns are tokens.
 //
-// A workgroup makes a tile of 64 rows of W by 64 columns; with GLU these are 32 rows of two neighbouring panels, an
-// activated and a linear one. Block by block of inputs, both operands go through shared memory as floats with the inputs
-// outermost, so that an invocation, which owns 4 rows of 8 columns, reads three vectors for 32 products. The next block is
-// on its way meanwhile. Shared memory is what every device has: 16 KiB.
+// A workgroup makes a tile of 64 rows of W by 64 columns (tiles.glsl); with GLU these are 32 rows of two neighbouring
+// panels, an activated and a linear one. The next block of inputs is on its way while the last one is multiplied.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 128;
@@ -25,25 +23,16 @@ layout(std430, set = 0, binding = 1) readonly buffer InputVectors { vec4 x4[]; }
 layout(std430, set = 0, binding = 3) readonly buffer Params { float params[]; };
 float params_at(uint i) { return params[i]; }
 #include "linear_output.glsl"
+#include "tiles.glsl"
 
 const bool GLU = EPILOGUE == EPILOGUE_GLU;
-const uint ROWS = 64, COLUMNS = 64, OWN_COLUMNS = 8; // rows in fours: 16 of them by 8 of columns are 128 invocations
-const uint VECTORS = ROWS / 4, BLOCK_VECTORS = BLOCK_INPUTS / 4;
-const uint W_ITEMS = ROWS * ROW_UNITS, W_LOADS = (W_ITEMS + LOCAL_SIZE - 1) / LOCAL_SIZE;
-const uint X_LOADS = COLUMNS * BLOCK_VECTORS / LOCAL_SIZE;
-
-shared vec4 w_tile[BLOCK_INPUTS * VECTORS], x_tile[BLOCK_INPUTS * VECTORS]; // [inputs][rows or columns / 4]
+const uint BLOCK_VECTORS = BLOCK_INPUTS / 4;
+const uint W_ITEMS = TILE * ROW_UNITS, W_LOADS = (W_ITEMS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+const uint X_LOADS = TILE * BLOCK_VECTORS / LOCAL_SIZE;
 
 uvec4 w_next[W_LOADS];
 float w_scale[W_LOADS];
 vec4 x_next[X_LOADS];
-
-// Where four rows or columns of an input lie. Neighbours write different inputs at a time: the order differs, so that these
-// lie in different banks.
-uint place(uint four_of_inputs, uint i, uint vector)
-{
-    return (four_of_inputs * 4 + i) * VECTORS + (vector ^ four_of_inputs);
-}
 
 // Which row of the tile, of which panel, item i of the weights is of.
 uint item_row(uint i) { return i / ROW_UNITS; }
@@ -79,47 +68,32 @@ void stage()
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, at = row_place(item_row(item));
         if (item >= W_ITEMS) break;
-        [[unroll]] for (uint v = 0; v < UNIT_VECTORS; v++) {
-            vec4 four = decode_unit(FORMAT, w_next[i], v) * w_scale[i];
-            [[unroll]] for (uint c = 0; c < 4; c++)
-                w_tile[place(item % ROW_UNITS * UNIT_VECTORS + v, c, at / 4)][at % 4] = four[c];
-        }
+        [[unroll]] for (uint v = 0; v < UNIT_VECTORS; v++)
+            put_first(item % ROW_UNITS * UNIT_VECTORS + v, at, decode_unit(FORMAT, w_next[i], v) * w_scale[i]);
     }
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
-        uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x, at = item / BLOCK_VECTORS;
-        [[unroll]] for (uint c = 0; c < 4; c++) x_tile[place(item % BLOCK_VECTORS, c, at / 4)][at % 4] = x_next[i][c];
+        uint item = i * LOCAL_SIZE + gl_LocalInvocationID.x;
+        put_second(item % BLOCK_VECTORS, item / BLOCK_VECTORS, x_next[i]);
     }
 }
 
 void main()
 {
-    uint own_rows = gl_LocalInvocationID.x % VECTORS, own_columns = gl_LocalInvocationID.x / VECTORS;
-    uint first_column = gl_WorkGroupID.y * COLUMNS;
-
-    vec4 sum[OWN_COLUMNS];
-    [[unroll]] for (uint c = 0; c < OWN_COLUMNS; c++) sum[c] = vec4(0.0);
+    uint first_column = gl_WorkGroupID.y * TILE;
+    clear_sums();
     fetch(0, first_column);
     for (uint b = 0; b < push.blocks; b++) {
         stage();
         barrier();
         if (b + 1 < push.blocks) fetch(b + 1, first_column);
-        for (uint k = 0; k < BLOCK_VECTORS; k++) {
-            [[unroll]] for (uint i = 0; i < 4; i++) {
-                vec4 w = w_tile[place(k, i, own_rows)];
-                vec4 low = x_tile[place(k, i, own_columns * 2)], high = x_tile[place(k, i, own_columns * 2 + 1)];
-                [[unroll]] for (uint c = 0; c < 4; c++) {
-                    sum[c] += w * low[c];
-                    sum[c + 4] += w * high[c];
-                }
-            }
-        }
+        add_products();
         barrier();
     }
 
     const uint stored = GLU ? 2 : 4;
-    uint first_row = (gl_WorkGroupID.x * VECTORS + own_rows) * stored;
-    [[unroll]] for (uint c = 0; c < OWN_COLUMNS; c++) {
-        uint column = first_column + own_columns * OWN_COLUMNS + c;
+    uint first_row = (gl_WorkGroupID.x * TILE + own_first()) / 4 * stored;
+    [[unroll]] for (uint c = 0; c < OWN; c++) {
+        uint column = first_column + own_second() + c;
         if (column >= push.columns) break;
         if (PROLOGUE == PROLOGUE_ROW_SCALE) sum[c] *= x[column * push.x_stride + push.scale_offset];
         [[unroll]] for (uint i = 0; i < stored; i++)

@@ -201,7 +201,9 @@ RETNET_API size_t retnet_context_profile_read(retnet_context *context, retnet_pr
 
 /* ---- Model ------------------------------------------------------------------------------------------------------ */
 
-/* How weight matrices are kept on the device. Norm weights, states and arithmetic are always fp32. */
+/* How weight matrices are kept on the device. Norm weights, states and arithmetic are always fp32. Whatever the
+ * checkpoint holds is converted; Q8 and Q4 may also be what it holds (samples/quantize/README.md), and Q4 made while
+ * loading equals Q4 made by samples/quantize. */
 typedef enum retnet_weight_format {
     RETNET_WEIGHTS_AS_STORED = 0, /* what the checkpoint holds */
     RETNET_WEIGHTS_F32,

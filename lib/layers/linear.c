@@ -1,5 +1,6 @@
 #include "layers/linear.h"
 
+#include "layers/tiles.h"
 #include "shaders.h"
 
 typedef struct linear_push {
@@ -214,11 +215,17 @@ static uint32_t turn_of(uint32_t number, uint32_t most)
     return rn_divide_up(number, rn_divide_up(number, most));
 }
 
+/* The fewest columns for which a tile of 64 is better than turns of eight, if there are enough tiles to keep a GPU
+ * busy. Not measured yet on a GPU without matrix units. */
+enum { FEWEST_TILED = 32, FEWEST_TILES = 16 };
+
 static retnet_result choose_for_gpu(rn_device *device, const rn_linear *linear, choice *out)
 {
     const rn_matrix *matrix = linear->matrix;
     rn_linear_shape shape = shape_of(device, linear);
     uint32_t n = linear->columns, columns = n <= 2 ? n : n <= 4 ? 4 : 8;
+    /* With two panels an input that was read is used twice. */
+    bool two_panels = matrix->alternating || (columns >= 4 && rn_matrix_panels(matrix) >= FEWEST_TILES);
     uint32_t constants[] = {
         shape.group_rows * shape.splits,
         matrix->format,
@@ -228,32 +235,27 @@ static retnet_result choose_for_gpu(rn_device *device, const rn_linear *linear, 
         linear->epilogue,
         linear->activation,
         linear->has_bias,
-        matrix->alternating ? 2 : 1,
+        two_panels ? 2 : 1,
         1,
     };
     *out = (choice){.group_rows = shape.group_rows, .panels = constants[8], .columns = columns};
     return rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR], constants, RN_COUNT(constants), &out->kernel);
 }
 
-/* linear_tiles.comp: the fewest columns for which a tile of 64 is better than turns of eight, if there are enough
- * tiles to keep a GPU busy. Not measured yet on a GPU without matrix units. */
-enum { TILE_COLUMNS = 64, TILE_INVOCATIONS = 128, TILE_SHARED_BYTES = 16384, FEWEST_TILED = 32, FEWEST_TILES = 16 };
-
 static bool suits_tiles(const rn_device *device, const rn_linear *linear)
 {
-    uint32_t tiles = rn_matrix_panels(linear->matrix) * rn_divide_up(linear->columns, TILE_COLUMNS);
-    return linear->columns >= FEWEST_TILED && tiles >= FEWEST_TILES &&
-           device->caps.max_invocations >= TILE_INVOCATIONS && device->caps.shared_memory >= TILE_SHARED_BYTES;
+    uint32_t tiles = rn_matrix_panels(linear->matrix) * rn_divide_up(linear->columns, RN_TILE);
+    return linear->columns >= FEWEST_TILED && tiles >= FEWEST_TILES && rn_tiles_suit(device);
 }
 
 static retnet_result choose_tiles(rn_device *device, const rn_linear *linear, choice *out)
 {
     const rn_matrix *matrix = linear->matrix;
     uint32_t constants[] = {
-        TILE_INVOCATIONS, matrix->format, linear->prologue, linear->epilogue, linear->activation, linear->has_bias,
+        RN_TILE_INVOCATIONS, matrix->format, linear->prologue, linear->epilogue, linear->activation, linear->has_bias,
     };
     uint32_t panels = matrix->alternating ? 2 : 1;
-    *out = (choice){.group_rows = RN_PANEL_ROWS / panels, .panels = panels, .columns = TILE_COLUMNS};
+    *out = (choice){.group_rows = RN_PANEL_ROWS / panels, .panels = panels, .columns = RN_TILE};
     return rn_kernel_get(device, &rn_shaders[RN_SHADER_LINEAR_TILES], constants, RN_COUNT(constants), &out->kernel);
 }
 

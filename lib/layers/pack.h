@@ -10,6 +10,7 @@ typedef enum rn_pack_source {
     RN_PACK_F16 = 2,
     RN_PACK_BF16 = 3,
     RN_PACK_Q8 = 4,
+    RN_PACK_Q4 = 5,
     RN_PACK_RANDOM = 6
 } rn_pack_source;
 

@@ -1,5 +1,6 @@
 #include "layers/retention.h"
 
+#include "layers/tiles.h"
 #include "shaders.h"
 
 #include <math.h>
@@ -229,10 +230,24 @@ typedef struct chunkwise {
     uint32_t states_before; /* in scratch, floats */
 } chunkwise;
 
+/* One of two kernels of the same arguments. */
+static const rn_kernel *tiled_or_plain(rn_recorder *recorder, int tiled, int plain)
+{
+    static const uint32_t invocations = RN_TILE_INVOCATIONS;
+    return rn_tiles_suit(recorder->device) ? rn_recorder_kernel(recorder, &rn_shaders[tiled], &invocations, 1)
+                                           : rn_recorder_kernel(recorder, &rn_shaders[plain], NULL, 0);
+}
+
+/* Rows of the result that a workgroup has; of columns it has 64. */
+static uint32_t group_rows(const rn_device *device)
+{
+    return rn_tiles_suit(device) ? RN_TILE : 8;
+}
+
 static void record_scores(rn_recorder *recorder, const chunkwise *c)
 {
     const rn_retention *r = c->retention;
-    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_SCORES], NULL, 0);
+    const rn_kernel *kernel = tiled_or_plain(recorder, RN_SHADER_RETENTION_SCORES_TILES, RN_SHADER_RETENTION_SCORES);
     if (!kernel) return;
     scores_push push = {
         .stride = r->x_stride,
@@ -249,13 +264,14 @@ static void record_scores(rn_recorder *recorder, const chunkwise *c)
     };
     rn_binding bindings[] = {r->input, c->scores, r->params, c->chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(c->chunks->longest, 8) * push.column_groups, r->heads, c->chunks->chunk_count, 0);
+                         rn_divide_up(c->chunks->longest, group_rows(recorder->device)) * push.column_groups, r->heads,
+                         c->chunks->chunk_count, 0);
 }
 
 static void record_states(rn_recorder *recorder, const chunkwise *c)
 {
     const rn_retention *r = c->retention;
-    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES], NULL, 0);
+    const rn_kernel *kernel = tiled_or_plain(recorder, RN_SHADER_RETENTION_STATES_TILES, RN_SHADER_RETENTION_STATES);
     if (!kernel) return;
     states_push push = {
         .stride = r->x_stride,
@@ -271,14 +287,14 @@ static void record_states(rn_recorder *recorder, const chunkwise *c)
     };
     rn_binding bindings[] = {r->input, c->before, r->state, r->params, c->chunks->chunks, c->chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(push.value_stride, 64), rn_divide_up(r->key_size, 8),
+                         rn_divide_up(push.value_stride, 64), rn_divide_up(r->key_size, group_rows(recorder->device)),
                          c->chunks->sequence_count * r->heads, 0);
 }
 
 static void record_output(rn_recorder *recorder, const chunkwise *c)
 {
     const rn_retention *r = c->retention;
-    const rn_kernel *kernel = rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_OUTPUT], NULL, 0);
+    const rn_kernel *kernel = tiled_or_plain(recorder, RN_SHADER_RETENTION_OUTPUT_TILES, RN_SHADER_RETENTION_OUTPUT);
     if (!kernel) return;
     output_push push = {
         .stride = r->x_stride,
@@ -298,9 +314,9 @@ static void record_output(rn_recorder *recorder, const chunkwise *c)
         .scale = c->scale,
     };
     rn_binding bindings[] = {r->input, r->output, c->scratch, r->params, c->chunks->chunks};
-    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(r->value_size, 64), rn_divide_up(c->chunks->longest, 8),
-                         c->chunks->chunk_count * r->heads, 0);
+    rn_recorder_dispatch(
+        recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, rn_divide_up(r->value_size, 64),
+        rn_divide_up(c->chunks->longest, group_rows(recorder->device)), c->chunks->chunk_count * r->heads, 0);
 }
 
 void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_chunks *chunks)

@@ -98,12 +98,12 @@ void rn_reader_matrix(rn_checkpoint_reader *reader, rn_matrix_source *out, rn_ro
         rn_missing(reader, name);
         return;
     }
-    if (!rn_accept_shape(reader, tensor, rows.all, columns)) return;
+    if (!rn_accept_shape(reader, tensor, rows.all, (uint32_t)rn_stored_columns(tensor->dtype, columns))) return;
     *out = (rn_matrix_source){.tensor = tensor, .first_row = rows.first, .rows = rows.count, .columns = columns};
-    if (tensor->dtype == RN_DTYPE_I8)
+    if (tensor->dtype == RN_DTYPE_I8 || tensor->dtype == RN_DTYPE_U8)
         rn_take_scales(reader, out, rows.all);
     else if (!rn_is_float(tensor))
-        rn_bad_dtype(reader, tensor, "F32, F16, BF16, or I8 with scales");
+        rn_bad_dtype(reader, tensor, "F32, F16, BF16, or I8 or U8 with scales");
 }
 
 void rn_reader_vector(rn_checkpoint_reader *reader, rn_vector_source *out, uint32_t size, const char *format, ...)

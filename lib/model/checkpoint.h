@@ -8,13 +8,25 @@
 
 /* Rows [first_row, first_row + rows) of a [*, columns] matrix in the file. */
 typedef struct rn_matrix_source {
-    const rn_tensor *tensor; /* F32, F16, BF16, or I8 with scales; NULL: absent */
-    const rn_tensor
-        *scales; /* F16 [all rows, ceil(columns / 32)] for I8: weight = value * scale of its block; else NULL */
+    const rn_tensor *tensor; /* F32, F16, BF16, or quantised: I8, or two weights in a U8; NULL: absent */
+    const rn_tensor *scales; /* of quantised ones: F16 [all rows, ceil(columns / 32)], for 32 neighbours in a row each;
+                                else NULL. samples/quantize/README.md says what a weight is */
     uint64_t first_row;
     uint32_t rows, columns;
     uint32_t rotation_head; /* 0, or K: within each head of K rows, file row 2i becomes row i and 2i+1 becomes i+K/2 */
 } rn_matrix_source;
+
+/* Elements of a row in the file: two 4-bit weights share one, the last has one of its own where columns are odd. */
+static inline uint64_t rn_stored_columns(rn_dtype dtype, uint64_t columns)
+{
+    return dtype == RN_DTYPE_U8 ? columns / 2 + columns % 2 : columns;
+}
+
+static inline uint64_t rn_matrix_row_bytes(const rn_matrix_source *source)
+{
+    rn_dtype dtype = source->tensor->dtype;
+    return rn_stored_columns(dtype, source->columns) * rn_dtype_size(dtype);
+}
 
 /* A vector in the file: norm weight, bias. F32, F16 or BF16; tensor NULL: absent. */
 typedef struct rn_vector_source {

@@ -24,7 +24,7 @@ typedef struct rn_rows {
 const rn_tensor *rn_reader_find(const rn_checkpoint_reader *reader, const char *format, ...) RN_PRINTF(2, 3);
 /* Accepts a tensor that has no influence. */
 void rn_reader_ignore(rn_checkpoint_reader *reader, const rn_tensor *tensor); /* NULL: nothing */
-/* Take a tensor that must be there with this shape. An 8-bit matrix has its scales in NAME_scale. */
+/* Take a tensor that must be there with this shape. A quantised matrix has its scales in NAME_scale. */
 void rn_reader_matrix(rn_checkpoint_reader *reader, rn_matrix_source *out, rn_rows rows, uint32_t columns,
                       const char *format, ...) RN_PRINTF(5, 6);
 void rn_reader_vector(rn_checkpoint_reader *reader, rn_vector_source *out, uint32_t size, const char *format, ...)

@@ -45,6 +45,7 @@ static retnet_weight_format stored_format(const rn_matrix_source *source)
     case RN_DTYPE_F32: return RETNET_WEIGHTS_F32;
     case RN_DTYPE_BF16: return RETNET_WEIGHTS_BF16;
     case RN_DTYPE_I8: return RETNET_WEIGHTS_Q8;
+    case RN_DTYPE_U8: return RETNET_WEIGHTS_Q4;
     default: return RETNET_WEIGHTS_F16;
     }
 }

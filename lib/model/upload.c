@@ -67,6 +67,7 @@ static uint32_t source_kind(const rn_matrix_source *source)
     case RN_DTYPE_F32: return RN_PACK_F32;
     case RN_DTYPE_F16: return RN_PACK_F16;
     case RN_DTYPE_BF16: return RN_PACK_BF16;
+    case RN_DTYPE_U8: return RN_PACK_Q4;
     default: return RN_PACK_Q8;
     }
 }
@@ -75,8 +76,7 @@ retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source
                                uint32_t to_row, bool second)
 {
     uint32_t kind = source_kind(source), blocks = rn_matrix_blocks(matrix);
-    uint64_t row_bytes = (uint64_t)source->columns * rn_dtype_size(source->tensor->dtype);
-    uint64_t scale_bytes = kind == RN_PACK_Q8 ? 2ull * blocks : 0;
+    uint64_t row_bytes = rn_matrix_row_bytes(source), scale_bytes = source->scales ? 2ull * blocks : 0;
     uint32_t most = rn_pack_rows(upload->device, RN_STAGING_BYTES / 2, row_bytes + scale_bytes + 4, blocks);
     for (uint32_t first = 0; first < source->rows; first += most) {
         uint32_t rows = rn_min_u32(most, source->rows - first);
@@ -86,7 +86,7 @@ retnet_result rn_upload_matrix(rn_upload *upload, const rn_matrix_source *source
         uint8_t *to = stage(upload, binding_bytes, &offset, &result);
         if (!to) return result;
         memcpy(to, source->tensor->data + from * row_bytes, size);
-        if (kind == RN_PACK_Q8) memcpy(to + padded, source->scales->data + from * scale_bytes, rows * scale_bytes);
+        if (source->scales) memcpy(to + padded, source->scales->data + from * scale_bytes, rows * scale_bytes);
         rn_pack push = {
             .first = first,
             .rows = rows,

@@ -107,7 +107,27 @@ static retnet_result create_timeline(retnet_session *session)
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
     VkResult result = device->vk.vkCreateSemaphore(device->handle, &info, device->allocator, &session->timeline);
+    if (result != VK_SUCCESS) session->timeline = VK_NULL_HANDLE;
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, "vkCreateSemaphore");
+}
+
+/* What signals it is done, as the fences say. But Mesa 22.3 signals a fence while its thread has still to write to the
+ * semaphores of the same submit, and would write to one that is gone: only a wait for the value tells. That takes
+ * microseconds; the bound is for drivers that would wait forever on a device that is lost. */
+static void destroy_timeline(retnet_session *session)
+{
+    rn_device *device = session->device;
+    if (!session->timeline) return;
+    VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &session->timeline,
+        .pValues = &session->newest_submitted,
+    };
+    VkResult result = VK_SUCCESS;
+    if (session->newest_submitted) result = device->vk.vkWaitSemaphores(device->handle, &info, 1000000000);
+    if (result != VK_SUCCESS) rn_device_fail(device, result, "waiting for the session's semaphore");
+    device->vk.vkDestroySemaphore(device->handle, session->timeline, device->allocator);
 }
 
 static retnet_result check_memory(const retnet_session *session)
@@ -163,10 +183,10 @@ void retnet_session_destroy(retnet_session *session)
     rn_device *device = session->device;
     rn_host *host = device->host;
     for (uint32_t i = 0; i < RN_MAX_SLICES; i++) rn_commands_destroy(session, &session->slices[i].own);
-    if (session->timeline) device->vk.vkDestroySemaphore(device->handle, session->timeline, device->allocator);
     rn_recorder_destroy(&session->recorder);
     for (uint32_t i = 0; session->decode && i <= session->layout.slots; i++)
         rn_commands_destroy(session, &session->decode[i]);
+    destroy_timeline(session); /* when none of these is under way */
     if (session->tasks) rn_task_drop_all(session);
     rn_decoder_destroy(session);
     for (uint32_t i = 0; i < RN_MAX_STATE_BUFFERS; i++) rn_buffer_destroy(device, &session->states[i]);

@@ -77,8 +77,7 @@ typedef struct rn_reading {
 } rn_reading;
 
 /* What rows may share a pass. It goes by the reading that they are of and by nothing else, so that the numbers do not
- * depend on who else is in the batch. (Of steps, and on matrix units, there is one choice that does: how many there
- * are.) */
+ * depend on who else is in the batch. (Of steps, and on GPUs, there is one choice that does: how many there are.) */
 typedef enum rn_pass_class {
     RN_PASS_STEPS,    /* readings of one token: the recurrent form */
     RN_PASS_CHUNKS,   /* of more: the chunkwise form, on matrix units where there are any */

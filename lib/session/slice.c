@@ -29,6 +29,7 @@ static retnet_result create_commands(retnet_session *session, rn_commands *comma
     };
     VkResult created = device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &commands->queries);
     if (created == VK_SUCCESS) return RETNET_OK;
+    commands->queries = VK_NULL_HANDLE;
     rn_recorder_destroy(&commands->recorder);
     return rn_device_fail(device, created, "vkCreateQueryPool");
 }

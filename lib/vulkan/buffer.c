@@ -78,6 +78,7 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
     VkResult result = device->vk.vkAllocateMemory(device->handle, &info, device->allocator, &buffer->memory);
     if (result != VK_SUCCESS) {
         char text[160];
+        buffer->memory = VK_NULL_HANDLE;
         snprintf(text, sizeof text, "%s: allocating %llu bytes", what, (unsigned long long)requirements.size);
         return rn_device_fail(device, result, text);
     }
@@ -109,7 +110,10 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
     VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
-    if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
+    if (result != VK_SUCCESS) {
+        buffer->handle = VK_NULL_HANDLE;
+        return rn_device_fail(device, result, what);
+    }
     rn_device_name(device, VK_OBJECT_TYPE_BUFFER, (uint64_t)buffer->handle, what);
     ours = allocate_and_bind(device, use, what, buffer);
     if (ours != RETNET_OK) rn_buffer_destroy(device, buffer);

@@ -140,13 +140,17 @@ static retnet_result open_instance(rn_device *device, const retnet_context_desc 
         .ppEnabledExtensionNames = extensions,
     };
     VkResult result = create_instance(&info, device->allocator, &device->instance);
-    if (result != VK_SUCCESS) return no_device(device, result, "vkCreateInstance");
+    if (result != VK_SUCCESS) {
+        device->instance = VK_NULL_HANDLE;
+        return no_device(device, result, "vkCreateInstance");
+    }
     if (!rn_instance_table_load(device->get_proc, device->instance, &device->fn))
         return rn_fail(device->host, RETNET_ERROR_NO_DEVICE, "the Vulkan loader lacks functions of Vulkan 1.1");
     if (validate) {
         PFN_vkCreateDebugUtilsMessengerEXT create =
             (PFN_vkCreateDebugUtilsMessengerEXT)device->get_proc(device->instance, "vkCreateDebugUtilsMessengerEXT");
-        if (create) create(device->instance, &messenger, device->allocator, &device->messenger);
+        if (create) result = create(device->instance, &messenger, device->allocator, &device->messenger);
+        if (result != VK_SUCCESS) device->messenger = VK_NULL_HANDLE;
     }
     return RETNET_OK;
 }
@@ -361,7 +365,10 @@ static retnet_result create_device(rn_device *device, const retnet_context_desc 
         queue.pNext = NULL;
         result = device->fn.CreateDevice(device->physical, &info, device->allocator, &device->handle);
     }
-    if (result != VK_SUCCESS) return rn_device_fail(device, result, "vkCreateDevice");
+    if (result != VK_SUCCESS) {
+        device->handle = VK_NULL_HANDLE;
+        return rn_device_fail(device, result, "vkCreateDevice");
+    }
     ours = rn_device_load(device, device->messenger != VK_NULL_HANDLE);
     if (ours != RETNET_OK) return ours;
     rn_features_use(device, desc, info.ppEnabledExtensionNames, info.enabledExtensionCount, info.pNext);

@@ -112,7 +112,8 @@ uint32_t rn_device_vector(const rn_device *device);
 
 /* What a failed Vulkan result is of ours. */
 retnet_result rn_error_of(VkResult result);
-/* The same with a message that names the result and `what` was tried; remembers that a device was lost. */
+/* The same with a message that names the result and `what` was tried; remembers that a device was lost. The handle that
+ * the call was to make is undefined: the caller sets it to null. */
 retnet_result rn_device_fail(rn_device *device, VkResult result, const char *what);
 
 /* DEVICE_LOST, with a message, once any call has found the device lost. */

@@ -398,7 +398,7 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
                   !pretends_no_matrices(desc) && find_matrix_unit(device, &unit),
         .memory_budget = contains(extensions, extension_count, BUDGET_EXTENSION),
         .memory_priority = contains(extensions, extension_count, PRIORITY_EXTENSION) && is_on(bits.priority),
-        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) &&
+        .timeline = device->api_version >= VK_API_VERSION_1_2 && is_on(bits.timeline) && device->vk.vkWaitSemaphores &&
                     !(desc->pretend & RETNET_PRETEND_NO_TIMELINE),
         .dots =
             device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots) && !(desc->pretend & RETNET_PRETEND_NO_INT8),

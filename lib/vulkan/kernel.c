@@ -35,7 +35,10 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
     };
     VkResult result =
         device->vk.vkCreateDescriptorSetLayout(device->handle, &set, device->allocator, &kernel->set_layout);
-    if (result != VK_SUCCESS) return rn_device_fail(device, result, shader->name);
+    if (result != VK_SUCCESS) {
+        kernel->set_layout = VK_NULL_HANDLE;
+        return rn_device_fail(device, result, shader->name);
+    }
     VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = shader->push_bytes};
     VkPipelineLayoutCreateInfo layout = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
@@ -45,6 +48,7 @@ static retnet_result create_layouts(rn_device *device, rn_kernel *kernel)
         .pPushConstantRanges = &push,
     };
     result = device->vk.vkCreatePipelineLayout(device->handle, &layout, device->allocator, &kernel->layout);
+    if (result != VK_SUCCESS) kernel->layout = VK_NULL_HANDLE;
     return result == VK_SUCCESS ? RETNET_OK : rn_device_fail(device, result, shader->name);
 }
 

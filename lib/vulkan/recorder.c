@@ -30,6 +30,7 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
     };
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     VkResult result = vk->vkCreateCommandPool(device->handle, &pool, device->allocator, &recorder->pool);
+    if (result != VK_SUCCESS) recorder->pool = VK_NULL_HANDLE;
     if (result == VK_SUCCESS) {
         VkCommandBufferAllocateInfo allocate = {
             .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -39,7 +40,10 @@ retnet_result rn_recorder_create(rn_device *device, rn_recorder *recorder)
         };
         result = vk->vkAllocateCommandBuffers(device->handle, &allocate, &recorder->own);
     }
-    if (result == VK_SUCCESS) result = vk->vkCreateFence(device->handle, &fence, device->allocator, &recorder->fence);
+    if (result == VK_SUCCESS) {
+        result = vk->vkCreateFence(device->handle, &fence, device->allocator, &recorder->fence);
+        if (result != VK_SUCCESS) recorder->fence = VK_NULL_HANDLE;
+    }
     if (result == VK_SUCCESS) return RETNET_OK;
     rn_recorder_destroy(recorder);
     return rn_device_fail(device, result, "creating a command buffer");
@@ -162,23 +166,31 @@ void rn_recorder_label(rn_recorder *recorder, const char *format, ...)
 
 /* ---- Recording -------------------------------------------------------------------------------------------------- */
 
+static void create_queries(rn_recorder *recorder)
+{
+    rn_device *device = recorder->device;
+    VkQueryPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+        .queryType = VK_QUERY_TYPE_TIMESTAMP,
+        .queryCount = 2 * RN_MAX_TIMED,
+    };
+    if (!recorder->timed) recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
+    if (!recorder->timed) {
+        rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED * sizeof *recorder->timed));
+        return;
+    }
+    check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries),
+          "query pool");
+    if (recorder->result != RETNET_OK) recorder->queries = VK_NULL_HANDLE;
+}
+
 static void prepare_queries(rn_recorder *recorder)
 {
     rn_device *device = recorder->device;
     recorder->profiled = device->profiling;
     recorder->timed_count = 0;
     if (!recorder->profiled) return;
-    if (!recorder->queries) {
-        VkQueryPoolCreateInfo info = {
-            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
-            .queryType = VK_QUERY_TYPE_TIMESTAMP,
-            .queryCount = 2 * RN_MAX_TIMED,
-        };
-        check(recorder, device->vk.vkCreateQueryPool(device->handle, &info, device->allocator, &recorder->queries),
-              "query pool");
-        recorder->timed = rn_alloc(device->host, RN_MAX_TIMED, sizeof *recorder->timed);
-        if (!recorder->timed) rn_recorder_fail(recorder, rn_fail_memory(device->host, "profile", RN_MAX_TIMED));
-    }
+    if (!recorder->queries) create_queries(recorder);
     if (recorder->result == RETNET_OK)
         device->vk.vkCmdResetQueryPool(recorder->commands, recorder->queries, 0, 2 * RN_MAX_TIMED);
 }

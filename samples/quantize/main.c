@@ -1,17 +1,10 @@
-/* quantize: makes a checkpoint of half the size or less by storing each weight matrix in eight bits.
+/* quantize: makes a checkpoint of half the size or less by storing each weight matrix in eight or four bits.
  *
- *   quantize [--format q8] IN_DIR OUT_DIR
+ *   quantize [--format q8|q4] IN_DIR OUT_DIR
  *
  * reads a checkpoint directory of any kind that the library loads, and writes OUT_DIR/model.safetensors, config.json
- * and, where there is one, tokenizer.model. The library loads OUT_DIR like any other checkpoint.
- *
- * Format "retnet-q8-32" (named in the file's __metadata__ under "quantization"):
- *   Every matrix NAME of [rows, columns] becomes two tensors:
- *     NAME        I8   [rows, columns]             q, from -127 to 127
- *     NAME_scale  F16  [rows, ceil(columns / 32)]  s, one for 32 neighbours in a row; the last block may be shorter
- *   The weight is w[r][c] = s[r][c / 32] * q[r][c]; s = max|w| / 127 of its block, rounded to half precision, and q is
- *   w / s rounded to nearest. Rows are outputs, columns are inputs, as in the original.
- *   All other tensors (norms, biases, torchscale's angles and decays) are copied unchanged.
+ * and, where there is one, tokenizer.model. The library loads OUT_DIR like any other checkpoint. README.md defines the
+ * formats.
  */
 #include "output.h"
 
@@ -27,15 +20,17 @@
 #include <direct.h>
 #endif
 
-static const char usage[] = "usage: quantize [--format q8] IN_DIR OUT_DIR\n"
+static const char usage[] = "usage: quantize [--format q8|q4] IN_DIR OUT_DIR\n"
                             "\n"
-                            "Writes the checkpoint in IN_DIR to OUT_DIR with its weight matrices in 8 bits.\n"
+                            "Writes the checkpoint in IN_DIR to OUT_DIR with its weight matrices in 8 or 4 bits.\n"
                             "\n"
-                            "  --format q8  blocks of 32 weights with one half-precision scale (the default)\n"
+                            "  --format q8  8 bits, in blocks of 32 with one half-precision scale (the default)\n"
+                            "  --format q4  4 bits, in such blocks\n"
                             "  --help       this text\n";
 
 typedef struct options {
     const char *input, *output;
+    const block_format *format;
 } options;
 
 static void log_message(void *user, retnet_log_level level, const char *message)
@@ -161,8 +156,9 @@ static bool can_quantize(const rn_tensor_set *tensors)
 {
     for (size_t i = 0; i < rn_tensor_set_count(tensors); i++) {
         const rn_tensor *tensor = rn_tensor_set_at(tensors, i);
-        if (!is_matrix(tensor) || tensor->dtype != RN_DTYPE_I8) continue;
-        fprintf(stderr, "quantize: %s: tensor %s has 8 bits already\n", tensor->file, tensor->name);
+        if (!is_matrix(tensor) || (tensor->dtype != RN_DTYPE_I8 && tensor->dtype != RN_DTYPE_U8)) continue;
+        fprintf(stderr, "quantize: %s: tensor %s has %d bits already\n", tensor->file, tensor->name,
+                tensor->dtype == RN_DTYPE_I8 ? 8 : 4);
         return false;
     }
     return true;
@@ -174,7 +170,7 @@ static bool write_model(rn_host *host, const options *options, const rn_tensor_s
     output_tensor *outputs = plan(tensors, &count);
     new_file file = {0};
     bool good = outputs && new_file_open(host, options->output, "model.safetensors", &file);
-    good = good && output_write(file.file, file.temporary, outputs, count, show_progress);
+    good = good && output_write(file.file, file.temporary, options->format, outputs, count, show_progress);
     good = new_file_close(host, &file, good);
     free(outputs);
     return good;
@@ -209,12 +205,13 @@ static int bad_usage(const char *what, const char *argument)
 
 int main(int argc, char **argv)
 {
-    options options = {0};
+    options options = {.format = block_format_named("q8")};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) return fputs(usage, stdout) < 0;
         if (strcmp(argv[i], "--format") == 0) {
             if (++i == argc) return bad_usage("--format needs a value", "");
-            if (strcmp(argv[i], "q8") != 0) return bad_usage("unknown format ", argv[i]);
+            options.format = block_format_named(argv[i]);
+            if (!options.format) return bad_usage("unknown format ", argv[i]);
         } else if (argv[i][0] == '-') {
             return bad_usage("unknown option ", argv[i]);
         } else if (!options.input) {

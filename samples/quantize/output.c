@@ -1,7 +1,5 @@
 #include "output.h"
 
-#include "blocks.h"
-
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -10,44 +8,52 @@
 typedef struct output {
     FILE *file;
     const char *path;
+    const block_format *format;
     output_progress_fn progress;
     uint64_t done, total; /* bytes of data */
 } output;
 
-static uint64_t tensor_bytes(const output_tensor *tensor)
+/* How many bytes or scales a row of a matrix becomes. */
+static uint64_t stored_columns(const output *out, const output_tensor *tensor)
+{
+    uint64_t columns = tensor->source->shape[1];
+    return tensor->kind == OUTPUT_SCALES ? blocks_in_row(columns) : rn_stored_columns(out->format->dtype, columns);
+}
+
+static uint64_t tensor_bytes(const output *out, const output_tensor *tensor)
 {
     if (tensor->kind == OUTPUT_COPY) return tensor->source->bytes;
-    uint64_t rows = tensor->source->shape[0], columns = tensor->source->shape[1];
-    return tensor->kind == OUTPUT_VALUES ? rows * columns : rows * blocks_in_row(columns) * 2;
+    return tensor->source->shape[0] * stored_columns(out, tensor) * (tensor->kind == OUTPUT_SCALES ? 2 : 1);
 }
 
 /* ---- Header ----------------------------------------------------------------------------------------------------- */
 
-static json_t *tensor_shape(const output_tensor *tensor)
+static json_t *tensor_shape(const output *out, const output_tensor *tensor)
 {
     json_t *shape = json_array();
     for (uint32_t i = 0; i < tensor->source->rank; i++) {
-        uint64_t size = tensor->source->shape[i];
-        if (tensor->kind == OUTPUT_SCALES && i == 1) size = blocks_in_row(size);
+        bool changes = tensor->kind != OUTPUT_COPY && i == 1;
+        uint64_t size = changes ? stored_columns(out, tensor) : tensor->source->shape[i];
         json_array_append_new(shape, json_integer((json_int_t)size));
     }
     return shape;
 }
 
-static json_t *make_header(const output_tensor *tensors, size_t count)
+static json_t *make_header(const output *out, const output_tensor *tensors, size_t count)
 {
     json_t *header = json_object();
-    json_object_set_new(header, "__metadata__", json_pack("{ssss}", "format", "pt", "quantization", "retnet-q8-32"));
+    json_object_set_new(header, "__metadata__",
+                        json_pack("{ssss}", "format", "pt", "quantization", out->format->metadata));
     uint64_t offset = 0;
     for (size_t i = 0; i < count; i++) {
         const output_tensor *tensor = &tensors[i];
-        uint64_t end = offset + tensor_bytes(tensor);
+        uint64_t end = offset + tensor_bytes(out, tensor);
         const char *dtype = tensor->kind == OUTPUT_COPY     ? tensor->source->dtype_name
-                            : tensor->kind == OUTPUT_VALUES ? "I8"
+                            : tensor->kind == OUTPUT_VALUES ? rn_dtype_name(out->format->dtype)
                                                             : "F16";
         char name[512];
         snprintf(name, sizeof(name), "%s%s", tensor->source->name, tensor->kind == OUTPUT_SCALES ? "_scale" : "");
-        json_t *entry = json_pack("{sssos[II]}", "dtype", dtype, "shape", tensor_shape(tensor), "data_offsets",
+        json_t *entry = json_pack("{sssos[II]}", "dtype", dtype, "shape", tensor_shape(out, tensor), "data_offsets",
                                   (json_int_t)offset, (json_int_t)end);
         if (json_object_set_new(header, name, entry) != 0) {
             json_decref(header);
@@ -67,7 +73,7 @@ static bool write_bytes(output *out, const void *data, size_t size)
 
 static bool write_header(output *out, const output_tensor *tensors, size_t count)
 {
-    json_t *header = make_header(tensors, count);
+    json_t *header = make_header(out, tensors, count);
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (!text) {
@@ -104,19 +110,20 @@ static bool write_quantized(output *out, const output_tensor *tensor)
 {
     const rn_tensor *matrix = tensor->source;
     size_t columns = (size_t)matrix->shape[1], blocks = (size_t)blocks_in_row(columns);
+    size_t bytes = (size_t)rn_stored_columns(out->format->dtype, columns);
     float *values = calloc(columns, sizeof(*values));
-    int8_t *quantized = calloc(columns, sizeof(*quantized));
+    uint8_t *quantized = calloc(bytes, sizeof(*quantized));
     uint16_t *scales = calloc(blocks, sizeof(*scales));
     bool good = values && quantized && scales;
     if (!good) fprintf(stderr, "quantize: out of memory\n");
     for (uint64_t row = 0; good && row < matrix->shape[0]; row++) {
         read_row(matrix, row, values);
-        good = quantize_row(values, columns, quantized, scales);
+        good = quantize_row(out->format, values, columns, quantized, scales);
         if (!good)
-            fprintf(stderr, "quantize: %s: tensor %s, row %llu: a value is not finite or too large for 8 bits\n",
-                    matrix->file, matrix->name, (unsigned long long)row);
+            fprintf(stderr, "quantize: %s: tensor %s, row %llu: a value is not finite or too large for %s\n",
+                    matrix->file, matrix->name, (unsigned long long)row, out->format->option);
         else if (tensor->kind == OUTPUT_VALUES)
-            good = write_data(out, quantized, columns);
+            good = write_data(out, quantized, bytes);
         else
             good = write_data(out, scales, blocks * sizeof(*scales));
     }
@@ -126,10 +133,11 @@ static bool write_quantized(output *out, const output_tensor *tensor)
     return good;
 }
 
-bool output_write(FILE *file, const char *path, const output_tensor *tensors, size_t count, output_progress_fn progress)
+bool output_write(FILE *file, const char *path, const block_format *format, const output_tensor *tensors, size_t count,
+                  output_progress_fn progress)
 {
-    output out = {.file = file, .path = path, .progress = progress};
-    for (size_t i = 0; i < count; i++) out.total += tensor_bytes(&tensors[i]);
+    output out = {.file = file, .path = path, .format = format, .progress = progress};
+    for (size_t i = 0; i < count; i++) out.total += tensor_bytes(&out, &tensors[i]);
     if (!write_header(&out, tensors, count)) return false;
     for (size_t i = 0; i < count; i++) {
         const output_tensor *tensor = &tensors[i];

@@ -2,7 +2,7 @@
 #ifndef QUANTIZE_OUTPUT_H
 #define QUANTIZE_OUTPUT_H
 
-#include "model/safetensors.h"
+#include "blocks.h"
 
 #include <stdio.h>
 
@@ -18,7 +18,7 @@ typedef struct output_tensor {
 typedef void (*output_progress_fn)(uint64_t done, uint64_t total);
 
 /* Writes header and data. On failure says why to stderr and returns false; the file's content is then worthless. */
-bool output_write(FILE *file, const char *path, const output_tensor *tensors, size_t count,
+bool output_write(FILE *file, const char *path, const block_format *format, const output_tensor *tensors, size_t count,
                   output_progress_fn progress);
 
 #endif

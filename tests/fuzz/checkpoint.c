@@ -1,4 +1,4 @@
-/* checkpoint.c: a whole checkpoint of any dialect, also with 8-bit matrices: config, header of the weights, weights. */
+/* checkpoint.c: a whole checkpoint of any dialect, quantised too: config, header of the weights, weights. */
 #include "fuzz/tensors.h"
 
 #include "model/checkpoint.h"
@@ -8,10 +8,12 @@ static void read_matrix(const rn_matrix_source *source)
 {
     if (!source->tensor) return;
     const rn_tensor *tensor = source->tensor;
-    uint64_t row_bytes = (uint64_t)source->columns * rn_dtype_size(tensor->dtype);
-    FUZZ_REQUIRE(tensor->rank == 2 && tensor->shape[1] == source->columns && row_bytes > 0);
+    uint64_t row_bytes = rn_matrix_row_bytes(source);
+    FUZZ_REQUIRE(tensor->rank == 2 && row_bytes > 0 && tensor->bytes == tensor->shape[0] * row_bytes);
+    FUZZ_REQUIRE(row_bytes * 2 >= source->columns);
     rn_hash(0, tensor->data + source->first_row * row_bytes, source->rows * row_bytes);
-    FUZZ_REQUIRE((tensor->dtype == RN_DTYPE_I8) == (source->scales != NULL));
+    bool quantised = tensor->dtype == RN_DTYPE_I8 || tensor->dtype == RN_DTYPE_U8;
+    FUZZ_REQUIRE(quantised == (source->scales != NULL));
     if (!source->scales) return;
     uint64_t scale_bytes = 2 * (((uint64_t)source->columns + 31) / 32);
     FUZZ_REQUIRE(source->scales->dtype == RN_DTYPE_F16);

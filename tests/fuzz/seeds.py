@@ -49,13 +49,13 @@ TORCHSCALE = {"decoder_embed_dim": 4, "decoder_value_embed_dim": 4, "decoder_ret
               "decoder_ffn_embed_dim": 2, "decoder_layers": 1, "vocab_size": 3, "activation_fn": "swish"}
 
 
-def fla(dtype):
+def fla(dtype, ffn=2):
     def matrix(name, rows, columns):
-        entries.append((name, dtype, [rows, columns]))
-        if dtype == "I8":
+        entries.append((name, dtype, [rows, (columns + 1) // 2 if dtype == "U8" else columns]))
+        if dtype in ("I8", "U8"):
             entries.append((name + "_scale", "F16", [rows, (columns + 31) // 32]))
 
-    vector = "F16" if dtype == "I8" else dtype
+    vector = "F16" if dtype in ("I8", "U8") else dtype
     entries = []
     matrix("model.embeddings.weight", 3, 4)
     layer = "model.layers.0."
@@ -67,9 +67,9 @@ def fla(dtype):
     entries.append((layer + "attn.g_norm_swish_gate.weight", vector, [4]))
     matrix(layer + "attn.o_proj.weight", 4, 8)
     entries.append((layer + "mlp_norm.weight", vector, [4]))
-    matrix(layer + "mlp.gate_proj.weight", 2, 4)
-    matrix(layer + "mlp.up_proj.weight", 2, 4)
-    matrix(layer + "mlp.down_proj.weight", 4, 2)
+    matrix(layer + "mlp.gate_proj.weight", ffn, 4)
+    matrix(layer + "mlp.up_proj.weight", ffn, 4)
+    matrix(layer + "mlp.down_proj.weight", 4, ffn)
     entries.append(("model.norm.weight", vector, [4]))
     matrix("lm_head.weight", 3, 4)
     return entries
@@ -108,6 +108,7 @@ index = text({"metadata": {"total_size": 8}, "weight_map": {"a": "a.safetensors"
 write("shards", "two", piece(index) + piece(first[0]) + piece(second[0]) + piece(first[1]) + second[1])
 
 for name, config, entries in (("fla_f32", FLA, fla("F32")), ("fla_bf16", FLA, fla("BF16")), ("fla_i8", FLA, fla("I8")),
+                              ("fla_u8", dict(FLA, intermediate_size=35), fla("U8", 35)),
                               ("torchscale", TORCHSCALE, torchscale())):
     header, data = tensors(entries)
     write("checkpoint", name, piece(text(config)) + piece(header) + data)

@@ -243,6 +243,9 @@ static void check_tiles(layers_test *test)
         {{RETNET_WEIGHTS_Q8, RN_PROLOGUE_NONE, RN_EPILOGUE_GLU, 2, false, 0, 0}, {481, 33}, 65},
         {{RETNET_WEIGHTS_Q4, RN_PROLOGUE_NONE, RN_EPILOGUE_ADD, 0, false, 0, 0}, {34 * 64 + 27, 512}, 32},
         {{RETNET_WEIGHTS_Q4, RN_PROLOGUE_NONE, RN_EPILOGUE_STORE, 0, false, 0, 0}, {129, 64}, 70}, /* too few panels */
+        {{RETNET_WEIGHTS_Q4, RN_PROLOGUE_ROW_SCALE, RN_EPILOGUE_ADD, 0, true, 0, 0},
+         {17 * 64 + 5, 33},
+         9}, /* in pairs */
     };
     for (size_t i = 0; i < RN_COUNT(cases) && !test->device->caps.is_cpu; i++) {
         rn_matrix matrix = {.format = cases[i].kind.format, .inputs = cases[i].shape.inputs};

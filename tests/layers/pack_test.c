@@ -1,6 +1,6 @@
 /* pack_test.c: matrices as checkpoints hold them, put into panels (pack.comp through lib/model/upload.c), against what
  * shaders/weights.glsl says of panels: every kind of source in every format, odd rows and inputs, zero padding. Where a
- * conversion is exact, or its rounding is the shader's own, bits are compared. */
+ * conversion is exact, or its rounding is the shader's own, bits are compared: those of 4 bits always. */
 #include "layers/layers_test.h"
 #include "model/upload.h"
 
@@ -46,21 +46,29 @@ static float random_value(void)
     return value < 0 ? value - 0.01f : value + 0.01f;
 }
 
+/* q as in a file: I8, or the first of two weights in the lower half of a U8, plus 8. */
+static int quantised(const source *s, size_t row, uint32_t input)
+{
+    if (s->tensor.dtype == RN_DTYPE_I8) return (int8_t)s->data[row * s->inputs + input];
+    return (s->data[row * ((s->inputs + 1) / 2) + input / 2] >> input % 2 * 4 & 15) - 8;
+}
+
 /* The bytes of element i, and the number that they are. Whole blocks are zero now and then. */
 static double put_element(source *s, size_t row, uint32_t input, uint32_t blocks)
 {
-    size_t i = row * s->inputs + input;
+    size_t i = row * s->inputs + input, byte = row * ((s->inputs + 1) / 2) + input / 2;
     float value = (row + input / 32) % 7 == 6 ? 0 : random_value();
+    if (row % 5 == 4) value = rintf(value * 16) / 16; /* often halfway between two numbers of 4 bits */
     uint16_t half = s->tensor.dtype == RN_DTYPE_F16 ? rn_f32_to_f16(value) : rn_f32_to_bf16(value);
     switch (s->tensor.dtype) {
     case RN_DTYPE_F32: memcpy(s->data + 4 * i, &value, 4); return value;
-    case RN_DTYPE_I8:
-        s->data[i] = (uint8_t)(int)(value * 125.7f);
-        return (int8_t)s->data[i] * (double)rn_f16_to_f32(s->scale_data[row * blocks + input / 32]);
+    case RN_DTYPE_I8: s->data[i] = (uint8_t)(int)(value * 125.7f); break;
+    case RN_DTYPE_U8: s->data[byte] |= (uint8_t)((int)(value * 7.9f + 8) << input % 2 * 4); break;
     default:
         memcpy(s->data + 2 * i, &half, 2);
         return s->tensor.dtype == RN_DTYPE_F16 ? rn_f16_to_f32(half) : rn_bf16_to_f32(half);
     }
+    return quantised(s, row, input) * (double)rn_f16_to_f32(s->scale_data[row * blocks + input / 32]);
 }
 
 static source make_source(rn_dtype dtype, uint32_t rows, uint32_t inputs)
@@ -73,8 +81,10 @@ static source make_source(rn_dtype dtype, uint32_t rows, uint32_t inputs)
     s.values = layers_test_alloc(count, sizeof *s.values);
     s.tensor = (rn_tensor){.dtype = dtype, .data = s.data};
     s.scales = (rn_tensor){.dtype = RN_DTYPE_F16, .data = (const uint8_t *)s.scale_data};
-    for (size_t i = 0; i < (size_t)rows * blocks; i++)
-        s.scale_data[i] = rn_f32_to_f16(0.01f + 0.02f * fabsf(layers_test_random()));
+    for (size_t i = 0; i < (size_t)rows * blocks; i++) { /* those of 4 bits may have a sign */
+        float scale = 0.01f + 0.02f * fabsf(layers_test_random());
+        s.scale_data[i] = rn_f32_to_f16(dtype == RN_DTYPE_U8 && i % 2 ? -scale : scale);
+    }
     for (size_t i = 0; i < count; i++) s.values[i] = put_element(&s, i / inputs, (uint32_t)(i % inputs), blocks);
     return s;
 }
@@ -95,20 +105,20 @@ static void found_wrong(target *t, uint32_t row, uint32_t input, double actual, 
                  expected);
 }
 
-/* One of the two f16 numbers around a value: the device chooses how it rounds. Exact where there is but one. A value
- * that the device itself has divided is off by a few units of fp32. */
-static bool rounds_to_half(double value, double actual, bool divided)
+/* One of the two f16 numbers around a value: the device chooses how it rounds. Exact where there is but one. */
+static bool rounds_to_half(double value, double actual)
 {
     if (value == 0) return actual == 0;
     double nearest = rn_f16_to_f32(rn_f32_to_f16((float)value)), ulp = ldexp(1, ilogb(value) - 10);
-    if (nearest == value && !divided) return actual == value;
-    return fabs(actual - value) < ulp * (divided ? 1.001 : 1);
+    return nearest == value ? actual == value : fabs(actual - value) < ulp;
 }
 
-static bool rounds_to_integer(double value, double least, double most, int actual)
+/* The scale of 8 bits is a quotient of the device's own, off by a few units of fp32 before it is rounded. That of 4
+ * bits is exact. */
+static bool is_scale(double value, double actual, bool divided)
 {
-    double clamped = fmin(fmax(value, least), most);
-    return fabs(actual - clamped) <= 0.5 + 1e-3 && actual >= least && actual <= most;
+    double nearest = rn_f16_to_f32(rn_f32_to_f16((float)value));
+    return actual == nearest || (divided && fabs(actual - value) < ldexp(0.501, ilogb(value) - 10));
 }
 
 /* w: 32 values, zero beyond the inputs. */
@@ -125,7 +135,7 @@ static void check_floats(target *t, bool second, uint32_t row, uint32_t block, c
         if (format == RETNET_WEIGHTS_F16) single = rn_f16_to_f32(half);
         if (format == RETNET_WEIGHTS_BF16) single = rn_bf16_to_f32(half);
         bool right = single == (float)w[i];
-        if (format == RETNET_WEIGHTS_F16) right = rounds_to_half(w[i], single, false);
+        if (format == RETNET_WEIGHTS_F16) right = rounds_to_half(w[i], single);
         if (format == RETNET_WEIGHTS_BF16) right = half == rn_f32_to_bf16((float)w[i]);
         if (!right) found_wrong(t, row, block * 32 + i, single, w[i]);
     }
@@ -140,39 +150,39 @@ static double extreme_of(const double *w)
     return extreme;
 }
 
-/* `bytes`: the source's own, which stay as they are, with their scale; NULL: it had none. */
-static void check_quantised(target *t, bool second, uint32_t row, uint32_t block, const double *w, const uint8_t *bytes,
-                            uint16_t scale_bits)
+/* `from`: the row of a source that has this format itself, and stays as it is; or -1. */
+static void check_quantised(target *t, const source *s, bool second, uint32_t row, uint32_t block, const double *w,
+                            ptrdiff_t from)
 {
-    bool q8 = t->matrix.format == RETNET_WEIGHTS_Q8;
+    bool q8 = t->matrix.format == RETNET_WEIGHTS_Q8, keeps = from >= 0;
     double wanted = q8 ? fabs(extreme_of(w)) / 127 : extreme_of(w) / -8;
+    if (keeps) wanted = rn_f16_to_f32(s->scale_data[(size_t)from * rn_matrix_blocks(&t->matrix) + block]);
     uint16_t bits;
     memcpy(&bits, layers_test_scale(t->panels.words, &t->matrix, second, row, block), sizeof bits);
     double scale = rn_f16_to_f32(bits);
-    bool keeps = q8 && bytes;
-    if (keeps ? bits != scale_bits : !rounds_to_half(wanted, scale, true))
-        found_wrong(t, row, block * 32, scale, keeps ? rn_f16_to_f32(scale_bits) : wanted);
+    if (!is_scale(wanted, scale, q8 && !keeps)) found_wrong(t, row, block * 32, scale, wanted);
     for (uint32_t i = 0; i < 32; i++) {
         const uint8_t *unit = layers_test_unit(t->panels.words, &t->matrix, second, row, block, q8 ? i / 16 : 0);
         int q = q8 ? (int8_t)unit[i % 16] : (unit[i / 2] >> (i % 2 * 4) & 15) - 8;
-        bool inside = block * 32 + i < t->matrix.inputs;
-        bool right = rounds_to_integer(scale != 0 ? w[i] / scale : 0, q8 ? -127 : -8, q8 ? 127 : 7, q);
-        if (keeps) right = q == (inside ? (int8_t)bytes[i] : 0);
-        if (!right) found_wrong(t, row, block * 32 + i, q * scale, w[i]);
+        double steps = scale != 0 ? fmin(fmax(rint(w[i] / scale), q8 ? -127 : -8), q8 ? 127 : 7) : 0;
+        if (keeps) steps = block * 32 + i < s->inputs ? quantised(s, (size_t)from, block * 32 + i) : 0;
+        if (q != steps) found_wrong(t, row, block * 32 + i, q * scale, w[i]);
     }
 }
 
 static void check_row(target *t, const source *s, bool second, uint32_t row, uint32_t from)
 {
-    bool quantised = t->matrix.format == RETNET_WEIGHTS_Q8 || t->matrix.format == RETNET_WEIGHTS_Q4;
+    retnet_weight_format format = t->matrix.format;
+    bool keeps = format == (s->tensor.dtype == RN_DTYPE_I8   ? RETNET_WEIGHTS_Q8
+                            : s->tensor.dtype == RN_DTYPE_U8 ? RETNET_WEIGHTS_Q4
+                                                             : RETNET_WEIGHTS_AS_STORED);
     for (uint32_t block = 0; block < rn_matrix_blocks(&t->matrix); block++) {
         size_t at = (size_t)from * s->inputs + block * 32;
         uint32_t count = rn_min_u32(32, s->inputs - block * 32);
         double w[32] = {0};
         memcpy(w, s->values + at, count * sizeof *w);
-        if (quantised)
-            check_quantised(t, second, row, block, w, s->tensor.dtype == RN_DTYPE_I8 ? s->data + at : NULL,
-                            s->scale_data[(size_t)from * rn_matrix_blocks(&t->matrix) + block]);
+        if (format == RETNET_WEIGHTS_Q8 || format == RETNET_WEIGHTS_Q4)
+            check_quantised(t, s, second, row, block, w, keeps ? (ptrdiff_t)from : -1);
         else
             check_floats(t, second, row, block, w);
     }
@@ -246,7 +256,9 @@ static void check(layers_test *test, rn_upload *upload, const layout *l, rn_dtyp
     uint32_t all = test->device->caps.max_groups[0];
     if (l->groups) test->device->caps.max_groups[0] = l->groups;
     for (const piece *p = l->pieces; p < l->pieces + MAX_PIECES && p->rows; p++) {
-        rn_matrix_source from = {&s.tensor, &s.scales, p->first_row, p->rows, l->inputs, p->rotation_head};
+        bool scaled = dtype == RN_DTYPE_I8 || dtype == RN_DTYPE_U8;
+        rn_matrix_source from = {&s.tensor, scaled ? &s.scales : NULL, p->first_row, p->rows,
+                                 l->inputs, p->rotation_head};
         CHECK_INT(rn_upload_matrix(upload, &from, &t.matrix, p->to_row, p->second), RETNET_OK);
     }
     CHECK_INT(rn_upload_flush(upload), RETNET_OK);
@@ -303,7 +315,7 @@ static const layout composed[] = {
 
 int main(void)
 {
-    static const rn_dtype dtypes[] = {RN_DTYPE_F32, RN_DTYPE_F16, RN_DTYPE_BF16, RN_DTYPE_I8};
+    static const rn_dtype dtypes[] = {RN_DTYPE_F32, RN_DTYPE_F16, RN_DTYPE_BF16, RN_DTYPE_I8, RN_DTYPE_U8};
     layers_test test = layers_test_create();
     rn_upload upload;
     REQUIRE(rn_upload_begin(test.device, NULL, NULL, 0, &upload) == RETNET_OK);

@@ -184,27 +184,60 @@ static void test_headers(void)
     test_free(&tensors);
 }
 
-static void test_8bit(void)
+/* `o_columns` and `down_columns`: what the file calls 32 and 71 weights of a row. */
+static void test_quantised(const char *dtype, uint64_t o_columns, uint64_t down_columns)
 {
-    rn_checkpoint checkpoint;
-    for (int broken = 0; broken < 4; broken++) {
-        tiny_fla(&tensors, "F32", 2);
-        test_remove(&tensors, "model.layers.1.attn.o_proj.weight");
-        test_add(&tensors, "I8", 16, 32, "model.layers.1.attn.o_proj.weight");
-        test_remove(&tensors, "model.layers.1.mlp.down_proj.weight");
-        test_add(&tensors, "I8", 16, 24, "model.layers.1.mlp.down_proj.weight");
-        test_add(&tensors, "F16", 16, 1, "model.layers.1.mlp.down_proj.weight_scale");
-        if (broken != 1)
-            test_add(&tensors, broken == 2 ? "F32" : "F16", 16, broken == 3 ? 2 : 1,
-                     "model.layers.1.attn.o_proj.weight_scale");
-        if (broken == 1) check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_FORMAT, "o_proj.weight_scale is missing");
-        if (broken == 2) check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_UNSUPPORTED, "dtype F32 found, F16 expected");
-        if (broken == 3) check_refused(TINY_FLA_CONFIG(""), RETNET_ERROR_FORMAT, "[16, 2] found, [16, 1] expected");
+    static const char o[] = "model.layers.1.attn.o_proj.weight", o_scale[] = "model.layers.1.attn.o_proj.weight_scale";
+    static const char down[] = "model.layers.1.mlp.down_proj.weight";
+    char path[128];
+    for (int broken = 0; broken < 6; broken++) {
+        rn_checkpoint checkpoint;
+        tiny_wide_fla(&tensors, "F32");
+        test_remove(&tensors, o);
+        test_remove(&tensors, down);
+        test_add(&tensors, dtype, 16, broken == 4 ? 12 : o_columns, "%s", o);
+        test_add(&tensors, dtype, 16, broken == 5 ? down_columns - 1 : down_columns, "%s", down);
+        test_add(&tensors, "F16", 16, 3, "%s_scale", down);
+        if (broken != 1) test_add(&tensors, broken == 2 ? "F32" : "F16", 16, broken == 3 ? 2 : 1, "%s", o_scale);
+        const char *config = TINY_WIDE_FLA_CONFIG;
+        if (broken == 1) check_refused(config, RETNET_ERROR_FORMAT, "o_proj.weight_scale is missing");
+        if (broken == 2) check_refused(config, RETNET_ERROR_UNSUPPORTED, "dtype F32 found, F16 expected");
+        if (broken == 3) check_refused(config, RETNET_ERROR_FORMAT, "[16, 2] found, [16, 1] expected");
+        if (broken == 4) check_refused(config, RETNET_ERROR_FORMAT, "o_proj.weight: shape [16, 12] found");
+        if (broken == 5) check_refused(config, RETNET_ERROR_FORMAT, "down_proj.weight: shape [16, ");
         if (broken) continue;
-        REQUIRE(open_checkpoint(TINY_FLA_CONFIG(""), &checkpoint) == RETNET_OK);
-        CHECK(is_tensor(checkpoint.layers[1].o.weight.tensor, "model.layers.1.attn.o_proj.weight"));
-        CHECK(is_tensor(checkpoint.layers[1].o.weight.scales, "model.layers.1.attn.o_proj.weight_scale"));
+        test_write_text(directory, "config.json", config);
+        test_write_shards(&tensors, 3, directory); /* weights and their scales in files of their own */
+        unlink(test_path(path, directory, "model.safetensors"));
+        REQUIRE(open_kept(&checkpoint) == RETNET_OK);
+        const rn_layer_source *layer = &checkpoint.layers[1];
+        CHECK(is_tensor(layer->o.weight.tensor, o) && is_tensor(layer->o.weight.scales, o_scale));
+        CHECK_INT(layer->down.weight.columns, 71);
+        CHECK_INT(rn_matrix_row_bytes(&layer->down.weight), down_columns);
+        CHECK(strcmp(layer->down.weight.tensor->file, layer->down.weight.scales->file) != 0);
         CHECK(checkpoint.layers[0].o.weight.scales == NULL);
+        close_checkpoint(&checkpoint);
+    }
+}
+
+/* A tied head that is there again is the embedding in its scales and weights. */
+static void test_quantised_tied(const char *dtype, uint64_t columns)
+{
+    static const char *const names[] = {"model.embeddings.weight", "lm_head.weight"};
+    for (int differs = 0; differs < 2; differs++) {
+        rn_checkpoint checkpoint;
+        tiny_fla(&tensors, "F16", 2);
+        for (int i = 0; i < 2; i++) {
+            test_remove(&tensors, names[i]);
+            memset(test_add(&tensors, dtype, 32, columns, "%s", names[i])->data, 0x77, (size_t)(32 * columns));
+            memset(test_add(&tensors, "F16", 32, 1, "%s_scale", names[i])->data, differs && i, 64);
+        }
+        const char *config = TINY_FLA_CONFIG(",\"tie_word_embeddings\":true");
+        if (differs) check_refused(config, RETNET_ERROR_FORMAT, "lm_head.weight differs from the embedding");
+        if (differs) continue;
+        REQUIRE(open_checkpoint(config, &checkpoint) == RETNET_OK);
+        CHECK(checkpoint.head.tensor == checkpoint.embedding.tensor);
+        CHECK(is_tensor(checkpoint.head.scales, "model.embeddings.weight_scale"));
         close_checkpoint(&checkpoint);
     }
 }
@@ -513,7 +546,10 @@ int main(void)
     test_fla_legacy();
     test_tied();
     test_headers();
-    test_8bit();
+    test_quantised("I8", 32, 71);
+    test_quantised("U8", 16, 36);
+    test_quantised_tied("I8", 16);
+    test_quantised_tied("U8", 8);
     test_fla_refusals();
     test_torchscale();
     test_torchscale_old();

@@ -56,57 +56,76 @@ static float element(const test_tensor *tensor, uint64_t index)
     return strcmp(tensor->dtype, "F16") == 0 ? rn_f16_to_f32(half) : rn_bf16_to_f32(half);
 }
 
-static void check_block(const test_tensor *original, uint64_t first, uint64_t count, const int8_t *values, float scale)
+typedef struct format {
+    const char *option, *metadata;
+    rn_dtype dtype;
+    int least, most;
+} format;
+
+static const format formats[] = {
+    {"", "retnet-q8-32", RN_DTYPE_I8, -127, 127}, /* the default */
+    {"--format q8", "retnet-q8-32", RN_DTYPE_I8, -127, 127},
+    {"--format q4", "retnet-q4-32", RN_DTYPE_U8, -8, 7},
+};
+
+/* q of weight i in a row. */
+static int quantised(const format *format, const uint8_t *row, uint64_t i)
 {
-    float largest = 0;
-    for (uint64_t i = 0; i < count; i++) largest = fmaxf(largest, fabsf(element(original, first + i)));
-    CHECK(scale == rn_f16_to_f32(rn_f32_to_f16(largest / 127)));
+    return format->dtype == RN_DTYPE_I8 ? (int8_t)row[i] : (row[i / 2] >> i % 2 * 4 & 15) - 8;
+}
+
+static void check_block(const format *format, const test_tensor *original, uint64_t at, uint64_t count,
+                        const uint8_t *row, uint64_t first, float scale)
+{
+    float extreme = 0;
+    for (uint64_t i = 0; i < count; i++)
+        if (fabsf(element(original, at + i)) > fabsf(extreme)) extreme = element(original, at + i);
+    CHECK(scale == rn_f16_to_f32(rn_f32_to_f16(format->most == 127 ? fabsf(extreme) / 127 : extreme / -8)));
+    CHECK(scale != 0 || !signbit(scale));
     for (uint64_t i = 0; i < count; i++) {
-        float expected = element(original, first + i);
-        /* Half a step; the largest may be off by what rounding took from the scale, 127 / 2^11 of a step. Scales below
-         * 2^-14 are coarse, and values beyond 127 steps are cut to that. */
-        float beyond = scale < 0x1p-14f ? fabsf(expected) - 127 * scale : 0;
-        CHECK_AT_MOST(fabsf(expected - scale * values[i]), fmaxf(beyond * 1.0001f, 0.5625f * scale));
-        CHECK(values[i] >= -127 && (scale > 0 || values[i] == 0));
+        double expected = scale != 0 ? rint((double)element(original, at + i) / scale) : 0;
+        CHECK_INT(quantised(format, row, first + i), (int)fmin(fmax(expected, format->least), format->most));
     }
 }
 
-static void check_matrix(const test_tensor *original, const rn_tensor_set *set)
+static void check_matrix(const format *format, const test_tensor *original, const rn_tensor_set *set)
 {
     char name[120];
     snprintf(name, sizeof(name), "%s_scale", original->name);
     const rn_tensor *values = rn_tensor_set_find(set, original->name), *scales = rn_tensor_set_find(set, name);
     REQUIRE(values && scales);
     uint64_t columns = original->shape[1], blocks = (columns + 31) / 32;
-    CHECK(values->dtype == RN_DTYPE_I8 && values->shape[0] == original->shape[0] && values->shape[1] == columns);
+    uint64_t row_bytes = format->dtype == RN_DTYPE_I8 ? columns : (columns + 1) / 2;
+    CHECK(values->dtype == format->dtype && values->shape[0] == original->shape[0] && values->shape[1] == row_bytes);
     CHECK(scales->dtype == RN_DTYPE_F16 && scales->shape[0] == original->shape[0] && scales->shape[1] == blocks);
-    for (uint64_t row = 0; row < original->shape[0]; row++) {
+    for (uint64_t r = 0; r < original->shape[0]; r++) {
+        const uint8_t *row = values->data + r * row_bytes;
         for (uint64_t block = 0; block < blocks; block++) {
             uint16_t scale;
-            memcpy(&scale, scales->data + 2 * (row * blocks + block), 2);
-            uint64_t first = row * columns + 32 * block, count = columns - 32 * block;
-            check_block(original, first, count < 32 ? count : 32, (const int8_t *)values->data + first,
-                        rn_f16_to_f32(scale));
+            memcpy(&scale, scales->data + 2 * (r * blocks + block), 2);
+            uint64_t first = 32 * block, count = columns - first < 32 ? columns - first : 32;
+            check_block(format, original, r * columns + first, count, row, first, rn_f16_to_f32(scale));
         }
+        if (format->dtype == RN_DTYPE_U8 && columns % 2) CHECK_INT(quantised(format, row, columns), 0);
     }
 }
 
 /* Quantises the tensors and compares all of the result; returns what the loader makes of it. */
-static void check_model(test_tensors *tensors, const char *config)
+static void check_model(const format *format, test_tensors *tensors, const char *config)
 {
     rn_checkpoint checkpoint;
     test_write_text(input, "config.json", config);
     test_write_safetensors(tensors, input);
-    CHECK_INT(run("%s %s", input, output), 0);
+    CHECK_INT(run("%s %s %s", format->option, input, output), 0);
     REQUIRE(rn_checkpoint_open(&test.host, output, &checkpoint) == RETNET_OK);
     CHECK_STRING(rn_tensor_set_metadata(checkpoint.tensors, "format"), "pt");
-    CHECK_STRING(rn_tensor_set_metadata(checkpoint.tensors, "quantization"), "retnet-q8-32");
+    CHECK_STRING(rn_tensor_set_metadata(checkpoint.tensors, "quantization"), format->metadata);
     size_t expected = 0;
     for (size_t i = 0; i < tensors->count; i++) {
         const test_tensor *original = &tensors->items[i];
         expected += original->rank;
         if (original->rank == 2) {
-            check_matrix(original, checkpoint.tensors);
+            check_matrix(format, original, checkpoint.tensors);
             continue;
         }
         const rn_tensor *copy = rn_tensor_set_find(checkpoint.tensors, original->name);
@@ -123,40 +142,26 @@ static void check_model(test_tensors *tensors, const char *config)
     CHECK_INT(test.live, 0);
 }
 
-/* I 70: two blocks and a short one. */
-static void widen(test_tensors *tensors, const char *dtype)
-{
-    for (int l = 0; l < 2; l++) {
-        static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
-        for (int i = 0; i < 3; i++) {
-            char name[96];
-            snprintf(name, sizeof(name), "model.layers.%d.mlp.%s.weight", l, names[i]);
-            test_remove(tensors, name);
-            test_add(tensors, dtype, i < 2 ? 70 : 16, i < 2 ? 16 : 70, "%s", name);
-        }
-    }
-}
-
-static const char wide_config[] = "{\"model_type\":\"retnet\",\"hidden_size\":16,\"num_hidden_layers\":2,"
-                                  "\"num_heads\":2,\"intermediate_size\":70,\"vocab_size\":32}";
-
-static void test_models(void)
+static void test_models(const format *format)
 {
     static const char *const dtypes[] = {"F32", "F16", "BF16"};
     for (int i = 0; i < 3; i++) {
         test_tensors tensors = {.random = 5};
-        tiny_fla(&tensors, dtypes[i], 2);
-        widen(&tensors, dtypes[i]);
+        tiny_wide_fla(&tensors, dtypes[i]);
         test_tensor *head = test_find(&tensors, "lm_head.weight");
         memset(head->data, 0, head->bytes / 2);
         if (i == 0) {
             test_write_text(input, "tokenizer.model", "tokens");
-            for (size_t at = 480; at < 512; at++) { /* the last row: its scale rounds down from 3.4 units to 3 */
+            for (size_t at = 480; at < 512; at++) { /* the last row: the scale of 8 bits rounds from 3.4 units to 3 */
                 float value = at % 2 ? 2.6e-5f : -2.6e-5f;
                 memcpy(head->data + 4 * at, &value, 4);
             }
+            for (size_t at = 464; at < 480; at++) { /* steps of 4 bits are 1/8, and these lie halfway between two */
+                float value = at == 464 ? 1 : ((float)at - 471.5f) / 8;
+                memcpy(head->data + 4 * at, &value, 4);
+            }
         }
-        check_model(&tensors, wide_config);
+        check_model(format, &tensors, TINY_WIDE_FLA_CONFIG);
         CHECK_INT(files_in_output(), 3);
         test_remove_directory(output);
         test_free(&tensors);
@@ -168,7 +173,9 @@ static void test_models(void)
         uint16_t angle = rn_f32_to_f16(powf(10000, -(float)(i / 2) / 3)); /* any others would be refused */
         memcpy(angles + 2 * i, &angle, 2);
     }
-    check_model(&tensors, TINY_TORCHSCALE_CONFIG(""));
+    check_model(format, &tensors, TINY_TORCHSCALE_CONFIG(""));
+    CHECK_INT(run("%s %s-2", output, output), 1);
+    check_said(format->dtype == RN_DTYPE_I8 ? "has 8 bits already" : "has 4 bits already");
     test_free(&tensors);
 }
 
@@ -179,8 +186,6 @@ static void test_refusals(void)
     check_said("usage: quantize");
     CHECK_INT(run("--format q8 %s %s", input, output), 1);
     check_said("holds a checkpoint already");
-    CHECK_INT(run("%s %s-2", output, output), 1);
-    check_said("has 8 bits already");
     CHECK_INT(run("%s %s", output, output), 1);
     static const char *const usage[][2] = {{"", "are needed"},          {"a", "are needed"},
                                            {"a b c", "one argument"},   {"--format q3 a b", "unknown format q3"},
@@ -195,15 +200,15 @@ static void test_refusals(void)
     CHECK_INT(run("%s /no/such/place", input), 1);
     check_said("/no/such/place: No such file");
 
-    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e9f};
-    for (size_t i = 0; i < RN_COUNT(bad); i++) {
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e9f, -1e9f};
+    for (size_t i = 0; i < 2 * RN_COUNT(bad); i++) {
         test_tensors tensors = {.random = 5};
         tiny_fla(&tensors, "F32", 2);
-        memcpy(test_find(&tensors, "lm_head.weight")->data + 4 * 20, &bad[i], 4);
+        memcpy(test_find(&tensors, "lm_head.weight")->data + 4 * 20, &bad[i / 2], 4);
         test_write_text(input, "config.json", TINY_FLA_CONFIG(""));
         test_write_safetensors(&tensors, input);
-        CHECK_INT(run("%s %s", input, output), 1);
-        check_said("tensor lm_head.weight, row 1: a value is not finite or too large");
+        CHECK_INT(run("--format %s %s %s", i % 2 ? "q4" : "q8", input, output), 1);
+        check_said("tensor lm_head.weight, row 1: a value is not finite or too large for q");
         CHECK(files_in_output() <= 2); /* config.json and tokenizer.model, but no model */
         test_free(&tensors);
     }
@@ -216,7 +221,10 @@ int main(void)
     test_make_directory(input);
     snprintf(output, sizeof(output), "%s-out", input);
     snprintf(errors, sizeof(errors), "%s-errors", input);
-    test_models();
+    for (size_t i = 0; i < RN_COUNT(formats); i++) {
+        if (i > 0) test_remove_directory(output);
+        test_models(&formats[i]);
+    }
     test_refusals();
     test_remove_directory(input);
     test_remove_directory(output);

@@ -30,6 +30,25 @@ static inline void tiny_fla(test_tensors *tensors, const char *dtype, uint32_t k
     test_add(tensors, dtype, 32, 16, "lm_head.weight");
 }
 
+/* The same with I 71: two blocks of quantised weights and a short one, whose last weight has no neighbour. */
+#define TINY_WIDE_FLA_CONFIG                                                                                           \
+    "{\"model_type\":\"retnet\",\"hidden_size\":16,\"num_hidden_layers\":2,\"num_heads\":2,"                           \
+    "\"intermediate_size\":71,\"vocab_size\":32}"
+
+static inline void tiny_wide_fla(test_tensors *tensors, const char *dtype)
+{
+    tiny_fla(tensors, dtype, 2);
+    for (int l = 0; l < 2; l++) {
+        static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
+        for (int i = 0; i < 3; i++) {
+            char name[96];
+            snprintf(name, sizeof(name), "model.layers.%d.mlp.%s.weight", l, names[i]);
+            test_remove(tensors, name);
+            test_add(tensors, dtype, i < 2 ? 71 : 16, i < 2 ? 16 : 71, "%s", name);
+        }
+    }
+}
+
 /* D 16, 2 layers, 2 heads of K 8 and V 12, I 20, 32 tokens. */
 #define TINY_TORCHSCALE_CONFIG(more)                                                                                   \
     "{\"decoder_embed_dim\":16,\"decoder_value_embed_dim\":24,\"decoder_retention_heads\":2,"                          \

@@ -13,6 +13,7 @@ static float element(const rn_tensor *tensor, size_t i)
     float f;
     uint16_t half;
     if (tensor->dtype == RN_DTYPE_I8) return (float)(int8_t)tensor->data[i];
+    if (tensor->dtype == RN_DTYPE_U8) return (float)((tensor->data[i / 2] >> i % 2 * 4 & 15) - 8); /* i-th half byte */
     if (tensor->dtype == RN_DTYPE_F32) {
         memcpy(&f, tensor->data + 4 * i, 4);
         return f;
@@ -33,13 +34,14 @@ static float *read_rows(ref_model *model, const rn_matrix_source *source)
 {
     size_t columns = source->columns, blocks = (columns + 31) / 32;
     if (!source->tensor) return NULL;
+    size_t stride = source->tensor->dtype == RN_DTYPE_U8 ? (columns + 1) / 2 * 2 : columns;
     float *w = model->weights + model->taken;
     model->taken += source->rows * columns;
     for (size_t r = 0; r < source->rows; r++) {
         size_t row = source->first_row + file_row(r, source->rotation_head);
         for (size_t c = 0; c < columns; c++) {
             float scale = source->scales ? element(source->scales, row * blocks + c / 32) : 1;
-            w[r * columns + c] = element(source->tensor, row * columns + c) * scale;
+            w[r * columns + c] = element(source->tensor, row * stride + c) * scale;
         }
     }
     return w;
@@ -90,8 +92,10 @@ ref_model *ref_model_open(const char *directory)
     }
     ref_model *model = ref_alloc(1, sizeof *model);
     size_t elements = 0;
-    for (size_t i = 0; i < rn_tensor_set_count(checkpoint.tensors); i++)
-        elements += rn_tensor_set_at(checkpoint.tensors, i)->elements;
+    for (size_t i = 0; i < rn_tensor_set_count(checkpoint.tensors); i++) {
+        const rn_tensor *tensor = rn_tensor_set_at(checkpoint.tensors, i);
+        elements += tensor->elements * (tensor->dtype == RN_DTYPE_U8 ? 2 : 1);
+    }
     model->weights = ref_alloc(elements, sizeof *model->weights);
     model->config = checkpoint.config;
     model->layers = ref_alloc(checkpoint.config.layers, sizeof *model->layers);

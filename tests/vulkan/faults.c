@@ -2,6 +2,7 @@
 #include "vulkan/faults.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,7 @@ static VkResult fault_of(const char *function, const VkResult *codes)
 {
     bool may_be_lost = false, waits = strncmp(function, "vkWait", 6) == 0;
     int count = 0;
+    faults.semaphore_waits += strcmp(function, "vkWaitSemaphores") == 0;
     for (; codes[count]; count++) may_be_lost = may_be_lost || codes[count] == VK_ERROR_DEVICE_LOST;
     if (faults.lost && may_be_lost) return VK_ERROR_DEVICE_LOST;
     if (strike(FAULT_CALL, function)) {
@@ -151,6 +153,37 @@ FAULTY_WAITS(DEFINE_WAIT)
 
 /* ---- Objects ----------------------------------------------------------------------------------------------------- */
 
+static void count_made(int type)
+{
+    faults.objects[type]++;
+    faults.objects_made++;
+}
+
+faults_objects faults_count_objects(void)
+{
+    faults_objects now;
+    for (int i = 0; i < OBJECT_TYPES; i++) now.alive[i] = faults.objects[i];
+    return now;
+}
+
+const char *faults_compare_objects(const faults_objects *before)
+{
+#define NAME_OBJECT(type) #type,
+    static const char *const names[] = {COUNTED_OBJECTS(NAME_OBJECT)};
+#undef NAME_OBJECT
+    static char text[1024];
+    size_t used = 0;
+    for (int i = 0; i < OBJECT_TYPES; i++) {
+        long more = faults.objects[i] - before->alive[i];
+        if (more == 0) continue;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%ld %s", used ? ", " : "", more, names[i]);
+    }
+    return used ? text : NULL;
+}
+
+/* What a call that failed leaves in place of a handle: nothing that may be used. */
+#define UNDEFINED 0xbad
+
 /* X(type, possible errors): vkCreate and vkDestroy of a device's objects. */
 #define FAULTY_OBJECTS(X)                                                                                              \
     X(Buffer, OUT_OF_MEMORY)                                                                                           \
@@ -173,74 +206,83 @@ FAULTY_WAITS(DEFINE_WAIT)
     {                                                                                                                  \
         static const VkResult codes[] = {__VA_ARGS__, VK_SUCCESS};                                                     \
         VkResult result = fault_of("vkCreate" #type, codes);                                                           \
+        if (result) *out = (Vk##type)UNDEFINED;                                                                        \
         if (result) return result;                                                                                     \
         begin(#type);                                                                                                  \
         result = done(real_vkCreate##type(device, info, allocator, out));                                              \
-        faults.objects += result == VK_SUCCESS;                                                                        \
+        if (result == VK_SUCCESS) count_made(OBJECT_##type);                                                           \
         return result;                                                                                                 \
     }                                                                                                                  \
     static VKAPI_ATTR void VKAPI_CALL faulty_vkDestroy##type(VkDevice device, Vk##type object,                         \
                                                              const VkAllocationCallbacks *allocator)                   \
     {                                                                                                                  \
-        faults.objects -= object != VK_NULL_HANDLE;                                                                    \
+        if (object) faults.objects[OBJECT_##type]--;                                                                   \
         real_vkDestroy##type(device, object, allocator);                                                               \
     }
 FAULTY_OBJECTS(DEFINE_OBJECT)
 
-/* The others, each made and destroyed in a way of its own. X(make, its parameters, arguments, how many objects,
- * errors). */
+/* The others, each made and destroyed in a way of its own. X(make, type, its parameters, arguments, errors). */
 #define FAULTY_MAKERS(X)                                                                                               \
-    X(vkAllocateMemory,                                                                                                \
+    X(vkAllocateMemory, DeviceMemory,                                                                                  \
       (VkDevice device, const VkMemoryAllocateInfo *info, const VkAllocationCallbacks *allocator,                      \
        VkDeviceMemory *out),                                                                                           \
-      (device, info, allocator, out), 1, OUT_OF_MEMORY)                                                                \
-    X(vkCreateComputePipelines,                                                                                        \
+      (device, info, allocator, out), OUT_OF_MEMORY)                                                                   \
+    X(vkCreateComputePipelines, Pipeline,                                                                              \
       (VkDevice device, VkPipelineCache cache, uint32_t count, const VkComputePipelineCreateInfo *infos,               \
        const VkAllocationCallbacks *allocator, VkPipeline *out),                                                       \
-      (device, cache, count, infos, allocator, out), (long)count, OUT_OF_MEMORY)                                       \
-    X(vkCreateInstance, (const VkInstanceCreateInfo *info, const VkAllocationCallbacks *allocator, VkInstance *out),   \
-      (info, allocator, out), 1, OUT_OF_MEMORY, VK_ERROR_INITIALIZATION_FAILED, VK_ERROR_LAYER_NOT_PRESENT,            \
+      (device, cache, count, infos, allocator, out), OUT_OF_MEMORY)                                                    \
+    X(vkCreateInstance, Instance,                                                                                      \
+      (const VkInstanceCreateInfo *info, const VkAllocationCallbacks *allocator, VkInstance *out),                     \
+      (info, allocator, out), OUT_OF_MEMORY, VK_ERROR_INITIALIZATION_FAILED, VK_ERROR_LAYER_NOT_PRESENT,               \
       VK_ERROR_EXTENSION_NOT_PRESENT, VK_ERROR_INCOMPATIBLE_DRIVER)                                                    \
-    X(vkCreateDevice,                                                                                                  \
+    X(vkCreateDevice, Device,                                                                                          \
       (VkPhysicalDevice physical, const VkDeviceCreateInfo *info, const VkAllocationCallbacks *allocator,              \
        VkDevice *out),                                                                                                 \
-      (physical, info, allocator, out), 1, OUT_OF_MEMORY, VK_ERROR_INITIALIZATION_FAILED,                              \
-      VK_ERROR_EXTENSION_NOT_PRESENT, VK_ERROR_FEATURE_NOT_PRESENT, VK_ERROR_TOO_MANY_OBJECTS, VK_ERROR_DEVICE_LOST)   \
-    X(vkCreateDebugUtilsMessengerEXT,                                                                                  \
+      (physical, info, allocator, out), OUT_OF_MEMORY, VK_ERROR_INITIALIZATION_FAILED, VK_ERROR_EXTENSION_NOT_PRESENT, \
+      VK_ERROR_FEATURE_NOT_PRESENT, VK_ERROR_TOO_MANY_OBJECTS, VK_ERROR_DEVICE_LOST)                                   \
+    X(vkCreateDebugUtilsMessengerEXT, DebugUtilsMessengerEXT,                                                          \
       (VkInstance instance, const VkDebugUtilsMessengerCreateInfoEXT *info, const VkAllocationCallbacks *allocator,    \
        VkDebugUtilsMessengerEXT *out),                                                                                 \
-      (instance, info, allocator, out), 1, VK_ERROR_OUT_OF_HOST_MEMORY)
+      (instance, info, allocator, out), VK_ERROR_OUT_OF_HOST_MEMORY)
 
-#define DEFINE_MAKER(name, parameters, arguments, made, ...)                                                           \
+/* Pipelines that could not be made are null. */
+static void spoil(void *out, const char *function)
+{
+    void *handle = (void *)UNDEFINED;
+    if (strcmp(function, "vkCreateComputePipelines") != 0) memcpy(out, &handle, sizeof handle);
+}
+
+#define DEFINE_MAKER(name, type, parameters, arguments, ...)                                                           \
     static PFN_##name real_##name;                                                                                     \
     static VKAPI_ATTR VkResult VKAPI_CALL faulty_##name parameters                                                     \
     {                                                                                                                  \
         static const VkResult codes[] = {__VA_ARGS__, VK_SUCCESS};                                                     \
         VkResult result = fault_of(#name, codes);                                                                      \
+        if (result) spoil((void *)out, #name);                                                                         \
         if (result) return result;                                                                                     \
         begin(#name);                                                                                                  \
         result = done(real_##name arguments);                                                                          \
-        if (result == VK_SUCCESS) faults.objects += made;                                                              \
+        if (result == VK_SUCCESS) count_made(OBJECT_##type);                                                           \
         return result;                                                                                                 \
     }
 FAULTY_MAKERS(DEFINE_MAKER)
 
 #define UNMAKERS(X)                                                                                                    \
-    X(vkFreeMemory, (VkDevice device, VkDeviceMemory object, const VkAllocationCallbacks *allocator),                  \
+    X(vkFreeMemory, DeviceMemory, (VkDevice device, VkDeviceMemory object, const VkAllocationCallbacks *allocator),    \
       (device, object, allocator))                                                                                     \
-    X(vkDestroyPipeline, (VkDevice device, VkPipeline object, const VkAllocationCallbacks *allocator),                 \
+    X(vkDestroyPipeline, Pipeline, (VkDevice device, VkPipeline object, const VkAllocationCallbacks *allocator),       \
       (device, object, allocator))                                                                                     \
-    X(vkDestroyInstance, (VkInstance object, const VkAllocationCallbacks *allocator), (object, allocator))             \
-    X(vkDestroyDevice, (VkDevice object, const VkAllocationCallbacks *allocator), (object, allocator))                 \
-    X(vkDestroyDebugUtilsMessengerEXT,                                                                                 \
+    X(vkDestroyInstance, Instance, (VkInstance object, const VkAllocationCallbacks *allocator), (object, allocator))   \
+    X(vkDestroyDevice, Device, (VkDevice object, const VkAllocationCallbacks *allocator), (object, allocator))         \
+    X(vkDestroyDebugUtilsMessengerEXT, DebugUtilsMessengerEXT,                                                         \
       (VkInstance instance, VkDebugUtilsMessengerEXT object, const VkAllocationCallbacks *allocator),                  \
       (instance, object, allocator))
 
-#define DEFINE_UNMAKER(name, parameters, arguments)                                                                    \
+#define DEFINE_UNMAKER(name, type, parameters, arguments)                                                              \
     static PFN_##name real_##name;                                                                                     \
     static VKAPI_ATTR void VKAPI_CALL faulty_##name parameters                                                         \
     {                                                                                                                  \
-        faults.objects -= object != VK_NULL_HANDLE;                                                                    \
+        if (object) faults.objects[OBJECT_##type]--;                                                                   \
         real_##name arguments;                                                                                         \
     }
 UNMAKERS(DEFINE_UNMAKER)

@@ -22,6 +22,32 @@ typedef enum fault_kind {
     FAULT_KINDS
 } fault_kind;
 
+/* X(type): the Vulkan objects that are counted, each kind for itself. */
+#define COUNTED_OBJECTS(X)                                                                                             \
+    X(Instance)                                                                                                        \
+    X(DebugUtilsMessengerEXT)                                                                                          \
+    X(Device)                                                                                                          \
+    X(DeviceMemory)                                                                                                    \
+    X(Pipeline)                                                                                                        \
+    X(Buffer)                                                                                                          \
+    X(BufferView)                                                                                                      \
+    X(CommandPool)                                                                                                     \
+    X(DescriptorPool)                                                                                                  \
+    X(DescriptorSetLayout)                                                                                             \
+    X(Fence)                                                                                                           \
+    X(PipelineCache)                                                                                                   \
+    X(PipelineLayout)                                                                                                  \
+    X(QueryPool)                                                                                                       \
+    X(Semaphore)                                                                                                       \
+    X(ShaderModule)
+
+enum {
+#define COUNT_OBJECT(type) OBJECT_##type,
+    COUNTED_OBJECTS(COUNT_OBJECT)
+#undef COUNT_OBJECT
+        OBJECT_TYPES
+};
+
 extern struct faults {
     fault_kind kind;
     long at;    /* which one, from 1 */
@@ -29,15 +55,25 @@ extern struct faults {
     long count; /* how many there were of this kind since faults_arm */
     bool hit, last_code;
     bool lost;
-    const char *function; /* that was hit */
-    VkResult result;      /* that it gave */
-    atomic_long objects;  /* Vulkan objects that are alive */
+    const char *function;              /* that was hit */
+    VkResult result;                   /* that it gave */
+    atomic_long objects[OBJECT_TYPES]; /* that are alive */
+    atomic_ulong objects_made;
+    long semaphore_waits; /* calls of vkWaitSemaphores */
     atomic_long host_blocks, driver_blocks;
 } faults;
 
 /* From here on the fault is lying in wait; `at` 0: only counts. */
 void faults_arm(fault_kind kind, long at, int code);
 void faults_disarm(void);
+
+/* Vulkan objects that are alive, and how many more there are since, as in "2 Fence, -1 Buffer"; NULL: as many of each
+ * type. */
+typedef struct faults_objects {
+    long alive[OBJECT_TYPES];
+} faults_objects;
+faults_objects faults_count_objects(void);
+const char *faults_compare_objects(const faults_objects *before);
 
 /* What a context with faults is made with. `volkInitialize` must have been called. */
 retnet_vulkan_device faults_device(void);
