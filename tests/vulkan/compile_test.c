@@ -25,6 +25,7 @@ typedef struct gpu {
     VkDevice device;
     retnet_vulkan_device adopted;
     retnet_vulkan_additions additions;
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics;
 } gpu;
 
 static bool verbose;
@@ -56,11 +57,11 @@ static bool create_device(gpu *g)
     float priority = 1;
     VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueCount = 1, .pQueuePriorities = &priority};
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR info_feature = {
+    g->statistics = (VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR){
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &info_feature,
+                               .pNext = &g->statistics,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
                                .enabledExtensionCount = 1,
