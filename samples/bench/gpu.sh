@@ -4,9 +4,9 @@
 #   gpu.sh pack BUILD FOLDER    copies what such a machine needs out of a build folder into FOLDER
 #   gpu.sh BUILD [PART]...      runs there, from the repository's top: BUILD is a build folder or what pack made
 #
-# Parts: tests, layers, prefill, decode, position, long, profile; all if none is named. Results go to ${OUT:-.}: tests.log,
-# bench.txt, bench.log and bench.json (an array, one element a call of bench). Every step has a time limit, a failure
-# stops nothing, and a short summary ends the output. Exit code 1 if anything failed.
+# Parts: tests, layers, prefill, decode, plain (without matrix units), position, long, profile; all if none is named.
+# Results go to ${OUT:-.}: tests.log, bench.txt, bench.log and bench.json (an array, one element a call of bench). Every
+# step has a time limit, a failure stops nothing, and a short summary ends the output. Exit code 1 if anything failed.
 set -uo pipefail
 
 pack() { # build folder
@@ -39,7 +39,7 @@ build=$(cd "$1" && pwd)
 shift
 out=${OUT:-.}
 parts=" $* "
-[ $# -gt 0 ] || parts=" tests layers prefill decode position long profile "
+[ $# -gt 0 ] || parts=" tests layers prefill decode plain position long profile "
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 [ ! -d "$build/system" ] || export LD_LIBRARY_PATH=$build/system${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 failures=()
@@ -104,6 +104,8 @@ run_bench() {
         wanted prefill && bench 90 --shape 6.7b --format f16,q4 --prompt 2048 $only_prompts
         wanted decode && bench 90 --shape 1.3b --format f16,q4 --batch 1,64 $only_decode
         wanted decode && bench 90 --shape 6.7b --format f16,q4 --batch 1 $only_decode
+        wanted plain && bench 90 --shape 1.3b --format f16,q4 --prompt 2048 $only_prompts --no-matrix --profile
+        wanted plain && bench 90 --shape 1.3b --format f16,q4 --batch 12,64 $only_decode --no-matrix --profile
         wanted position && bench 60 --shape 1.3b --format f16 --position 100,1000000 $only_decode
         wanted long && bench 120 --shape 1.3b --format f16 --prompt 8192,131072 --decode 0 --repeat 3
         wanted profile && bench 90 --shape 1.3b --format f16,q4 --prompt 2048,8192 --batch 1,64 --repeat 1 --profile

@@ -139,6 +139,7 @@ static retnet_result create_context(bench *b)
     const retnet_context_desc desc = {
         .log = log_message,
         .fixed_kernels = b->options.fixed,
+        .pretend = b->options.no_matrix ? RETNET_PRETEND_NO_COOPERATIVE_MATRIX : 0,
         .device_name = is_number ? NULL : device,
         .device_number = is_number ? (uint32_t)strtoul(device, NULL, 10) : 0,
     };

@@ -22,6 +22,7 @@ static const char help_text[] =
     "      --warmup N        tokens decoded before the timed ones; 0: also no untimed prompt; default 32\n"
     "      --tokens-per-submit N  most tokens of a slot in one submit; default 0: the library's choice\n"
     "      --fixed           choose kernels by rule alone, not by measurement\n"
+    "      --no-matrix       do without the device's matrix units, as other GPUs have to\n"
     "      --sample          draw tokens (temperature 0.8, top-k 40, top-p 0.95) instead of taking the likeliest\n"
     "      --device NAME|N   part of a Vulkan device's name, or its number from 1\n"
     "      --profile         afterwards, time per kernel, measured in a call of its own\n"
@@ -44,6 +45,7 @@ enum {
     OPTION_WARMUP,
     OPTION_TOKENS_PER_SUBMIT,
     OPTION_FIXED,
+    OPTION_NO_MATRIX,
     OPTION_SAMPLE,
     OPTION_DEVICE,
     OPTION_PROFILE,
@@ -64,6 +66,7 @@ static const struct option long_options[] = {
     {"tokens-per-submit", required_argument, NULL, OPTION_TOKENS_PER_SUBMIT},
     {"sample", no_argument, NULL, OPTION_SAMPLE},
     {"fixed", no_argument, NULL, OPTION_FIXED},
+    {"no-matrix", no_argument, NULL, OPTION_NO_MATRIX},
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"profile", no_argument, NULL, OPTION_PROFILE},
     {"json", required_argument, NULL, OPTION_JSON},
@@ -158,6 +161,7 @@ static bool parse_option(int option, bench_options *options)
     case OPTION_TOKENS_PER_SUBMIT: return parse_number("tokens-per-submit", optarg, 0, 64, &options->tokens_per_submit);
     case OPTION_SAMPLE: options->sample = true; return true;
     case OPTION_FIXED: options->fixed = true; return true;
+    case OPTION_NO_MATRIX: options->no_matrix = true; return true;
     case OPTION_DEVICE: options->device = optarg; return true;
     case OPTION_PROFILE: options->profile = true; return true;
     case OPTION_JSON: options->json = optarg; return true;

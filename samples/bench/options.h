@@ -26,6 +26,7 @@ typedef struct bench_options {
     uint32_t warmup;            /* tokens before the timed ones; for prompts: whether there is an untimed one */
     uint32_t tokens_per_submit; /* at most; 0: the library's choice */
     bool fixed;                 /* kernels by rule alone, not by measurement */
+    bool no_matrix;             /* as on a device without matrix units */
     bool sample;                /* decode at temperature 0.8 with top-k 40 and top-p 0.95 instead of greedily */
     const char *device;         /* number or part of a name; NULL: the library's choice */
     const char *json;           /* file, "-" for stdout; NULL: none */
