@@ -7,6 +7,12 @@
 
 enum { RN_PANEL_ROWS = 64, RN_BLOCK_INPUTS = 32 };
 
+/* Inputs of a matrix with the zeros behind them. */
+static inline uint32_t rn_padded_inputs(uint32_t inputs)
+{
+    return rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
+}
+
 /* A weight matrix [rows, inputs] on the device. */
 typedef struct rn_matrix {
     const rn_buffer *buffer;

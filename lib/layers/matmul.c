@@ -69,13 +69,10 @@ void rn_matmul_constants(const rn_device *device, const rn_matmul *matmul, uint3
     memcpy(constants, first, sizeof first);
 }
 
-/* What the kernels promise their compiler of every binding (shaders/matmul_operands.glsl). */
-static const uint64_t most_bytes = 1ull << 31;
-
 bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul)
 {
     bool glu = matmul->epilogue == RN_EPILOGUE_GLU;
-    if (matmul->input.size > most_bytes) {
+    if (matmul->input.size > RN_MATMUL_MOST_BYTES) {
         rn_recorder_fail(recorder, rn_fail(recorder->device->host, RETNET_ERROR_LIMIT, "matmul: %llu bytes of input",
                                            (unsigned long long)matmul->input.size));
         return false;
@@ -90,7 +87,7 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
 {
     const rn_matrix *matrix = matmul->matrix;
     uint32_t panels = rn_matrix_panels(matrix), pair = matrix->alternating ? 2 : 1;
-    uint64_t most = most_bytes / rn_matrix_panel_bytes(matrix) / 16 * 16; /* a multiple of every alignment */
+    uint64_t most = RN_MATMUL_MOST_BYTES / rn_matrix_panel_bytes(matrix) / 16 * 16; /* a multiple of every alignment */
     if (most && step > most) step = (uint32_t)most;
     for (uint32_t first = 0; first < panels; first += step) {
         uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;

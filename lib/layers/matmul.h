@@ -59,6 +59,9 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
 
 /* ---- matmul.c ---- */
 
+/* Bytes of a binding at most, which its kernels promise their compiler (shaders/matmul_operands.glsl). */
+#define RN_MATMUL_MOST_BYTES (1ull << 31)
+
 /* The fewest columns for which reading activations and weights through shared memory beats linear.comp. */
 enum { RN_MATMUL_FEWEST_COLUMNS = 32 };
 

@@ -68,11 +68,6 @@ retnet_result rn_layers_check_vector(retnet_layers *layers, const char *name, co
 /* The matrix over `buffer`, which has to stay where it is. */
 retnet_result rn_layers_take_matrix(retnet_layers *layers, const char *name, const retnet_matrix *matrix,
                                     rn_buffer *buffer, rn_matrix *out);
-/* Inputs of a matrix with the zeros behind them. */
-static inline uint32_t rn_padded_inputs(uint32_t inputs)
-{
-    return rn_divide_up(inputs, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
-}
 /* Checks what a matrix reads or, of the embedding, leaves for one. */
 retnet_result rn_layers_check_input(retnet_layers *layers, const char *name, const retnet_rows *rows, uint32_t inputs);
 

@@ -7,11 +7,6 @@ enum {
     MOST_SPARES = 4, /* more slots than this with a callback are answered after each token */
 };
 
-static uint32_t padded(uint32_t size)
-{
-    return rn_divide_up(size, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS;
-}
-
 static rn_region place(uint64_t *end, uint32_t rows, uint32_t stride)
 {
     rn_region region = {*end, rows, stride};
@@ -60,16 +55,17 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     uint32_t projected = l->gate_offset + (c->output_gate ? values : 0);
     uint32_t sums = c->heads * rn_retention_step_tiles(model->device, c->heads, c->value_size, 1);
     uint32_t widest = c->ffn_norm ? rn_max_u32(c->hidden, c->ffn) : c->hidden;
-    widest = rn_max_u32(widest, padded(values) / 2); /* it also takes normalised retention as halves */
-    l->normed_scale = padded(widest);
-    l->retained_sums = padded(values);
+    widest = rn_max_u32(widest, rn_padded_inputs(values) / 2); /* it also takes normalised retention as halves */
+    l->normed_scale = rn_padded_inputs(widest);
+    l->retained_sums = rn_padded_inputs(values);
     uint64_t end = 0;
-    l->x = place(&end, l->rows, padded(c->hidden));
-    l->normed = place(&end, l->rows > l->logit_rows ? l->rows : l->logit_rows, padded(widest) + RN_BLOCK_INPUTS);
-    l->projected = place(&end, l->rows, padded(projected));
-    l->retained = place(&end, l->rows, padded(values) + padded(sums));
-    l->hidden = place(&end, l->rows, padded(c->ffn));
-    l->gathered = place(&end, l->logit_rows, padded(c->hidden));
+    l->x = place(&end, l->rows, rn_padded_inputs(c->hidden));
+    l->normed =
+        place(&end, l->rows > l->logit_rows ? l->rows : l->logit_rows, rn_padded_inputs(widest) + RN_BLOCK_INPUTS);
+    l->projected = place(&end, l->rows, rn_padded_inputs(projected));
+    l->retained = place(&end, l->rows, rn_padded_inputs(values) + rn_padded_inputs(sums));
+    l->hidden = place(&end, l->rows, rn_padded_inputs(c->ffn));
+    l->gathered = place(&end, l->logit_rows, rn_padded_inputs(c->hidden));
     place_chain(model, l, &end);
     l->partials_at = place_bytes(&end, rn_matmul_narrow_bytes(model->device));
     l->activation_bytes = end;

@@ -32,8 +32,8 @@ typedef struct bench {
 } bench;
 
 typedef struct figure {
-    double seconds,
-        slower; /* from the cancel to the end of the call; the round's reading over the fastest, at least 1 */
+    double seconds; /* from the cancel to the end of the call */
+    double slower;  /* the round's reading over the fastest, at least 1 */
 } figure;
 
 static double now(void)
