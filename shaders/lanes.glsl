@@ -64,6 +64,13 @@ uint right_step(uint n, uint i)
     return LANES == LANES_QUADS ? n / 2 * 32 + n % 2 * 4 + i * 2 : n * MATRIX_N + i;
 }
 
+// Column of this invocation's component i of sums of strip n, if its right rows are read so.
+uint right_column(uint n, uint i)
+{
+    return LANES == LANES_QUADS ? n / 2 * 32 + gl_SubgroupInvocationID % 4 * 8 + n % 2 * 4 + i % 4
+                                : n * MATRIX_N + sum_column(i);
+}
+
 // Half `piece` of an invocation's four of a unit, for LANES_COLUMNS.
 float16_t column_half(uvec4 unit, uint piece)
 {

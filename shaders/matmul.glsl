@@ -92,13 +92,7 @@ void store_whole(uint token, uint row, ACCUMULATOR piece)
                      gl_CooperativeMatrixLayoutRowMajor);
         return;
     }
-    uint at = token * push.y_stride + row;
-    if (EPILOGUE == EPILOGUE_ADD) {
-        ACCUMULATOR before;
-        coopMatLoad(before, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
-        piece += before;
-    }
-    coopMatStore(piece, y, at, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
+    coopMatStore(piece, y, token * push.y_stride + row, push.y_stride, gl_CooperativeMatrixLayoutRowMajor);
 }
 
 // Stores what lies in Y of a piece. All subgroups come along, since one software driver takes a subgroup's barrier for the
@@ -111,8 +105,9 @@ void store_part(uint token, uint row, ACCUMULATOR piece)
     if (split() == 0) store_piece(token, row);
 }
 
-// Stores a subgroup's sums; only split 0 does. Copies: one driver computes nothing where a component of an array of
-// matrices is named.
+// Stores a subgroup's sums; only split 0 does. What they are added to is loaded before anything is stored: no compiler moves
+// a load past a store to the same buffer, and each would be waited for. Copies: one driver computes nothing where a component
+// of an array of matrices is named.
 #define STORE_SUMS(sum)                                                                                                \
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {                                                                   \
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {                                                                  \
@@ -127,6 +122,14 @@ void store_part(uint token, uint row, ACCUMULATOR piece)
             store_part(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N,                                       \
                        sum[i / OUT_N * PIECES_N + i % OUT_N]);                                                         \
     } else if (split() == 0) {                                                                                         \
+        [[unroll]] for (uint i = 0; i < (EPILOGUE == EPILOGUE_ADD ? PIECES_M * PIECES_N : 0); i++) {                   \
+            ACCUMULATOR before;                                                                                        \
+            coopMatLoad(before, y,                                                                                     \
+                        (token + i / PIECES_N * MATRIX_M) * push.y_stride + push.row_base + row +                      \
+                            i % PIECES_N * MATRIX_N,                                                                   \
+                        push.y_stride, gl_CooperativeMatrixLayoutRowMajor);                                            \
+            sum[i] += before;                                                                                          \
+        }                                                                                                              \
         [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                         \
             store_whole(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N,                                      \
                         sum[i / OUT_N * PIECES_N + i % OUT_N]);                                                        \

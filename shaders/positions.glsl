@@ -34,6 +34,22 @@ vec2 rotation_at(uint angles, uint pairs, uint position, uint pair)
     return r;
 }
 
+#ifndef TEXELS
+layout(std430, set = 0, binding = PARAMS_BINDING) readonly buffer ParamQuads { vec4 param_quads[]; };
+
+// Those of pairs `pair`, an even one, and the next; `angles` and `pairs` are even.
+vec4 two_rotations_at(uint angles, uint pairs, uint position, uint pair)
+{
+    vec4 r = param_quads[(angles + (position & 1023u) * pairs + pair) / 2];
+    for (uint level = 1; level < 3; level++) {
+        if (position < 1u << level * 10) break;
+        vec4 s = param_quads[(angles + (level * 1024 + (position >> level * 10 & 1023u)) * pairs + pair) / 2];
+        r = vec4(r.x * s.x - r.y * s.y, r.x * s.y + r.y * s.x, r.z * s.z - r.w * s.w, r.z * s.w + r.w * s.z);
+    }
+    return r;
+}
+#endif
+
 // s_n of retnet.md, the sum of decay^m for m = 0..position. `sums` is in units of vec2: [head][3][1024], where digit
 // table 0 holds (s_d, decay^(d+1)), 1 and 2 hold (sum of decay^m for m < d * 1024^level, decay^(d * 1024^level)).
 float decay_sum_at(uint sums, uint head, uint position)

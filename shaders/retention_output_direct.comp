@@ -8,6 +8,11 @@
 // retention_output_direct.comp: retention_output_matrix.comp for devices whose matrices lie as lanes.glsl knows: operands go
 // from memory straight into matrices, and only the scores through shared memory.
 //
+// States are kept before every second chunk only, which halves what they take of the memory's bandwidth. A chunk behind such
+// one, at `behind` 1, starts from the same state and has the keys and values of the chunk before beside its own:
+//
+//     O = ((Q K^T) * D) V + ((Q K'^T) * D') V' + (Q * decay^(i+1+L')) R        D'_ij = decay^(i+L'-j), L' tokens before
+//
 // A workgroup that has all of a head's values can also take the group norm and the gate (norm.comp), and leave f16.
 
 layout(local_size_x_id = 0) in;
@@ -38,14 +43,14 @@ layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer OutputFours { vec4 y_fours[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer OutputPairs { uint y_pairs[]; };
 layout(std430, set = 0, binding = 1) writeonly buffer OutputEights { uvec4 y_eights[]; };
-layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; }; // {row, length, position, -}
+layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; }; // {row, length, position, behind}
 layout(std430, set = 0, binding = 4) readonly buffer GatePairs { uint gate_pairs[]; };
 layout(std430, set = 0, binding = 4) readonly buffer GateEights { uvec4 gate_eights[]; };
 
 const uint SUBGROUPS = LOCAL_SIZE / SUBGROUP, ACROSS = SUBGROUPS * SUB_ROWS / CHUNK, TILE_V = ACROSS * SUB_V;
 const uint PIECES_M = SUB_ROWS / MATRIX_M, PIECES_N = SUB_V / MATRIX_N;
 const uint PIECE = MATRIX_M * MATRIX_N;
-const uint SCORE_STRIDE = CHUNK / 8 + 1;
+const uint SCORE_STRIDE = 2 * CHUNK / 8 + 1; // of the chunk before, where there is one behind the kept state, and this one
 // Scores are shared out in tasks of 32 rows and a piece's columns; where there are fewer than subgroups, some make the same.
 const uint TASK_ROWS = 32, TASK_M = TASK_ROWS / MATRIX_M, TASKS_ACROSS = CHUNK / MATRIX_N;
 const uint TASKS = CHUNK / TASK_ROWS * TASKS_ACROSS, OWN_TASKS = (TASKS + SUBGROUPS - 1) / SUBGROUPS;
@@ -57,8 +62,25 @@ shared float row_squares[NORM != 0 ? ACROSS * CHUNK : 1];
 
 uint head_powers, head_decay; // in params
 
+// With LANES_QUADS and EIGHTS, all gates of an invocation: there are registers for them when the sums are done, and not before.
+const uint GATES = GATE != 0 && EIGHTS != 0 && LANES == LANES_QUADS ? PIECES_M * PIECES_N : 1;
+const uint WEIGHTS = WEIGHT != 0 && EIGHTS != 0 && LANES == LANES_QUADS ? PIECES_N : 1;
+
+uvec4 gates[GATES];    // [pieces along rows][pairs of pieces along columns][rows of an invocation]
+vec4 weights[WEIGHTS]; // [pieces along columns]: two fours for each pair of them
 uvec4 left[PIECES_M * STRIP_LOADS], right[PIECES_N * STRIP_LOADS];                     // of the block under way
 uvec4 score_left[DEPTH * TASK_M * STRIP_LOADS], score_right[DEPTH * STRIP_LOADS]; // of several
+
+// What a subgroup does in one turn: scores of 32 of the chunk's rows with a piece's columns of this chunk or the one before.
+struct Task {
+    uint row, column, part;
+};
+
+Task task_of(uint turn)
+{
+    uint task = min(gl_SubgroupID + turn % OWN_TASKS * SUBGROUPS, TASKS - 1);
+    return Task(task / TASKS_ACROSS * TASK_ROWS, task % TASKS_ACROSS * MATRIX_N, turn / OWN_TASKS);
+}
 
 // From this invocation's first unit of a block.
 void fetch_left(uint at)
@@ -105,10 +127,12 @@ void fetch_scored(uint place, uint queries, uint keys)
         if (n > 0) fetch_right(next_at, n - 1);                                                                        \
     }
 
-// D of the decay mask.
-float faded_score(float score, uint row, uint column)
+// Of a chunk's own scores D of the decay mask, of those with the chunk before, of `length` tokens, decay^(row + length - column).
+float faded_score(float score, uint row, uint column, bool own, uint length)
 {
-    return column > row ? 0.0 : clamp(score * params[head_powers + row - column], -65504.0, 65504.0);
+    float fade = own ? params[head_powers + (column > row ? 0 : row - column)]
+                     : params[head_powers + row] * params[head_powers + length - min(column, length)];
+    return own && column > row ? 0.0 : clamp(score * fade, -65504.0, 65504.0);
 }
 
 // decay^(row + 1) / c, which the state before the chunk has faded by, seen from a row of the chunk.
@@ -146,21 +170,43 @@ float gate_of(uint token, uint i)
 
 float weight_of(uint v) { return WEIGHT != 0 ? params[push.weight + v] : 1.0; }
 
-vec4 weights_of(uint v) { return vec4(weight_of(v), weight_of(v + 1), weight_of(v + 2), weight_of(v + 3)); }
+void fetch_gates(uvec4 chunk, uint head, uint sub_row, uint sub_v)
+{
+    if (GATES == 1) return;
+    [[unroll]] for (uint i = 0; i < GATES; i++) {
+        uint row = sub_row + i / PIECES_N * MATRIX_M + sum_row(i % 2 * 4);
+        uint v = sub_v + i % PIECES_N / 2 * 2 * MATRIX_N + gl_SubgroupInvocationID % 4 * 8;
+        uint column = push.gate_offset + head * push.value_size + min(v, push.value_size - 8);
+        gates[i] = gate_eights[half_at(push.x_stride, chunk.x + min(row, chunk.y - 1), column) / 8];
+    }
+}
+
+void fetch_weights(uint sub_v)
+{
+    if (WEIGHTS == 1) return;
+    [[unroll]] for (uint i = 0; i < WEIGHTS; i++) {
+        uint v = sub_v + i / 2 * 2 * MATRIX_N + gl_SubgroupInvocationID % 4 * 8;
+        weights[i] = param_quads[(push.weight + min(v, push.value_size - 8)) / 4 + i % 2];
+    }
+}
 
 // Eight columns of a row from v on, with LANES_QUADS. `factor` is of the norm.
-void leave_eight(vec4 low, vec4 high, uvec4 chunk, uint head, uint row, uint v, float factor)
+void leave_eight(vec4 low, vec4 high, vec4 low_weight, vec4 high_weight, uvec4 gate, uvec4 chunk, uint head, uint row, uint v,
+                 float factor)
 {
     if (row >= chunk.y || v >= push.value_size) return;
     uint token = chunk.x + row, to = head * push.value_size + v;
     float value[8] = float[](low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w);
     if (NORM != 0 && EIGHTS != 0) {
-        low *= factor * weights_of(v);
-        high *= factor * weights_of(v + 4);
+        low *= factor;
+        high *= factor;
+        if (WEIGHT != 0) {
+            low *= low_weight;
+            high *= high_weight;
+        }
         if (GATE != 0) {
-            uvec4 gates = gate_eights[half_at(push.x_stride, token, push.gate_offset + to) / 8];
-            vec4 a = vec4(unpackHalf2x16(gates.x), unpackHalf2x16(gates.y));
-            vec4 b = vec4(unpackHalf2x16(gates.z), unpackHalf2x16(gates.w));
+            vec4 a = vec4(unpackHalf2x16(gate.x), unpackHalf2x16(gate.y));
+            vec4 b = vec4(unpackHalf2x16(gate.z), unpackHalf2x16(gate.w));
             low *= vec4(silu(a.x), silu(a.y), silu(a.z), silu(a.w));
             high *= vec4(silu(b.x), silu(b.y), silu(b.z), silu(b.w));
         }
@@ -187,25 +233,34 @@ void main()
     uint across = gl_SubgroupID % ACROSS, sub_row = gl_SubgroupID / ACROSS * SUB_ROWS;
     uint sub_v = gl_WorkGroupID.x * TILE_V + across * SUB_V;
     uint key_blocks = push.padded_key / 32, own_unit = strip_row(0) * 4 + strip_unit();
-    uint queries = query_at(c, head) + own_unit, keys = key_at(c, key_head) + own_unit;
-    uint own_row = (sub_v + right_row()) * 4 + strip_unit();
-    uint before = before_at(c, head) + own_row, values = value_at(c, key_head) + own_row;
-    uint value_step = push.padded_value * 4;
     uvec4 chunk = chunks[c];
+    uint behind = chunk.w, kept = c - behind, length = chunks[kept].y; // of the chunk whose state before it is there
+    uint queries = query_at(c, head) + own_unit, own_row = (sub_v + right_row()) * 4 + strip_unit();
+    uint before = before_at(kept, head) + own_row, values = value_at(kept, key_head) + own_row;
+    uint value_step = push.padded_value * 4, value_chunk = value_at(1, 0) - value_at(0, 0);
     head_powers = push.powers + head * push.powers_stride;
     head_decay = push.decays + head;
 
-    for (uint own = 0; own < OWN_TASKS; own++) {
-        uint task = min(gl_SubgroupID + own * SUBGROUPS, TASKS - 1);
-        uint row = task / TASKS_ACROSS * TASK_ROWS, column = task % TASKS_ACROSS * MATRIX_N;
+    uint turns = OWN_TASKS * (behind + 1);
+    Task next = task_of(0);
+    [[unroll]] for (uint d = 0; d < DEPTH; d++)
+        fetch_scored(d, queries + (d * CHUNK + next.row) * 4,
+                     key_at(kept, key_head) + own_unit + (d * CHUNK + next.column) * 4);
+    fetch_left(queries + sub_row * 4); // for after the scores
+    [[unroll]] for (uint n = 0; n + 1 < PIECES_N; n++) fetch_right(before, n);
+    for (uint turn = 0; turn < turns; turn++) {
+        Task own = next;
+        next = task_of(min(turn + 1, turns - 1)); // the last one's first blocks once more, in vain
         ACCUMULATOR p[TASK_M];
         LEFT a[TASK_M * BLOCK_PIECES];
         [[unroll]] for (uint m = 0; m < TASK_M; m++) p[m] = ACCUMULATOR(0.0);
-        [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            fetch_scored(d, queries + (d * CHUNK + row) * 4, keys + (d * CHUNK + column) * 4);
         for (uint first = 0; first < key_blocks; first += DEPTH) {
+            bool last = first + DEPTH >= key_blocks;
+            Task fetched = Task(last ? next.row : own.row, last ? next.column : own.column, last ? next.part : own.part);
+            uint next_queries = queries + ((last ? 0 : first + DEPTH) * CHUNK + fetched.row) * 4;
+            uint next_keys = key_at(kept + fetched.part, key_head) + own_unit +
+                             ((last ? 0 : first + DEPTH) * CHUNK + fetched.column) * 4;
             [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-                uint at = min(first + d + DEPTH, key_blocks - 1) * CHUNK;
                 RIGHT b[BLOCK_PIECES];
                 FILL_LEFT(a, TASK_M, score_left, d * TASK_M * STRIP_LOADS)
                 [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
@@ -213,7 +268,7 @@ void main()
                     FILL_PIECE(piece, score_right, d * STRIP_LOADS, k)
                     b[k] = piece;
                 }
-                fetch_scored(d, queries + (at + row) * 4, keys + (at + column) * 4);
+                fetch_scored(d, next_queries + d * CHUNK * 4, next_keys + d * CHUNK * 4);
                 [[unroll]] for (uint m = 0; m < TASK_M; m++)
                     [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++)
                         p[m] = coopMatMulAdd(a[m * BLOCK_PIECES + k], b[k], p[m]);
@@ -222,14 +277,14 @@ void main()
         [[unroll]] for (uint m = 0; m < TASK_M; m++) {
             ACCUMULATOR piece = p[m];
             [[unroll]] for (int i = 0; i < piece.length(); i++)
-                piece[i] = faded_score(piece[i], row + m * MATRIX_M + sum_row(i), column + sum_column(i));
-            coopMatStore(HALF_SUMS(piece), scores, (row + m * MATRIX_M) * SCORE_STRIDE + column / 8, SCORE_STRIDE,
+                piece[i] = faded_score(piece[i], own.row + m * MATRIX_M + sum_row(i), own.column + sum_column(i),
+                                       own.part == behind, length);
+            coopMatStore(HALF_SUMS(piece), scores,
+                         (own.row + m * MATRIX_M) * SCORE_STRIDE + (own.part * CHUNK + own.column) / 8, SCORE_STRIDE,
                          gl_CooperativeMatrixLayoutRowMajor);
         }
     }
 
-    fetch_left(queries + sub_row * 4);
-    [[unroll]] for (uint n = 0; n + 1 < PIECES_N; n++) fetch_right(before, n);
     LEFT a[PIECES_M * BLOCK_PIECES];
     ACCUMULATOR o[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) o[i] = ACCUMULATOR(0.0);
@@ -240,10 +295,11 @@ void main()
         uint next_at = more ? before + (b + 1) * value_step : values;
         MULTIPLY(o, a, before + b * value_step, next_at, fetch_left(left_at);)
     }
+    float fade = behind != 0 ? params[head_powers + length] : 1.0;
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
         float scale[SUM_ROWS];
         [[unroll]] for (uint r = 0; r < SUM_ROWS; r++)
-            scale[r] = out_scale(sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS));
+            scale[r] = fade * out_scale(sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS));
         [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
             ACCUMULATOR piece = o[m * PIECES_N + n];
             [[unroll]] for (int i = 0; i < piece.length(); i++) piece[i] *= scale[i * SUM_ROWS / 8];
@@ -251,15 +307,26 @@ void main()
         }
     }
     barrier();
-    for (uint d = 0; d < CHUNK / 32; d++) {
+    const uint blocks = CHUNK / 32;
+    for (uint d = 0; d < blocks * (behind + 1); d++) {
         [[unroll]] for (uint i = 0; i < PIECES_M * STRIP_LOADS; i++)
             left[i] = scores[(sub_row + i / STRIP_LOADS * MATRIX_M + strip_row(i % STRIP_LOADS)) * SCORE_STRIDE + d * 4 +
                              strip_unit()];
         FILL_LEFT(a, PIECES_M, left, 0)
-        uint next_at = values + min(d + 1, CHUNK / 32 - 1) * value_step;
-        MULTIPLY(o, a, values + d * value_step, next_at, )
+        uint next = min(d + 1, blocks * (behind + 1) - 1);
+        uint at = values + d / blocks * value_chunk + d % blocks * value_step;
+        uint next_at = values + next / blocks * value_chunk + next % blocks * value_step;
+        MULTIPLY(o, a, at, next_at, )
     }
 
+    float eps[PIECES_M * SUM_ROWS], factors[PIECES_M * SUM_ROWS];
+    fetch_gates(chunk, head, sub_row, sub_v);
+    fetch_weights(sub_v);
+    [[unroll]] for (uint i = 0; i < PIECES_M * SUM_ROWS; i++) {
+        uint row = min(sub_row + i / SUM_ROWS * MATRIX_M + sum_row(i % SUM_ROWS * 8 / SUM_ROWS), chunk.y - 1);
+        eps[i] = push.eps;
+        if (EPS_SCALED != 0) eps[i] *= decay_sum_at(push.decay_sums, head, chunk.z + row);
+    }
     if (NORM != 0) {
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
             float squares[SUM_ROWS];
@@ -276,24 +343,24 @@ void main()
         }
         barrier();
     }
+    [[unroll]] for (uint i = 0; i < PIECES_M * SUM_ROWS; i++) {
+        uint row = sub_row + i / SUM_ROWS * MATRIX_M + sum_row(i % SUM_ROWS * 8 / SUM_ROWS);
+        float sum = 0.0;
+        if (NORM != 0)
+            for (uint k = 0; k < ACROSS; k++) sum += row_squares[k * CHUNK + row];
+        factors[i] = NORM != 0 ? inversesqrt(sum / float(push.value_size) + eps[i]) : 1.0;
+    }
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
-        float factor[SUM_ROWS];
-        [[unroll]] for (uint r = 0; r < SUM_ROWS; r++) {
-            uint row = sub_row + m * MATRIX_M + sum_row(r * 8 / SUM_ROWS);
-            float sum = 0.0, eps = push.eps;
-            if (NORM != 0)
-                for (uint i = 0; i < ACROSS; i++) sum += row_squares[i * CHUNK + row];
-            if (EPS_SCALED != 0) eps *= decay_sum_at(push.decay_sums, head, chunk.z + min(row, chunk.y - 1));
-            factor[r] = NORM != 0 ? inversesqrt(sum / float(push.value_size) + eps) : 1.0;
-        }
         if (LANES == LANES_QUADS) {
             [[unroll]] for (uint n = 0; n < PIECES_N; n += 2) {
                 ACCUMULATOR first = o[m * PIECES_N + n], second = o[m * PIECES_N + n + 1];
                 [[unroll]] for (uint r = 0; r < 2; r++) {
                     vec4 low = vec4(first[r * 4], first[r * 4 + 1], first[r * 4 + 2], first[r * 4 + 3]);
                     vec4 high = vec4(second[r * 4], second[r * 4 + 1], second[r * 4 + 2], second[r * 4 + 3]);
-                    leave_eight(low, high, chunk, head, sub_row + m * MATRIX_M + sum_row(r * 4),
-                                sub_v + n * MATRIX_N + gl_SubgroupInvocationID % 4 * 8, factor[r]);
+                    leave_eight(low, high, weights[min(n, WEIGHTS - 1)], weights[min(n + 1, WEIGHTS - 1)],
+                                gates[min(m * PIECES_N + n + r, GATES - 1)], chunk, head, sub_row + m * MATRIX_M + sum_row(r * 4),
+                                sub_v + n * MATRIX_N + gl_SubgroupInvocationID % 4 * 8,
+                                factors[m * SUM_ROWS + r]);
                 }
             }
         } else if (NORM != 0) {
@@ -303,7 +370,7 @@ void main()
                     // The gate is there for the chunk's rows only.
                     uint token = chunk.x + min(sub_row + m * MATRIX_M + sum_row(i), chunk.y - 1);
                     uint v = min(sub_v + n * MATRIX_N + sum_column(i), push.value_size - 1);
-                    float value = piece[i] * factor[i * SUM_ROWS / 8] * weight_of(v);
+                    float value = piece[i] * factors[m * SUM_ROWS + i * SUM_ROWS / 8] * weight_of(v);
                     if (GATE != 0) value *= gate_of(token, head * push.value_size + v);
                     piece[i] = clamp(value, -65504.0, 65504.0);
                 }

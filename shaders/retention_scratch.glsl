@@ -5,13 +5,10 @@
 //     key       [chunks][key_value_heads][CHUNK][K]    rotated
 //     key_in    [chunks][heads][K][CHUNK]              times decay^(L-1-i), L = length of the chunk
 //     value     [chunks][key_value_heads][V][CHUNK]
-//     before    [chunks][heads][V][K]                  the state before each chunk, times c
+//     before    [chunks][heads][V][K]                  the state before each chunk, times c; the direct kernels keep every second
 //
 // so that matrix units always read along the dimension that they sum over, which is innermost. It is cut into blocks of 32
 // that lie outside of the rows, [K / 32][CHUNK][32] and so on: what a subgroup reads at a time lies together.
-//
-// For retention_states_direct.comp on LANES_QUADS (lanes.glsl), a block along K lies turned in queries, keys and states: word
-// i of unit t is the pair 4 i + t, which is how an invocation holds sums. Products of rows do not depend on it.
 //
 // c keeps states in the range of f16: they grow like 1 / sqrt(1 - decay).
 

@@ -5,9 +5,9 @@
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
 // retention_states_direct.comp: retention_states_matrix.comp for devices whose matrices lie as lanes.glsl knows: operands go
-// from memory straight into matrices, and what is left of a state goes from its accumulators straight to memory. Subgroups
-// wait for nobody; a workgroup of four owns a square of one head's state, so that they share what they read in the
-// first-level cache.
+// from memory straight into matrices, and what is left of a state goes from its accumulators straight to memory, before every
+// second chunk. Subgroups wait for nobody; a workgroup of four owns a square of one head's state, so that they share what they
+// read in the first-level cache.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 128; // 4 * SUBGROUP
@@ -24,7 +24,7 @@ layout(constant_id = 6) const uint LANES = 1;
 layout(std430, set = 0, binding = 0) buffer Scratch { uvec4 scratch[]; };
 layout(std430, set = 0, binding = 1) buffer State { float state[]; }; // [states][heads][K][value_stride]
 layout(std430, set = 0, binding = 2) readonly buffer Params { float params[]; };
-layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; };       // {row, length, position, -}
+layout(set = 0, binding = 3) uniform Chunks { uvec4 chunks[1024]; };       // {row, length, position, behind}
 layout(set = 0, binding = 4) uniform Sequences { uvec4 sequences[1024]; }; // {first chunk, chunks, state, -}
 
 const uint PIECES_M = SUB / MATRIX_M, PIECES_N = SUB / MATRIX_N, BLOCKS = CHUNK / 32;
@@ -40,12 +40,12 @@ void fetch(uint d, uint values, uint keys)
     [[unroll]] for (uint i = 0; i < LEFT_LOADS; i++)
         left[d * LEFT_LOADS + i] = scratch[values + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * 4];
     [[unroll]] for (uint i = 0; i < RIGHT_LOADS; i++)
-        right[d * RIGHT_LOADS + i] = scratch[keys + (i / STRIP_LOADS * MATRIX_N + strip_step(i % STRIP_LOADS)) * 4];
+        right[d * RIGHT_LOADS + i] = scratch[keys + right_step(i / STRIP_LOADS, i % STRIP_LOADS) * 4];
 }
 
-float fade_of(uint c, uint head)
+float fade_of(uvec4 chunk, uint head)
 {
-    return params[push.powers + head * push.powers_stride + chunks[c].y];
+    return params[push.powers + head * push.powers_stride + chunk.y];
 }
 
 // Four components of a row of the state, as halves: two words of a unit.
@@ -68,7 +68,7 @@ void main()
     [[unroll]] for (uint p = 0; p < PIECES_M * PIECES_N; p++) {
         ACCUMULATOR piece = ACCUMULATOR(0.0);
         [[unroll]] for (int i = 0; i < piece.length(); i++) {
-            uint v = sub_v + p / PIECES_N * MATRIX_M + sum_row(i), k = sub_k + p % PIECES_N * MATRIX_N + sum_column(i);
+            uint v = sub_v + p / PIECES_N * MATRIX_M + sum_row(i), k = sub_k + right_column(p % PIECES_N, i);
             if (k < push.key_size && v < push.value_size) piece[i] = state[state_at + k * push.value_stride + v];
         }
         s[p] = piece;
@@ -76,34 +76,38 @@ void main()
 
     uint end = sequence.x + sequence.y;
     uint values = value_at(sequence.x, key_head) + (sub_v + strip_row(0)) * 4 + strip_unit();
-    uint keys = key_in_at(sequence.x, head) + (sub_k + strip_row(0)) * 4 + strip_unit();
+    uint keys = key_in_at(sequence.x, head) + (sub_k + right_row()) * 4 + strip_unit();
     uint value_step = value_at(1, 0) - value_at(0, 0), key_step = key_in_at(1, 0) - key_in_at(0, 0);
-    float fade_next = fade_of(sequence.x, head);
+    uvec4 chunk_next = chunks[sequence.x];
+    float fade_next = fade_of(chunk_next, head);
     [[unroll]] for (uint d = 0; d < BLOCKS; d++) fetch(d, values, keys);
     for (uint c = sequence.x; c < end; c++) {
         float fade = fade_next;
-        bool more = c + 1 < end; // else the last chunk once more, in vain
+        bool kept = chunk_next.w == 0, more = c + 1 < end; // else the last chunk once more, in vain
         values += more ? value_step : 0;
         keys += more ? key_step : 0;
-        fade_next = fade_of(more ? c + 1 : c, head);
+        chunk_next = chunks[more ? c + 1 : c];
+        fade_next = fade_of(chunk_next, head);
 
         uint before = before_at(c, head) + (sub_k / 32 * push.padded_value + sub_v) * 4 + sub_k % 32 / 8;
         [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
             if (LANES == LANES_QUADS) {
                 [[unroll]] for (uint n = 0; n < PIECES_N; n += 2) {
                     ACCUMULATOR first = s[m * PIECES_N + n], second = s[m * PIECES_N + n + 1];
-                    [[unroll]] for (uint r = 0; r < 2; r++)
-                        scratch[before + (n / 2 * push.padded_value + m * MATRIX_M + r * 8) * 4 +
-                                gl_SubgroupInvocationID] =
-                            uvec4(four_halves(first, r * 4, factor), four_halves(second, r * 4, factor));
+                    [[unroll]] for (uint r = 0; r < 2; r++) {
+                        uvec4 eight = uvec4(four_halves(first, r * 4, factor), four_halves(second, r * 4, factor));
+                        uint at = before + (n / 2 * push.padded_value + m * MATRIX_M + r * 8) * 4;
+                        if (kept) scratch[at + gl_SubgroupInvocationID] = eight;
+                    }
                 }
             } else {
                 [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
                     ACCUMULATOR piece = s[m * PIECES_N + n];
                     [[unroll]] for (int i = 0; i < piece.length(); i++)
                         piece[i] = clamp(piece[i] * factor, -65504.0, 65504.0);
-                    coopMatStore(HALF_SUMS(piece), scratch, before + m * MATRIX_M * 4 + n * MATRIX_N / 8, 4,
-                                 gl_CooperativeMatrixLayoutRowMajor);
+                    if (kept)
+                        coopMatStore(HALF_SUMS(piece), scratch, before + m * MATRIX_M * 4 + n * MATRIX_N / 8, 4,
+                                     gl_CooperativeMatrixLayoutRowMajor);
                 }
             }
         }
@@ -132,7 +136,7 @@ void main()
     [[unroll]] for (uint p = 0; p < PIECES_M * PIECES_N; p++) {
         ACCUMULATOR piece = s[p];
         [[unroll]] for (int i = 0; i < piece.length(); i++) {
-            uint v = sub_v + p / PIECES_N * MATRIX_M + sum_row(i), k = sub_k + p % PIECES_N * MATRIX_N + sum_column(i);
+            uint v = sub_v + p / PIECES_N * MATRIX_M + sum_row(i), k = sub_k + right_column(p % PIECES_N, i);
             if (k < push.key_size && v < push.value_stride) state[state_at + k * push.value_stride + v] = piece[i];
         }
     }

@@ -317,7 +317,8 @@ static void collect_chunks(call *c, rn_retention_chunks *chunks, uint32_t most, 
         *sequence = (rn_sequence_record){chunks->chunk_count, 0, s->state, 0};
         while (*at < s->tokens && chunks->chunk_count < most) {
             uint32_t length = rn_min_u32(chunks->chunk, s->tokens - *at);
-            layers->chunks[chunks->chunk_count++] = (rn_chunk_record){s->first_row + *at, length, s->position + *at, 0};
+            layers->chunks[chunks->chunk_count++] =
+                (rn_chunk_record){s->first_row + *at, length, s->position + *at, sequence->chunks % 2};
             sequence->chunks++;
             chunks->longest = rn_max_u32(chunks->longest, length);
             *at += length;

@@ -11,15 +11,15 @@ typedef struct rn_step_record {
     uint32_t row, state, position, sampler;
 } rn_step_record; /* sampler: see sampling.h */
 typedef struct rn_chunk_record {
-    uint32_t row, length, position, unused;
-} rn_chunk_record;
+    uint32_t row, length, position, behind;
+} rn_chunk_record; /* behind: 1 for every second chunk of a sequence (retention_output_direct.comp), 0 for others */
 typedef struct rn_sequence_record {
     uint32_t first_chunk, chunks, state, unused;
 } rn_sequence_record;
 
 /* Where the tables of one model lie in its parameters (shaders/positions.glsl), in floats, or pairs where said. */
 typedef struct rn_retention_tables {
-    uint32_t angles;     /* pairs */
+    uint32_t angles;     /* pairs, an even number */
     uint32_t decay_sums; /* pairs */
     uint32_t decays;
     uint32_t powers; /* [heads][powers_stride]: decay^0, decay^1, ... */

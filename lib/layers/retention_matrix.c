@@ -71,7 +71,6 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
 {
     uint32_t places = r->value_size | r->q_offset | r->k_offset | r->v_offset | (r->halves ? 0 : r->x_stride);
     uint32_t constants[] = {rn_min_u32(256, recorder->device->caps.max_invocations), r->halves, places % 4 == 0,
-                            is_direct(recorder->device) && recorder->device->caps.matrix.lanes == RN_LANES_QUADS,
                             !chunks->rotated};
     const rn_kernel *kernel =
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PREPARE], constants, RN_COUNT(constants));
@@ -119,7 +118,7 @@ static uint32_t output_subgroups(const output_tile *tile)
 static uint32_t output_shared(const rn_device *device, const output_tile *tile)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
-    return RN_CHUNK * 144 + output_subgroups(tile) * unit->m * unit->n * 4 + tile->across * RN_CHUNK * 4;
+    return RN_CHUNK * 272 + output_subgroups(tile) * unit->m * unit->n * 4 + tile->across * RN_CHUNK * 4;
 }
 
 /* The staged kernel's is fixed. */
@@ -179,7 +178,8 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     output_tile tile = direct_tile(device, r->value_size, norm != NULL);
     uint32_t depth = device->caps.is_cpu ? 1 : push->padded_key / 32 % 4 == 0 ? 4 : 2;
     /* Eights, or fours of fp32. */
-    uint32_t places = r->value_size | (norm ? r->gate_offset : (push->y_stride | push->y_offset) * 2);
+    uint32_t places =
+        r->value_size | (norm ? r->gate_offset | norm->weight * 2 : (push->y_stride | push->y_offset) * 2);
     uint32_t constants[] = {
         output_subgroups(&tile) * unit->subgroup,
         unit->subgroup,

@@ -1,6 +1,7 @@
 #include "session/session.h"
 
 #include "layers/matmul.h"
+#include "vulkan/memory.h"
 
 enum {
     ALIGNMENT = 256, /* the most that Vulkan lets a device ask of a binding's offset */
@@ -83,13 +84,6 @@ static void place_input(rn_session_layout *l)
     l->input_bytes = RN_MAX_PASSES * end;
 }
 
-/* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them. */
-static uint32_t default_rows(const retnet_model *model)
-{
-    const rn_capabilities *caps = &model->device->caps;
-    return caps->is_cpu ? 128 : caps->matrix.m ? 2048 : 1024;
-}
-
 /* Chunks of one pass: as many as rows allow, while their states fit in one binding and a modest part of memory. */
 static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
 {
@@ -102,12 +96,38 @@ static uint32_t fitting_chunks(const retnet_model *model, uint32_t rows)
     return (uint32_t)(chunks < wanted ? chunks : wanted);
 }
 
+static void place_rows(const retnet_model *model, uint32_t rows, rn_session_layout *l)
+{
+    const rn_config *c = &model->config;
+    /* Whole chunks, which is also what rn_matmul reads. */
+    l->rows = rn_divide_up(rn_max_u32(rows, l->slots), RN_CHUNK) * RN_CHUNK;
+    l->chunks = fitting_chunks(model, l->rows);
+    place_activations(model, l);
+    l->scratch_bytes =
+        rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, l->chunks);
+}
+
+/* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them; then more rows
+ * are more workgroups, of which a smaller part is left over at the end of each dispatch. Twice as many are worth a
+ * sixteenth of the device's memory. */
+static void place_default_rows(const retnet_model *model, rn_session_layout *l)
+{
+    const rn_device *device = model->device;
+    uint32_t heap = rn_memory_heap(device, RN_MEMORY_DEVICE);
+    uint64_t memory = heap == UINT32_MAX ? 0 : device->memory.memoryHeaps[heap].size;
+    if (device->caps.matrix.m && !device->caps.is_cpu) {
+        place_rows(model, 4096, l);
+        if (l->activation_bytes + l->scratch_bytes <= memory / 16) return;
+    }
+    place_rows(model, device->caps.is_cpu ? 128 : device->caps.matrix.m ? 2048 : 1024, l);
+}
+
 retnet_result rn_session_layout_make(const retnet_model *model, const retnet_session_desc *desc, rn_session_layout *l)
 {
     rn_host *host = model->device->host;
     const rn_capabilities *caps = &model->device->caps;
     *l = (rn_session_layout){.slots = desc && desc->slots ? desc->slots : 1};
-    uint32_t rows = desc && desc->prompt_chunk ? desc->prompt_chunk : default_rows(model);
+    uint32_t rows = desc ? desc->prompt_chunk : 0;
     uint32_t snapshots = desc ? desc->snapshots : 0;
     if (desc && desc->tokens_per_submit > RN_RESULT_RING)
         return rn_fail(host, RETNET_ERROR_LIMIT, "session: %u tokens_per_submit, at most %u", desc->tokens_per_submit,
@@ -117,19 +137,17 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
                        "session: %u slots, prompt_chunk %u and %u snapshots, at most %u, 65536 and %u", l->slots, rows,
                        snapshots, (unsigned)RN_MAX_SLOTS, (unsigned)RN_MAX_SNAPSHOTS);
     l->holders = l->slots + snapshots;
-    /* Whole chunks, which is also what rn_matmul reads. */
-    l->rows = rn_divide_up(rn_max_u32(rows, l->slots), RN_CHUNK) * RN_CHUNK;
-    l->chunks = fitting_chunks(model, l->rows);
     l->logit_rows = rn_max_u32(l->slots, 64);
+    if (rows)
+        place_rows(model, rows, l);
+    else
+        place_default_rows(model, l);
     if (l->chunks == 0)
         return rn_fail(host, RETNET_ERROR_LIMIT,
                        "session: one chunk's states exceed what %s binds at once (%llu bytes)", model->device->name,
                        (unsigned long long)caps->max_storage_range);
-    place_activations(model, l);
     place_input(l);
     const rn_config *c = &model->config;
-    l->scratch_bytes =
-        rn_retention_scratch_bytes(model->device, c->heads, c->kv_heads, c->key_size, c->value_size, l->chunks);
     l->outputs_at = rn_round_up(4ull * l->slots * c->vocabulary, ALIGNMENT);
     l->logits_bytes = l->outputs_at + 4ull * l->logit_rows * c->vocabulary;
     l->readback_bytes = caps->unified_memory ? 0 : l->logits_bytes - l->outputs_at;

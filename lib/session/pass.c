@@ -74,7 +74,8 @@ static void add_chunks(retnet_session *session, rn_pass *pass, rn_reading *readi
     *sequence = (rn_sequence_record){pass->chunks, 0, slot->state, 0};
     for (uint32_t at = 0; at < count; at += RN_CHUNK) {
         uint32_t length = rn_min_u32(RN_CHUNK, count - at);
-        chunks[pass->chunks++] = (rn_chunk_record){pass->rows + at, length, (uint32_t)slot->position + at, 0};
+        chunks[pass->chunks++] =
+            (rn_chunk_record){pass->rows + at, length, (uint32_t)slot->position + at, sequence->chunks % 2};
         sequence->chunks++;
         pass->longest = rn_max_u32(pass->longest, length);
     }

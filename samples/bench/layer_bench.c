@@ -177,7 +177,7 @@ static void fill_records(bench *b, uint32_t sequences, uint32_t tokens)
         records[s] = (rn_sequence_record){s * each, each, s, 0};
         steps[s] = (rn_step_record){s, s, 0, 0};
         for (uint32_t c = 0; c < each; c++)
-            chunks[s * each + c] = (rn_chunk_record){s * tokens + c * RN_CHUNK, RN_CHUNK, c * RN_CHUNK, 0};
+            chunks[s * each + c] = (rn_chunk_record){s * tokens + c * RN_CHUNK, RN_CHUNK, c * RN_CHUNK, c % 2};
     }
 }
 
@@ -204,6 +204,15 @@ static rn_retention retention_of(bench *b, uint32_t rows, uint32_t heads, uint32
     };
 }
 
+/* Seconds of the chunkwise form, one of several in a submit. With a norm it leaves f16, as in sessions. */
+static double time_chunks(bench *b, const rn_retention *retention, const rn_retention_chunks *chunks)
+{
+    enum { REPEATS = 8 };
+    rn_recorder_begin(&b->recorder);
+    for (int i = 0; i < REPEATS; i++) rn_retention_chunks_record(&b->recorder, retention, chunks);
+    return time_recording(b) / REPEATS;
+}
+
 static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32_t heads, uint32_t keys,
                            uint32_t values)
 {
@@ -219,6 +228,7 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
         .matrix = true,
         .scratch = &b->scratch,
     };
+    rn_retention_norm norm = {.output = retention.output, .room = sequences * tokens, .has_gate = true, .eps = 1e-5f};
     rn_retention_step step = {
         .records = {&b->records, 32 * RN_MAX_RECORDS, 16 * RN_MAX_RECORDS},
         .count = sequences,
@@ -226,18 +236,20 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
         .sums_offset = heads * values,
     };
     fill_records(b, sequences, tokens);
-    rn_recorder_begin(&b->recorder);
     retention.halves = true;
     retention.x_stride = sequences * tokens;
-    rn_retention_chunks_record(&b->recorder, &retention, &chunks);
-    double chunkwise = time_recording(b);
+    double raw = time_chunks(b, &retention, &chunks), normed = 0;
+    chunks.norm = rn_retention_matrix_norms(b->device, &retention) ? &norm : NULL;
+    if (chunks.norm) normed = time_chunks(b, &retention, &chunks);
     retention.halves = false;
     retention.x_stride = row;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
-    printf("  retention (%u,%u,%u,%u,%u) %8.1f us chunkwise, %10.1f us recurrent: %.1f times\n", sequences, tokens,
-           heads, keys, values, chunkwise * 1e6, recurrent * 1e6, recurrent / chunkwise);
+    printf(
+        "  retention (%u,%u,%u,%u,%u) %7.1f us chunkwise to fp32, %7.1f us with group norm and gate to f16, %10.1f us "
+        "recurrent: %.1f times\n",
+        sequences, tokens, heads, keys, values, raw * 1e6, normed * 1e6, recurrent * 1e6, recurrent / raw);
     fflush(stdout);
 }
 

@@ -111,7 +111,8 @@ static retnet_result prepare(retnet_model *model, const retnet_session_desc *des
 static retnet_result rig_create(retnet_model *model, const bench_options *options, uint32_t token_count, measurement *m,
                                 rig *r)
 {
-    const retnet_session_desc desc = {.slots = m->batch, .tokens_per_submit = options->tokens_per_submit};
+    const retnet_session_desc desc = {
+        .slots = m->batch, .prompt_chunk = options->prompt_chunk, .tokens_per_submit = options->tokens_per_submit};
     *r = (rig){.context = retnet_model_context(model)};
     if (options->sample) r->sampling = (retnet_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f};
     retnet_model_get_info(model, &r->info);

@@ -20,6 +20,7 @@ static const char help_text[] =
     "      --decode N        tokens that each slot decodes in a timed call; 0: none; default 256\n"
     "      --repeat N        timed calls a case; default 3\n"
     "      --warmup N        tokens decoded before the timed ones; 0: also no untimed prompt; default 32\n"
+    "      --prompt-chunk N  most tokens of a prompt in one pass; default 0: the library's choice\n"
     "      --tokens-per-submit N  most tokens of a slot in one submit; default 0: the library's choice\n"
     "      --fixed           choose kernels by rule alone, not by measurement\n"
     "      --no-matrix       do without the device's matrix units, as other GPUs have to\n"
@@ -43,6 +44,7 @@ enum {
     OPTION_DECODE,
     OPTION_REPEAT,
     OPTION_WARMUP,
+    OPTION_PROMPT_CHUNK,
     OPTION_TOKENS_PER_SUBMIT,
     OPTION_FIXED,
     OPTION_NO_MATRIX,
@@ -63,6 +65,7 @@ static const struct option long_options[] = {
     {"decode", required_argument, NULL, OPTION_DECODE},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
     {"warmup", required_argument, NULL, OPTION_WARMUP},
+    {"prompt-chunk", required_argument, NULL, OPTION_PROMPT_CHUNK},
     {"tokens-per-submit", required_argument, NULL, OPTION_TOKENS_PER_SUBMIT},
     {"sample", no_argument, NULL, OPTION_SAMPLE},
     {"fixed", no_argument, NULL, OPTION_FIXED},
@@ -158,6 +161,7 @@ static bool parse_option(int option, bench_options *options)
     case OPTION_DECODE: return parse_number("decode", optarg, 0, 1u << 24, &options->decode);
     case OPTION_REPEAT: return parse_number("repeat", optarg, 1, 10000, &options->repeat);
     case OPTION_WARMUP: return parse_number("warmup", optarg, 0, 1u << 24, &options->warmup);
+    case OPTION_PROMPT_CHUNK: return parse_number("prompt-chunk", optarg, 0, 65536, &options->prompt_chunk);
     case OPTION_TOKENS_PER_SUBMIT: return parse_number("tokens-per-submit", optarg, 0, 64, &options->tokens_per_submit);
     case OPTION_SAMPLE: options->sample = true; return true;
     case OPTION_FIXED: options->fixed = true; return true;

@@ -208,7 +208,7 @@ static rn_retention_chunks make_chunks(const batch *b, layers_buffer *chunk_reco
         for (uint32_t at = 0; at < length; at += RN_CHUNK) {
             uint32_t part = rn_min_u32(RN_CHUNK, length - at);
             chunk[chunks.chunk_count++] =
-                (rn_chunk_record){row + at, part, b->sequences[i].position + at, LAYERS_POISON};
+                (rn_chunk_record){row + at, part, b->sequences[i].position + at, at / RN_CHUNK % 2};
             chunks.longest = rn_max_u32(chunks.longest, part);
         }
         row += length;
