@@ -109,7 +109,9 @@ static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *l
     if (!processors) return (rn_linear_shape){16, 16, 1, 4, 0};
     if (linear->columns > 1) return (rn_linear_shape){.group_rows = 8, .splits = 32};
     if (rn_format_is_scaled(matrix->format))
-        return (rn_linear_shape){16, 32, many_rows ? 2 : 1, 4, processors * (blocks <= 64 ? 2 : 1)};
+        return many_rows             ? (rn_linear_shape){16, 32, 2, 2, 2 * processors}
+               : matrix->alternating ? (rn_linear_shape){16, 32, 2, 8, processors}
+                                     : (rn_linear_shape){16, 64, 2, 2, processors};
     if (many_rows) return (rn_linear_shape){8, 32, 2, 8, 2 * processors};
     if (!whole) return (rn_linear_shape){16, 32, 1, 2, processors};
     return matrix->alternating ? (rn_linear_shape){8, 32, 1, 8, 2 * processors}
@@ -117,10 +119,14 @@ static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *l
 }
 
 /* What else was the fastest somewhere, with groups for each multiprocessor. Few: each is a kernel to be compiled. */
-enum { MANY_ROWS, PAIRS, FEW_ROWS, SHAPE_CLASSES, RIVALS = 2 };
+enum { MANY_ROWS, PAIRS, FEW_ROWS, SHAPE_CLASSES, RIVALS = 3 };
 static const rn_linear_shape rivals[2][SHAPE_CLASSES][RIVALS] = {
-    {{{16, 32, 1, 4, 1}}, {{8, 64, 1, 4, 1}, {16, 32, 1, 4, 1}}, {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}}},
-    {{{16, 32, 2, 2, 2}}, {{16, 32, 1, 2, 0}, {8, 32, 1, 8, 2}}, {{8, 64, 2, 4, 1}}}, /* scaled weights */
+    {{{16, 32, 1, 4, 1}, {16, 64, 1, 4, 1}},
+     {{8, 64, 1, 4, 1}, {16, 32, 1, 4, 1}, {16, 64, 1, 4, 1}},
+     {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}, {16, 64, 1, 4, 1}}},
+    {{{16, 32, 2, 4, 1}}, /* scaled weights */
+     {{16, 16, 2, 4, 2}, {16, 32, 1, 4, 2}, {8, 32, 1, 8, 2}},
+     {{32, 32, 1, 4, 1}, {16, 64, 1, 4, 1}, {16, 32, 1, 4, 1}}},
 };
 
 _Static_assert(1 + RIVALS <= RN_LINEAR_CANDIDATES, "all fit");

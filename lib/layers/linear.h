@@ -80,7 +80,7 @@ bool rn_linear_can_fuse(const rn_device *device, const rn_linear *linear);
 
 /* Shapes for a projection of one column that could be the fastest, the rule's first; more than that only where kernels
  * are chosen by measurement (linear_measure.h). */
-enum { RN_LINEAR_CANDIDATES = 3 };
+enum { RN_LINEAR_CANDIDATES = 4 };
 uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
                               rn_linear_shape shapes[RN_LINEAR_CANDIDATES]);
 bool rn_linear_is_chosen(const rn_device *device, const rn_linear *linear);

@@ -26,6 +26,7 @@ static char directory[512], saved_path[600];
 static uint32_t pretend;
 static int32_t *prompt;
 static int log_errors, self_tests_failed;
+static char last_error[256];
 static unsigned long points, survived, losses;
 static bool driver_starved;   /* drivers leak where their own allocations fail */
 static faults_objects leaked; /* as was told; else none */
@@ -41,6 +42,7 @@ static void on_log(void *user, retnet_log_level level, const char *message)
     if (strncmp(message, "validation:", 11) == 0 && level == RETNET_LOG_ERROR)
         TEST_FAIL("%s (n %ld, %s)", message, faults.at, faults.function ? faults.function : "before it");
     log_errors += level == RETNET_LOG_ERROR;
+    if (level == RETNET_LOG_ERROR) snprintf(last_error, sizeof last_error, "%s", message);
     self_tests_failed += level == RETNET_LOG_WARNING && strncmp(message, "self-test:", 10) == 0;
 }
 
@@ -80,6 +82,7 @@ static world open_world(void)
     world w = {0};
     retnet_result result = open_context(true, &w.context);
     if (result == RETNET_ERROR_NO_DEVICE && points == 0) exit(TEST_SKIPPED);
+    if (result != RETNET_OK) fprintf(stderr, "no context after %lu points of failure: %s\n", points, last_error);
     REQUIRE(result == RETNET_OK);
     REQUIRE(open_model(w.context, &w.model) == RETNET_OK);
     REQUIRE(open_session(w.model, &w.session) == RETNET_OK);
