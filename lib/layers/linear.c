@@ -98,9 +98,9 @@ enum { MANY = 8192 }; /* rows */
 /* The fastest as links of a chain, or nearly, on an H200 (samples/bench/NOTES.md). A link's workgroups have to be
  * there, their first weights loaded, while those of the link before still run: one workgroup a multiprocessor, or two
  * small ones, with registers for two such links. Short rows of floats are under way as a whole; of longer ones many
- * invocations hold little, which also read a long column in one turn. Of 4-bit weights an invocation holds two rows
- * where there are many, since each row's inputs come from shared memory. Less at once where the device does not say how
- * many multiprocessors it has. */
+ * invocations hold little, which also read a long column in one turn. Of scaled weights an invocation holds two rows,
+ * since each row's inputs come from shared memory, and where there are few rows a workgroup fills a multiprocessor.
+ * Less at once where the device does not say how many multiprocessors it has. */
 static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *linear)
 {
     const rn_matrix *matrix = linear->matrix;
@@ -121,9 +121,7 @@ static rn_linear_shape shape_by_rule(const rn_device *device, const rn_linear *l
 /* What else was the fastest somewhere, with groups for each multiprocessor. Few: each is a kernel to be compiled. */
 enum { MANY_ROWS, PAIRS, FEW_ROWS, SHAPE_CLASSES, RIVALS = 3 };
 static const rn_linear_shape rivals[2][SHAPE_CLASSES][RIVALS] = {
-    {{{16, 32, 1, 4, 1}, {16, 64, 1, 4, 1}},
-     {{8, 64, 1, 4, 1}, {16, 32, 1, 4, 1}, {16, 64, 1, 4, 1}},
-     {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}, {16, 64, 1, 4, 1}}},
+    {{{16, 32, 1, 4, 1}}, {{8, 64, 1, 4, 1}, {16, 32, 1, 4, 1}}, {{16, 32, 1, 4, 2}, {16, 32, 2, 4, 1}}},
     {{{16, 32, 2, 4, 1}}, /* scaled weights */
      {{16, 16, 2, 4, 2}, {16, 32, 1, 4, 2}, {8, 32, 1, 8, 2}},
      {{32, 32, 1, 4, 1}, {16, 64, 1, 4, 1}, {16, 32, 1, 4, 1}}},
