@@ -129,11 +129,13 @@ static const rn_linear_shape rivals[2][SHAPE_CLASSES][RIVALS] = {
 
 _Static_assert(1 + RIVALS <= RN_LINEAR_CANDIDATES, "all fit");
 
-/* The device may have smaller workgroups only. */
-static rn_linear_shape fit_shape(const rn_device *device, const rn_matrix *matrix, rn_linear_shape shape)
+/* The device may have smaller workgroups or less shared memory only. */
+static rn_linear_shape fit_shape(const rn_device *device, const rn_linear *linear, rn_linear_shape shape)
 {
     while (shape.group_rows * shape.splits > device->caps.max_invocations) shape.splits /= 2;
-    while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(matrix)) shape.splits /= 2;
+    while (shape.splits > ROW_LANES && shape.splits > rn_matrix_blocks(linear->matrix)) shape.splits /= 2;
+    for (rn_linear_shape smaller = shape; smaller.splits >= ROW_LANES; smaller.splits /= 2)
+        if (can_stage_with(device, linear, smaller)) return smaller;
     return shape;
 }
 
@@ -142,13 +144,13 @@ uint32_t rn_linear_candidates(const rn_device *device, const rn_linear *linear,
 {
     const rn_matrix *matrix = linear->matrix;
     uint32_t count = 0;
-    shapes[count++] = fit_shape(device, matrix, shape_by_rule(device, linear));
+    shapes[count++] = fit_shape(device, linear, shape_by_rule(device, linear));
     uint32_t class = matrix->rows >= MANY ? MANY_ROWS : matrix->alternating ? PAIRS : FEW_ROWS;
     for (size_t i = 0; i < RIVALS && device->measures && device->caps.processors; i++) {
         rn_linear_shape shape = rivals[rn_format_is_scaled(matrix->format)][class][i];
         if (!shape.group_rows) continue;
         if (shape.groups) shape.groups *= device->caps.processors;
-        shape = fit_shape(device, matrix, shape);
+        shape = fit_shape(device, linear, shape);
         if (can_stage_with(device, linear, shape)) shapes[count++] = shape;
     }
     return count;
@@ -182,7 +184,7 @@ void rn_linear_choose(rn_device *device, const rn_linear *linear, rn_linear_shap
 /* Depends on the projection, the device and what was measured on it only. */
 static rn_linear_shape shape_of(const rn_device *device, const rn_linear *linear)
 {
-    if (linear->shape.group_rows) return linear->shape;
+    if (linear->shape.group_rows) return fit_shape(device, linear, linear->shape);
     rn_linear_shape shapes[RN_LINEAR_CANDIDATES];
     uint32_t count = rn_linear_candidates(device, linear, shapes);
     uint64_t answer;
