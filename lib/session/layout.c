@@ -109,15 +109,16 @@ static void place_rows(const retnet_model *model, uint32_t rows, rn_session_layo
 
 /* Matrix units want many rows to work on, or reading the weights takes longer than multiplying by them; then more rows
  * are more workgroups, of which a smaller part is left over at the end of each dispatch. Twice as many are worth a
- * sixteenth of the device's memory. */
+ * sixteenth of the device's memory, but no more than the weights themselves take. */
 static void place_default_rows(const retnet_model *model, rn_session_layout *l)
 {
     const rn_device *device = model->device;
     uint32_t heap = rn_memory_heap(device, RN_MEMORY_DEVICE);
-    uint64_t memory = heap == UINT32_MAX ? 0 : device->memory.memoryHeaps[heap].size;
+    uint64_t worth = heap == UINT32_MAX ? 0 : device->memory.memoryHeaps[heap].size / 16;
+    if (worth > model->weight_bytes) worth = model->weight_bytes;
     if (device->caps.matrix.m && !device->caps.is_cpu) {
         place_rows(model, 4096, l);
-        if (l->activation_bytes + l->scratch_bytes <= memory / 16) return;
+        if (l->activation_bytes + l->scratch_bytes <= worth) return;
     }
     place_rows(model, device->caps.is_cpu ? 128 : device->caps.matrix.m ? 2048 : 1024, l);
 }
