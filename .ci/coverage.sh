@@ -8,7 +8,7 @@ least=${RETNET_COVERAGE:-90}
 unset CCACHE_BASEDIR # with it names of sources would be relative to folders of the build
 retnet_build all
 find "$RETNET_BUILD_DIR" -name '*.gcda' -delete
-ctest --test-dir "$RETNET_BUILD_DIR" --output-on-failure --label-exclude slow "$@" >&2
+ctest --test-dir "$RETNET_BUILD_DIR" --parallel "$(retnet_test_jobs)" --output-on-failure --label-exclude slow "$@" >&2
 
 cd "$RETNET_BUILD_DIR"
 # gcov's JSON of every object of the library. A file may be in several: a line counts if any of them ran it.

@@ -133,3 +133,10 @@ retnet_build() {
     retnet_say "building $*"
     cmake --build "$RETNET_BUILD_DIR" --parallel "$(getconf _NPROCESSORS_ONLN)" --target "$@" </dev/null >&2
 }
+
+# How many tests ctest runs at a time. Software drivers have threads of their own, so no more than there is memory for.
+retnet_test_jobs() {
+    local processors
+    processors=$(getconf _NPROCESSORS_ONLN)
+    echo $((processors < 8 ? processors : 8))
+}
