@@ -276,7 +276,8 @@ RETNET_API retnet_context *retnet_model_context(const retnet_model *model);
 /* What a session is to be made with. Zero-initialised it means the defaults. */
 typedef struct retnet_session_desc {
     uint32_t slots;             /* sequences with a state each; 0: 1 */
-    uint32_t prompt_chunk;      /* most tokens of all prompts together that one pass reads; 0: chosen for the device */
+    uint32_t prompt_chunk;      /* most tokens of all prompts together that one pass reads; 0: chosen for the device
+                                   and the model, up to 4096. What passes take is in retnet_session_memory */
     uint32_t snapshots;         /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
     uint32_t tokens_per_submit; /* most tokens of a slot that generation makes in one submit, at most 64, since a cancel
                                    or a callback is seen between submits; 0: as many as take about 20 ms, within the
