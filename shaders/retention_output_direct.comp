@@ -175,8 +175,8 @@ void fetch_gates(uvec4 chunk, uint head, uint sub_row, uint sub_v)
     if (GATES == 1) return;
     [[unroll]] for (uint i = 0; i < GATES; i++) {
         uint row = sub_row + i / PIECES_N * MATRIX_M + sum_row(i % 2 * 4);
-        uint v = sub_v + i % PIECES_N / 2 * 2 * MATRIX_N + gl_SubgroupInvocationID % 4 * 8;
-        uint column = push.gate_offset + head * push.value_size + min(v, push.value_size - 8);
+        uint v = min(sub_v + right_column(i % PIECES_N / 2 * 2, 0), push.value_size - 8);
+        uint column = push.gate_offset + head * push.value_size + v;
         gates[i] = gate_eights[half_at(push.x_stride, chunk.x + min(row, chunk.y - 1), column) / 8];
     }
 }
@@ -184,10 +184,8 @@ void fetch_gates(uvec4 chunk, uint head, uint sub_row, uint sub_v)
 void fetch_weights(uint sub_v)
 {
     if (WEIGHTS == 1) return;
-    [[unroll]] for (uint i = 0; i < WEIGHTS; i++) {
-        uint v = sub_v + i / 2 * 2 * MATRIX_N + gl_SubgroupInvocationID % 4 * 8;
-        weights[i] = param_quads[(push.weight + min(v, push.value_size - 8)) / 4 + i % 2];
-    }
+    [[unroll]] for (uint i = 0; i < WEIGHTS; i++)
+        weights[i] = param_quads[(push.weight + min(sub_v + right_column(i, 0), push.value_size - 4)) / 4];
 }
 
 // Eight columns of a row from v on, with LANES_QUADS. `factor` is of the norm.
@@ -358,8 +356,8 @@ void main()
                     vec4 low = vec4(first[r * 4], first[r * 4 + 1], first[r * 4 + 2], first[r * 4 + 3]);
                     vec4 high = vec4(second[r * 4], second[r * 4 + 1], second[r * 4 + 2], second[r * 4 + 3]);
                     leave_eight(low, high, weights[min(n, WEIGHTS - 1)], weights[min(n + 1, WEIGHTS - 1)],
-                                gates[min(m * PIECES_N + n + r, GATES - 1)], chunk, head, sub_row + m * MATRIX_M + sum_row(r * 4),
-                                sub_v + n * MATRIX_N + gl_SubgroupInvocationID % 4 * 8,
+                                gates[min(m * PIECES_N + n + r, GATES - 1)], chunk, head,
+                                sub_row + m * MATRIX_M + sum_row(r * 4), sub_v + right_column(n, 0),
                                 factors[m * SUM_ROWS + r]);
                 }
             }

@@ -114,11 +114,12 @@ static uint32_t output_subgroups(const output_tile *tile)
     return RN_CHUNK / tile->rows * tile->across;
 }
 
-/* Bytes of scores, pieces, and sums of squares that the direct kernel shares at most. */
+/* Bytes of two chunks' scores, pieces, and sums of squares that the direct kernel shares at most. */
 static uint32_t output_shared(const rn_device *device, const output_tile *tile)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
-    return RN_CHUNK * 272 + output_subgroups(tile) * unit->m * unit->n * 4 + tile->across * RN_CHUNK * 4;
+    return RN_CHUNK * (2 * RN_CHUNK / 8 + 1) * 16 + output_subgroups(tile) * unit->m * unit->n * 4 +
+           tile->across * RN_CHUNK * 4;
 }
 
 /* The staged kernel's is fixed. */
