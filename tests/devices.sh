@@ -13,10 +13,9 @@
 #
 #     RETNET_TEST_LAUNCHER   what programs are started with (.tree/run, .swiftshader/run)
 #     RETNET_TEST_KINDS      the kinds, separated by spaces. Beside pretend.h's there are own-4, own-8, own-16, own-32 and
-#                            own-64: Mesa's llvmpipe makes its subgroups that large, and compiles for them (Mesa 26's
-#                            crashes with more than 8)
-#                            A pretended GPU with Mesa 26's matrix units compiles a GPU's tiles of products for many
-#                            minutes each: gpu,no-matrix and so on there
+#                            own-64: Mesa's llvmpipe makes its subgroups that large, and compiles for them. Mesa 26's
+#                            crashes with more than 8, and compiles a GPU's products on matrix units for many minutes
+#                            each: there gpu,no-matrix and so on
 #     RETNET_TEST_JOBS       how many programs at a time (1)
 #     RETNET_TEST_SECONDS    end after so many seconds; what was not done by then is counted as such
 #
@@ -48,8 +47,8 @@ build=$1
 shift
 # Those that look at no device or choose what to pretend themselves.
 unaffected=" layers/test_layers_shaders session/test_session_layout vulkan/test_vulkan_compile vulkan/test_vulkan_device
-    vulkan/test_vulkan_labels
-    vulkan/test_vulkan_memory vulkan/test_vulkan_prepare vulkan/test_vulkan_recommend vulkan/test_vulkan_renderer "
+    vulkan/test_vulkan_labels vulkan/test_vulkan_memory vulkan/test_vulkan_prepare vulkan/test_vulkan_recommend
+    vulkan/test_vulkan_renderer "
 # On software drivers, only a GPU's kernels can miss shuffles, products of bytes and large subgroups.
 kinds=${RETNET_TEST_KINDS:-all no-matrix no-timeline minimum-limits discrete subgroup-4 gpu gpu,no-subgroup gpu,no-float16 \
     gpu,no-int8 gpu,discrete gpu,minimum-limits gpu,subgroup-4 gpu,subgroup-8 least-gpu}
