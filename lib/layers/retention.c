@@ -42,20 +42,25 @@ uint32_t rn_retention_value_stride(uint32_t value_size)
     return rn_divide_up(value_size, 4) * 4;
 }
 
-/* Fours of columns that a workgroup of the recurrent form owns. On a GPU more than four, which lie together in memory,
- * where so many workgroups remain that it is kept busy (samples/bench/layer_bench.c). */
+/* Workgroups of the recurrent form that keep a GPU busy by their number alone (samples/bench/layer_bench.c). */
+enum { ENOUGH_STEP_GROUPS = 512 };
+
+/* Fours of columns that a workgroup of the recurrent form owns. On a GPU more than eight, which lie together in memory,
+ * where enough workgroups remain. */
 static uint32_t step_vectors(const rn_device *device, uint32_t heads, uint32_t value_size, uint32_t count)
 {
-    enum { MOST = 16, LEAST = 4, ENOUGH_GROUPS = 512 };
+    enum { MOST = 16, LEAST = 8 };
     uint32_t vectors = rn_retention_value_stride(value_size) / 4, lanes = LEAST;
     if (device->caps.is_cpu) return rn_min_u32(4 * rn_device_vector(device), vectors);
-    while (lanes < MOST && rn_divide_up(vectors, 2 * lanes) * heads * count >= ENOUGH_GROUPS) lanes *= 2;
+    while (lanes < MOST && rn_divide_up(vectors, 2 * lanes) * heads * count >= ENOUGH_STEP_GROUPS) lanes *= 2;
     return rn_min_u32(lanes, vectors);
 }
 
-static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t key_size)
+/* Few workgroups are large ones: then all of a state is under way before its keys and queries are there. */
+static uint32_t step_splits(const rn_device *device, uint32_t lanes, uint32_t key_size, uint32_t groups)
 {
-    uint32_t splits = 1, most = rn_min_u32(device->caps.max_invocations, 256) / lanes;
+    uint32_t invocations = rn_min_u32(device->caps.max_invocations, groups < ENOUGH_STEP_GROUPS ? 512 : 256);
+    uint32_t splits = 1, most = invocations / lanes;
     while (splits * 2 <= most && splits * 2 <= key_size) splits *= 2;
     return splits;
 }
@@ -74,7 +79,9 @@ static rn_step_shape step_shape(const rn_device *device, const rn_retention *ret
 {
     if (step->shape.lanes) return step->shape;
     uint32_t lanes = step_vectors(device, retention->heads, retention->value_size, step->count);
-    return (rn_step_shape){lanes, step_splits(device, lanes, retention->key_size), 4};
+    uint32_t tiles = rn_divide_up(rn_retention_value_stride(retention->value_size) / 4, lanes);
+    uint32_t groups = tiles * retention->heads * step->count;
+    return (rn_step_shape){lanes, step_splits(device, lanes, retention->key_size, groups), 4};
 }
 
 /* Splits of a column that a subgroup adds by itself. Where a driver may take smaller subgroups than it says, eight
