@@ -71,6 +71,13 @@ uint right_column(uint n, uint i)
                                 : n * MATRIX_N + sum_column(i);
 }
 
+// What is made of sums of a chunk's 64 tokens, and then has tokens innermost, has them in places: eight places side by side are
+// of tokens that one invocation holds in a column. Token of a place, and also place of a token.
+uint place_of(uint token)
+{
+    return LANES == LANES_QUADS ? token % 8 * 8 + token / 8 : token;
+}
+
 // Half `piece` of an invocation's four of a unit, for LANES_COLUMNS.
 float16_t column_half(uvec4 unit, uint piece)
 {

@@ -33,4 +33,10 @@ layout(push_constant) uniform Push {
     uint x_room;   // halves.glsl; what lies between the inputs and a multiple of 32 is finite
     uint y_stride; // floats, or the room of halves
     uint partials; // matmul_narrow.glsl: where partial sums begin, in vectors
+#ifdef RETENTION // as in retention_scratch.glsl
+    uint heads, key_value_heads, key_size, value_size, padded_key, padded_value;
+    uint query, key, key_in, value, before;
+    uint angles;
+    float query_scale;
+#endif
 } push;

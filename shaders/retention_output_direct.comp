@@ -30,6 +30,7 @@ layout(constant_id = 10) const uint WEIGHT = 0;     // these only with NORM
 layout(constant_id = 11) const uint GATE = 0;       // f16, where the input is
 layout(constant_id = 12) const uint EPS_SCALED = 0; // by s_n of the row's position
 layout(constant_id = 13) const uint EIGHTS = 0;     // all that eight columns touch lies in eights, or fours of fp32
+layout(constant_id = 14) const uint PROJECTED = 0;  // operands come from retention_project.comp
 
 #define PARAMS_BINDING 2
 #include "positions.glsl"
@@ -130,6 +131,7 @@ void fetch_scored(uint place, uint queries, uint keys)
 // Of a chunk's own scores D of the decay mask, of those with the chunk before, of `length` tokens, decay^(row + length - column).
 float faded_score(float score, uint row, uint column, bool own, uint length)
 {
+    if (PROJECTED != 0) column = place_of(column);
     float fade = own ? params[head_powers + (column > row ? 0 : row - column)]
                      : params[head_powers + row] * params[head_powers + length - min(column, length)];
     return own && column > row ? 0.0 : clamp(score * fade, -65504.0, 65504.0);

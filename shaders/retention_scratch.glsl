@@ -10,10 +10,14 @@
 // so that matrix units always read along the dimension that they sum over, which is innermost. It is cut into blocks of 32
 // that lie outside of the rows, [K / 32][CHUNK][32] and so on: what a subgroup reads at a time lies together.
 //
+// retention_project.comp leaves the tokens of a chunk in another order (lanes.glsl, place_of) in key, key_in and value, and
+// key_in for [key_value_heads], not faded.
+//
 // c keeps states in the range of f16: they grow like 1 / sqrt(1 - decay).
 
 const uint CHUNK = 64;
 
+#ifndef RETENTION // which has some of these in a block of its own (matmul_problem.glsl)
 layout(push_constant) uniform Push {
     uint x_stride; // floats, or the room of halves (halves.glsl)
     uint q_offset, k_offset, v_offset;
@@ -26,6 +30,7 @@ layout(push_constant) uniform Push {
     float eps; // these of the group norm, where it is taken here; weight in params, [value_size]
     uint weight, decay_sums, gate_offset;
 } push;
+#endif
 
 float state_factor(float decay)
 {

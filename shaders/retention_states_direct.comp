@@ -17,6 +17,7 @@ layout(constant_id = 3) const uint MATRIX_N = 16;
 layout(constant_id = 4) const uint MATRIX_K = 16;
 layout(constant_id = 5) const uint SUB = 32; // rows and columns of the state that a subgroup owns
 layout(constant_id = 6) const uint LANES = 1;
+layout(constant_id = 7) const uint PROJECTED = 0; // keys and values come from retention_project.comp
 
 #include "retention_scratch.glsl"
 #include "lanes.glsl"
@@ -41,6 +42,29 @@ void fetch(uint d, uint values, uint keys)
         left[d * LEFT_LOADS + i] = scratch[values + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * 4];
     [[unroll]] for (uint i = 0; i < RIGHT_LOADS; i++)
         right[d * RIGHT_LOADS + i] = scratch[keys + right_step(i / STRIP_LOADS, i % STRIP_LOADS) * 4];
+}
+
+uint fades[PROJECTED != 0 ? BLOCKS * 4 : 1]; // f16, of the tokens of this invocation's units
+
+void find_fades(uint length, uint head)
+{
+    [[unroll]] for (uint i = 0; i < BLOCKS * 4; i++) {
+        uint place = (i / 4 * 4 + strip_unit()) * 8 + i % 4 * 2, powers = push.powers + head * push.powers_stride + length - 1;
+        fades[i] = packHalf2x16(vec2(params[powers - min(place_of(place), length - 1)], params[powers - min(place_of(place + 1), length - 1)]));
+    }
+}
+
+uint faded(uint pair, uint fade)
+{
+    return packFloat2x16(unpackFloat2x16(pair) * unpackFloat2x16(fade));
+}
+
+// The keys of a unit of block d as their products with values need them.
+uvec4 faded(uvec4 keys, uint d)
+{
+    if (PROJECTED == 0) return keys;
+    return uvec4(faded(keys.x, fades[d * 4]), faded(keys.y, fades[d * 4 + 1]), faded(keys.z, fades[d * 4 + 2]),
+                 faded(keys.w, fades[d * 4 + 3]));
 }
 
 float fade_of(uvec4 chunk, uint head)
@@ -76,13 +100,18 @@ void main()
 
     uint end = sequence.x + sequence.y;
     uint values = value_at(sequence.x, key_head) + (sub_v + strip_row(0)) * 4 + strip_unit();
-    uint keys = key_in_at(sequence.x, head) + (sub_k + right_row()) * 4 + strip_unit();
+    uint keys = key_in_at(sequence.x, PROJECTED != 0 ? key_head : head) + (sub_k + right_row()) * 4 + strip_unit();
     uint value_step = value_at(1, 0) - value_at(0, 0), key_step = key_in_at(1, 0) - key_in_at(0, 0);
     uvec4 chunk_next = chunks[sequence.x];
     float fade_next = fade_of(chunk_next, head);
+    uint faded_length = 0;
     [[unroll]] for (uint d = 0; d < BLOCKS; d++) fetch(d, values, keys);
     for (uint c = sequence.x; c < end; c++) {
         float fade = fade_next;
+        if (PROJECTED != 0 && chunk_next.y != faded_length) {
+            faded_length = chunk_next.y;
+            find_fades(faded_length, head);
+        }
         bool kept = chunk_next.w == 0, more = c + 1 < end; // else the last chunk once more, in vain
         values += more ? value_step : 0;
         keys += more ? key_step : 0;
@@ -122,9 +151,11 @@ void main()
                 }
             }
             [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+                uvec4 keys_in[STRIP_LOADS];
+                [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) keys_in[i] = faded(right[d * RIGHT_LOADS + n * STRIP_LOADS + i], d);
                 [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
                     RIGHT piece = RIGHT(float16_t(0.0));
-                    FILL_PIECE(piece, right, d * RIGHT_LOADS + n * STRIP_LOADS, k)
+                    FILL_PIECE(piece, keys_in, 0, k)
                     [[unroll]] for (uint m = 0; m < PIECES_M; m++)
                         s[m * PIECES_N + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], piece, s[m * PIECES_N + n]);
                 }

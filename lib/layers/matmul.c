@@ -150,43 +150,59 @@ static void record_unpack(rn_recorder *recorder, const rn_matrix *from, const rn
                          rn_matrix_panels(from), 1, bytes + to->bytes);
 }
 
+/* Tile and constants of a kernel of tiles; gives how many constants it has. */
+static uint32_t tile_constants(const rn_device *device, const rn_matmul *matmul, bool direct,
+                               uint32_t constants[RN_MATMUL_TILE_CONSTANTS], rn_matmul_tile *tile)
+{
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    *tile = matmul->tile;
+    if (!tile->tokens)
+        *tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS);
+    const uint32_t own[] = {
+        tile->tokens, tile->rows, tile->sub_tokens, tile->sub_rows, direct ? unit->lanes : device->caps.is_cpu ? 1 : 2,
+        tile->splits,
+    };
+    rn_matmul_constants(device, matmul, invocations(unit, tile), constants);
+    memcpy(constants + RN_MATMUL_CONSTANTS, own, sizeof own);
+    return RN_MATMUL_TILE_CONSTANTS - !direct;
+}
+
+rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
+                                     uint32_t constants[RN_MATMUL_TILE_CONSTANTS])
+{
+    rn_matmul_tile tile;
+    tile_constants(device, matmul, true, constants, &tile);
+    return tile;
+}
+
 static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
 {
     rn_device *device = recorder->device;
-    const rn_matrix *matrix = matmul->matrix;
-    const rn_matrix_unit *unit = &device->caps.matrix;
-    bool direct = unit->lanes != RN_LANES_UNKNOWN && !matmul->staged;
-    rn_matmul_tile tile = matmul->tile;
-    if (!tile.tokens) tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matrix) * RN_PANEL_ROWS);
-    uint32_t constants[] = {
-        [RN_MATMUL_CONSTANTS] = tile.tokens,
-        tile.rows,
-        tile.sub_tokens,
-        tile.sub_rows,
-        direct                ? unit->lanes
-        : device->caps.is_cpu ? 1
-                              : 2,
-        tile.splits,
-    };
-    rn_matmul_constants(device, matmul, invocations(unit, &tile), constants);
-    uint32_t constant_count = RN_COUNT(constants) - !direct;
+    bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && !matmul->staged;
+    uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
+    rn_matmul_tile tile;
+    uint32_t count = tile_constants(device, matmul, direct, constants, &tile);
     rn_matmul_choice choice = {
         .rows = tile.rows, .others = rn_divide_up(matmul->columns, tile.tokens), .others_first = true};
     choice.kernel = rn_recorder_kernel(recorder, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
-                                       constants, constant_count);
-    if (choice.kernel) rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matrix));
+                                       constants, count);
+    if (choice.kernel)
+        rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matmul->matrix));
+}
+
+void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves)
+{
+    if (!should_unpack(recorder->device, matmul)) return;
+    *halves = unpacked_matrix(matmul);
+    record_unpack(recorder, matmul->matrix, halves);
+    matmul->matrix = halves;
 }
 
 void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul)
 {
     if (!rn_matmul_check(recorder, matmul)) return;
-    if (!should_unpack(recorder->device, matmul)) {
-        record_tiles(recorder, matmul);
-        return;
-    }
-    rn_matrix halves = unpacked_matrix(matmul);
     rn_matmul of_halves = *matmul;
-    of_halves.matrix = &halves;
-    record_unpack(recorder, matmul->matrix, &halves);
+    rn_matrix halves;
+    rn_matmul_unpack(recorder, &of_halves, &halves);
     record_tiles(recorder, &of_halves);
 }

@@ -72,6 +72,13 @@ bool rn_matmul_pays(const rn_device *device);
 
 void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
 
+/* For kernels that begin like matmul_direct.comp: the tile that suits, and the constants up to SPLITS. */
+enum { RN_MATMUL_TILE_CONSTANTS = RN_MATMUL_CONSTANTS + 6 };
+rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
+                                     uint32_t constants[RN_MATMUL_TILE_CONSTANTS]);
+/* Unpacks 8- or 4-bit weights beforehand, where that pays; the matrix is then `halves`. */
+void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves);
+
 /* ---- matmul_narrow.c: the same for up to 64 columns, bound by reading the weights ---- */
 
 enum { RN_NARROW_COUNTERS = 4096 }; /* words of its scratch memory that count */

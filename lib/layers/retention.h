@@ -90,8 +90,9 @@ typedef struct rn_retention_chunks {
     uint32_t chunk_count, sequence_count, longest; /* tokens of the longest chunk */
     uint32_t chunk; /* tokens that a chunk may have; below tables.powers_stride. 0: RN_CHUNK */
     bool rotated;
-    bool matrix; /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
-    bool c2;     /* leaves that of torchscale's chunkwise form too; not with `matrix` */
+    bool matrix;    /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
+    bool projected; /* rn_retention_project_record has been here; q, k and v are not looked for in the input */
+    bool c2;        /* leaves that of torchscale's chunkwise form too; not with `matrix` */
     const rn_retention_norm *norm; /* leaves this instead, where rn_retention_matrix_norms */
     const rn_buffer *scratch;      /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
     uint64_t scratch_offset;
@@ -153,9 +154,20 @@ void rn_retention_chunks_c2_record(rn_recorder *recorder, const rn_retention *re
 bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size);
 /* Whether, on matrix units, the kernel of outputs can take the group norm. */
 bool rn_retention_matrix_norms(const rn_device *device, const rn_retention *retention);
+/* Whether operands go from memory straight into matrices (shaders/lanes.glsl). */
+bool rn_retention_matrix_is_direct(const rn_device *device);
 uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
                                            uint32_t value_size, uint32_t chunk_count);
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *retention,
                                 const rn_retention_chunks *chunks);
+
+/* Where the arrays of shaders/retention_scratch.glsl lie in the scratch, in units of eight halves. */
+typedef struct rn_retention_arrays {
+    uint32_t padded_key, padded_value;
+    uint64_t query, key, key_in, value, before, end;
+} rn_retention_arrays;
+
+rn_retention_arrays rn_retention_arrays_of(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
+                                           uint32_t value_size, uint32_t chunk_count);
 
 #endif

@@ -25,21 +25,18 @@ static uint32_t padded_values(uint32_t value_size)
     return rounded_up(value_size, value_size > VALUE_STEP ? 2 * VALUE_STEP : VALUE_STEP);
 }
 
-/* Offsets of the arrays in the scratch, in units of eight halves; returns where they end. */
-static uint64_t place_arrays(uint32_t heads, uint32_t key_value_heads, uint32_t key_size, uint32_t value_size,
-                             uint32_t chunk_count, uint64_t offsets[5])
+rn_retention_arrays rn_retention_arrays_of(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
+                                           uint32_t value_size, uint32_t chunk_count)
 {
-    uint64_t keys = (uint64_t)RN_CHUNK * rounded_up(key_size, KEY_STEP) / 8 * chunk_count;
-    uint64_t values = (uint64_t)RN_CHUNK * padded_values(value_size) / 8 * chunk_count;
-    uint64_t states = (uint64_t)rounded_up(key_size, KEY_STEP) * padded_values(value_size) / 8 * chunk_count;
-    const uint64_t sizes[5] = {keys * heads, keys * key_value_heads, keys * heads, values * key_value_heads,
-                               states * heads};
-    uint64_t end = 0;
-    for (int i = 0; i < 5; i++) {
-        offsets[i] = end;
-        end += sizes[i];
-    }
-    return end;
+    rn_retention_arrays a = {.padded_key = rounded_up(key_size, KEY_STEP), .padded_value = padded_values(value_size)};
+    uint64_t keys = (uint64_t)RN_CHUNK * a.padded_key / 8 * chunk_count;
+    uint64_t values = (uint64_t)RN_CHUNK * a.padded_value / 8 * chunk_count;
+    a.key = keys * heads;
+    a.key_in = a.key + keys * key_value_heads;
+    a.value = a.key_in + keys * heads;
+    a.before = a.value + values * key_value_heads;
+    a.end = a.before + (uint64_t)a.padded_key * a.padded_value / 8 * chunk_count * heads;
+    return a;
 }
 
 bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size)
@@ -56,12 +53,10 @@ bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size)
 uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
                                            uint32_t value_size, uint32_t chunk_count)
 {
-    uint64_t offsets[5];
-    return 16 * place_arrays(heads, key_value_heads, key_size, value_size, chunk_count, offsets);
+    return 16 * rn_retention_arrays_of(heads, key_value_heads, key_size, value_size, chunk_count).end;
 }
 
-/* Whether operands go from memory straight into matrices (shaders/lanes.glsl). */
-static bool is_direct(const rn_device *device)
+bool rn_retention_matrix_is_direct(const rn_device *device)
 {
     return device->caps.matrix.lanes != RN_LANES_UNKNOWN && device->caps.subgroup_arithmetic;
 }
@@ -89,13 +84,13 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
 {
     const rn_matrix_unit *unit = &recorder->device->caps.matrix;
     uint32_t columns = recorder->device->caps.is_cpu ? 16 : 32;
-    uint32_t constants[] = {
-        SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes};
-    const rn_kernel *kernel = is_direct(recorder->device)
+    uint32_t constants[] = {SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes,
+                            chunks->projected};
+    const rn_kernel *kernel = rn_retention_matrix_is_direct(recorder->device)
                                   ? rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_DIRECT],
                                                        constants, RN_COUNT(constants))
                                   : rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_MATRIX],
-                                                       constants, RN_COUNT(constants) - 1);
+                                                       constants, RN_COUNT(constants) - 2);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
@@ -148,7 +143,7 @@ static output_tile direct_tile(const rn_device *device, uint32_t value_size, boo
 
 bool rn_retention_matrix_norms(const rn_device *device, const rn_retention *r)
 {
-    if (!rn_retention_matrix_suits(device, r->key_size) || !is_direct(device) || !r->halves ||
+    if (!rn_retention_matrix_suits(device, r->key_size) || !rn_retention_matrix_is_direct(device) || !r->halves ||
         r->heads * r->value_size % 32 || r->value_size % 2)
         return false;
     output_tile tile = direct_tile(device, r->value_size, true);
@@ -196,6 +191,7 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
         norm && norm->has_gate,
         norm && norm->eps_scaled,
         places % 8 == 0,
+        chunks->projected,
     };
     const rn_kernel *kernel =
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_OUTPUT_DIRECT], constants, RN_COUNT(constants));
@@ -207,10 +203,9 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
 {
-    uint64_t offsets[5];
-    uint64_t units =
-        place_arrays(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count, offsets);
-    rn_binding scratch = {chunks->scratch, chunks->scratch_offset, 16 * units};
+    rn_retention_arrays arrays =
+        rn_retention_arrays_of(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count);
+    rn_binding scratch = {chunks->scratch, chunks->scratch_offset, 16 * arrays.end};
     matrix_push push = {
         .x_stride = r->x_stride,
         .q_offset = r->q_offset,
@@ -223,13 +218,13 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .key_size = r->key_size,
         .value_size = r->value_size,
         .value_stride = rn_retention_value_stride(r->value_size),
-        .padded_key = rounded_up(r->key_size, KEY_STEP),
-        .padded_value = padded_values(r->value_size),
-        .query = (uint32_t)offsets[0],
-        .key = (uint32_t)offsets[1],
-        .key_in = (uint32_t)offsets[2],
-        .value = (uint32_t)offsets[3],
-        .before = (uint32_t)offsets[4],
+        .padded_key = arrays.padded_key,
+        .padded_value = arrays.padded_value,
+        .query = (uint32_t)arrays.query,
+        .key = (uint32_t)arrays.key,
+        .key_in = (uint32_t)arrays.key_in,
+        .value = (uint32_t)arrays.value,
+        .before = (uint32_t)arrays.before,
         .angles = r->tables.angles,
         .decays = r->tables.decays,
         .powers = r->tables.powers,
@@ -240,9 +235,9 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .decay_sums = r->tables.decay_sums,
         .gate_offset = r->gate_offset,
     };
-    record_prepare(recorder, r, chunks, scratch, &push);
+    if (!chunks->projected) record_prepare(recorder, r, chunks, scratch, &push);
     record_states(recorder, r, chunks, scratch, &push);
-    if (is_direct(recorder->device))
+    if (rn_retention_matrix_is_direct(recorder->device))
         record_output_direct(recorder, r, chunks, scratch, &push);
     else
         record_output_staged(recorder, r, chunks, scratch, &push);

@@ -1,6 +1,7 @@
 #include "layers/copy.h"
 #include "layers/embedding.h"
 #include "layers/matmul.h"
+#include "layers/retention_project.h"
 #include "session/session.h"
 
 #include <stddef.h>
@@ -68,15 +69,11 @@ static rn_binding records(const forward *f, uint64_t offset)
     return (rn_binding){&f->session->input, f->pass->input_at + offset, 16ull * RN_MAX_RECORDS};
 }
 
-/* A projection on matrix units, if its input is f16. Then its output may be; the strides of both are the tokens that
- * there is room for (shaders/halves.glsl). */
-static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
+/* A projection on matrix units, of f16. Its output may be f16 too; the strides of both are the tokens that there is
+ * room for (shaders/halves.glsl). */
+static rn_matmul matmul_of(const forward *f, const rn_linear *linear, bool halves_out)
 {
-    if (!halves_in) {
-        rn_linear_record(f->recorder, linear);
-        return;
-    }
-    rn_matmul matmul = {
+    return (rn_matmul){
         .matrix = linear->matrix,
         .input = linear->input,
         .output = linear->output,
@@ -90,25 +87,33 @@ static void project(const forward *f, const rn_linear *linear, bool halves_in, b
         .partials = {&f->session->activations, f->session->layout.partials_at,
                      rn_matmul_narrow_bytes(f->session->device)},
     };
+}
+
+static void project(const forward *f, const rn_linear *linear, bool halves_in, bool halves_out)
+{
+    if (!halves_in) {
+        rn_linear_record(f->recorder, linear);
+        return;
+    }
+    rn_matmul matmul = matmul_of(f, linear, halves_out);
     if (f->narrow)
         rn_matmul_narrow_record(f->recorder, &matmul);
     else
         rn_matmul_record(f->recorder, &matmul);
 }
 
-/* linear(norm(x)), fused where that is possible. `halves_out` asks for f16 where matrix units are used. */
-static void normed_linear(const forward *f, rn_region from, const rn_model_norm *norm, rn_linear linear,
-                          bool halves_out)
+/* Makes norm(x) a projection's input, by its own kernel where that is possible. Gives whether it is f16. */
+static bool take_norm(const forward *f, rn_region from, const rn_model_norm *norm, rn_linear *linear)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
-    uint32_t inputs = linear.matrix->inputs;
-    linear.columns = f->rows;
-    linear.params = rn_model_params(session->model);
+    uint32_t inputs = linear->matrix->inputs;
+    linear->columns = f->rows;
+    linear->params = rn_model_params(session->model);
     bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
-    bool halves = f->matrix && !linear.has_bias, defer = rms && !halves && !session->device->caps.is_cpu;
-    rn_linear fused = linear;
+    bool halves = f->matrix && !linear->has_bias, defer = rms && !halves && !session->device->caps.is_cpu;
+    rn_linear fused = *linear;
     fused.input = input_binding(f, from);
     fused.chained = f->chained;
     fused.x_at = chain_word(f, from);
@@ -117,15 +122,15 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
     fused.norm_weight = norm->weight;
     fused.eps = config->norm_eps;
     if (rms && !halves && rn_linear_can_fuse(session->device, &fused)) {
-        rn_linear_record(f->recorder, &fused);
-        return;
+        *linear = fused;
+        return false;
     }
     rn_norm n = {
         .mode = defer ? RN_NORM_DEFER : RN_NORM_NORMALISE,
         .layer_norm = config->norm == RN_NORM_LAYER,
         .input = rn_region_binding(session, from),
         .output = rn_region_binding(session, l->normed),
-        .params = linear.params,
+        .params = linear->params,
         .rows = f->rows,
         .segments = 1,
         .size = inputs,
@@ -140,10 +145,18 @@ static void normed_linear(const forward *f, rn_region from, const rn_model_norm 
         .scale_offset = l->normed_scale,
     };
     rn_norm_record(f->recorder, &n);
-    linear.input = n.output;
-    linear.x_stride = n.y_stride;
-    linear.prologue = defer ? RN_PROLOGUE_ROW_SCALE : RN_PROLOGUE_NONE;
-    linear.scale_offset = l->normed_scale;
+    linear->input = n.output;
+    linear->x_stride = n.y_stride;
+    linear->prologue = defer ? RN_PROLOGUE_ROW_SCALE : RN_PROLOGUE_NONE;
+    linear->scale_offset = l->normed_scale;
+    return halves;
+}
+
+/* linear(norm(x)). `halves_out` asks for f16 where matrix units are used. */
+static void normed_linear(const forward *f, rn_region from, const rn_model_norm *norm, rn_linear linear,
+                          bool halves_out)
+{
+    bool halves = take_norm(f, from, norm, &linear);
     project(f, &linear, halves, halves_out);
 }
 
@@ -273,7 +286,23 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
     rn_norm_record(f->recorder, &apply);
 }
 
-static void retain_chunks(const forward *f, const rn_model_layer *layer, const rn_retention *retention)
+static rn_retention_chunks chunks_of(const forward *f)
+{
+    const rn_session_layout *l = &f->session->layout;
+    const rn_pass *pass = f->pass;
+    return (rn_retention_chunks){
+        .chunks = records(f, l->chunks_at),
+        .sequences = records(f, l->sequences_at),
+        .chunk_count = pass->chunks,
+        .sequence_count = pass->sequences,
+        .longest = pass->longest,
+        .matrix = f->matrix,
+        .scratch = &f->session->scratch,
+    };
+}
+
+static void retain_chunks(const forward *f, const rn_model_layer *layer, const rn_retention *retention,
+                          rn_retention_chunks chunks)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
@@ -290,18 +319,25 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
     };
     bool fused = config->norm == RN_NORM_RMS && retains_halves(f, layer) && projects_halves(f, layer) &&
                  rn_retention_matrix_norms(session->device, retention);
-    rn_retention_chunks chunks = {
-        .chunks = records(f, l->chunks_at),
-        .sequences = records(f, l->sequences_at),
-        .chunk_count = pass->chunks,
-        .sequence_count = pass->sequences,
-        .longest = pass->longest,
-        .matrix = f->matrix,
-        .norm = fused ? &norm : NULL,
-        .scratch = &session->scratch,
-    };
+    if (fused) chunks.norm = &norm;
     rn_retention_chunks_record(f->recorder, retention, &chunks);
     if (!fused) group_norm(f, layer, pass->steps, pass->rows - pass->steps, chunks.chunks, pass->chunks);
+}
+
+/* Queries, keys, values and gates. Gives whether the first three are already what chunks on matrix units take. */
+static bool project_retention(const forward *f, const rn_linear *qkvg, const rn_model_norm *norm, rn_region from,
+                              const rn_retention *retention, const rn_retention_chunks *chunks)
+{
+    rn_linear linear = *qkvg;
+    bool halves = take_norm(f, from, norm, &linear);
+    rn_matmul matmul = matmul_of(f, &linear, retention->halves);
+    bool can =
+        halves && !f->narrow && f->pass->aligned && rn_retention_projects(f->session->device, &matmul, retention);
+    if (can)
+        rn_retention_project_record(f->recorder, &matmul, retention, chunks);
+    else
+        project(f, &linear, halves, retention->halves);
+    return can;
 }
 
 static void retention_layer(const forward *f, uint32_t index)
@@ -319,8 +355,9 @@ static void retention_layer(const forward *f, uint32_t index)
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    normed_linear(f, r.x, &layer->retention_norm, qkvg, projected_halves);
     rn_retention retention = layer_retention(f, index, &r);
+    rn_retention_chunks chunks = chunks_of(f);
+    chunks.projected = project_retention(f, &qkvg, &layer->retention_norm, r.x, &retention, &chunks);
     bool halves = retains_halves(f, layer);
     rn_linear o = {
         .matrix = &layer->o.matrix,
@@ -345,7 +382,7 @@ static void retention_layer(const forward *f, uint32_t index)
     bool defer = !f->pass->chunks && !halves && config->norm == RN_NORM_RMS && rn_linear_can_fuse(session->device, &o);
     if (!defer) o.prologue = RN_PROLOGUE_NONE;
     if (f->pass->steps) retain_steps(f, index, &retention, defer);
-    if (f->pass->chunks) retain_chunks(f, layer, &retention);
+    if (f->pass->chunks) retain_chunks(f, layer, &retention, chunks);
     project(f, &o, halves, false);
 }
 

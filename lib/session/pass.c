@@ -72,6 +72,7 @@ static void add_chunks(retnet_session *session, rn_pass *pass, rn_reading *readi
     rn_sequence_record *sequences = input_at(session, pass, session->layout.sequences_at);
     rn_sequence_record *sequence = &sequences[pass->sequences++];
     *sequence = (rn_sequence_record){pass->chunks, 0, slot->state, 0};
+    pass->aligned &= pass->rows == pass->chunks * RN_CHUNK;
     for (uint32_t at = 0; at < count; at += RN_CHUNK) {
         uint32_t length = rn_min_u32(RN_CHUNK, count - at);
         chunks[pass->chunks++] =
@@ -98,6 +99,7 @@ static rn_pass *empty_pass(retnet_session *session, rn_pass_class class)
     rn_pass *pass = &session->passes[index];
     *pass = (rn_pass){
         .class = class,
+        .aligned = class != RN_PASS_STEPS,
         .input_at = index * session->layout.input_stride,
         .tokens = {&session->input, index * session->layout.input_stride + session->layout.tokens_at,
                    4ull * session->layout.rows},

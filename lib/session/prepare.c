@@ -40,10 +40,10 @@ static rn_binding outputs(const retnet_session *session)
     return (rn_binding){&session->logits, at, session->layout.logits_bytes - at};
 }
 
-static void plan_pass(planner *p, rn_pass_class class, uint32_t rows)
+static void plan_pass(planner *p, rn_pass_class class, uint32_t rows, bool aligned)
 {
     bool steps = class == RN_PASS_STEPS;
-    rn_pass pass = {.class = class, .rows = rows};
+    rn_pass pass = {.class = class, .rows = rows, .aligned = aligned};
     if (steps) {
         pass.steps = rows;
     } else {
@@ -72,7 +72,10 @@ static void plan_passes(planner *p)
     static const rn_pass_class classes[] = {RN_PASS_STEPS, RN_PASS_CHUNKS, RN_PASS_SCORED};
     for (size_t i = 0; i < (rn_matmul_pays(&p->device) ? RN_COUNT(classes) : 2); i++) {
         uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
-        for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) plan_pass(p, classes[i], rows);
+        for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) {
+            plan_pass(p, classes[i], rows, true);
+            if (l->slots > 1) plan_pass(p, classes[i], rows, false); /* readings that follow each other */
+        }
     }
     for (uint32_t rows = 1; rows <= l->slots; rows = next_rows(rows))
         rn_decode_record_token(&p->session, &p->recorder, rows, RN_ATTEMPT_FIRST);

@@ -104,6 +104,7 @@ struct rn_pass {
     rn_pass_class class;
     uint32_t rows, steps, chunks, sequences; /* steps or chunks: never both */
     uint32_t longest;                        /* tokens of the longest chunk */
+    bool aligned;                            /* chunk i begins in row RN_CHUNK i */
     uint64_t input_at;                       /* its region of the input */
     rn_binding tokens, step_records;         /* that the device reads */
     bool arranges;                           /* of tokens: who is in which row is new */

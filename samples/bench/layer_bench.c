@@ -5,7 +5,7 @@
  */
 #include "context.h"
 #include "layers/matmul.h"
-#include "layers/retention.h"
+#include "layers/retention_project.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +213,33 @@ static double time_chunks(bench *b, const rn_retention *retention, const rn_rete
     return time_recording(b) / REPEATS;
 }
 
+/* Seconds of the projection from INPUTS inputs to queries, keys, values and gates: to rows of f16, or to operands. */
+static double time_qkvg(bench *b, const rn_retention *retention, const rn_retention_chunks *chunks, uint32_t tokens,
+                        bool operands)
+{
+    enum { REPEATS = 8, INPUTS = 2048, INPUT_BYTES = 1 << 27 };
+    uint32_t rows = retention->gate_offset + retention->heads * retention->value_size;
+    rn_matrix matrix = {.buffer = &b->weights, .format = RETNET_WEIGHTS_F16, .rows = rows, .inputs = INPUTS};
+    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    rn_matmul matmul = {
+        .matrix = &matrix,
+        .input = {&b->activations, b->activations.size - INPUT_BYTES, INPUT_BYTES},
+        .output = retention->input,
+        .columns = tokens,
+        .x_room = tokens,
+        .y_stride = tokens,
+        .halves = true,
+    };
+    if (operands && !rn_retention_projects(b->device, &matmul, retention)) return 0;
+    rn_recorder_begin(&b->recorder);
+    for (int i = 0; i < REPEATS; i++)
+        if (operands)
+            rn_retention_project_record(&b->recorder, &matmul, retention, chunks);
+        else
+            rn_matmul_record(&b->recorder, &matmul);
+    return time_recording(b) / REPEATS;
+}
+
 static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32_t heads, uint32_t keys,
                            uint32_t values)
 {
@@ -238,18 +265,33 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     fill_records(b, sequences, tokens);
     retention.halves = true;
     retention.x_stride = sequences * tokens;
-    double raw = time_chunks(b, &retention, &chunks), normed = 0;
-    chunks.norm = rn_retention_matrix_norms(b->device, &retention) ? &norm : NULL;
-    if (chunks.norm) normed = time_chunks(b, &retention, &chunks);
+    double rows = time_qkvg(b, &retention, &chunks, sequences * tokens, false);
+    double operands = time_qkvg(b, &retention, &chunks, sequences * tokens, true);
+    const rn_retention_norm *norms = rn_retention_matrix_norms(b->device, &retention) ? &norm : NULL;
+    double took[2][3] = {0}; /* from rows, from operands: raw, with a norm, with norm and gate */
+    for (int projected = 0; projected <= (operands > 0); projected++) {
+        chunks.projected = projected;
+        chunks.norm = NULL;
+        took[projected][0] = time_chunks(b, &retention, &chunks);
+        chunks.norm = norms;
+        for (int gate = 0; norms && gate < 2; gate++) {
+            norm.has_gate = gate;
+            took[projected][1 + gate] = time_chunks(b, &retention, &chunks);
+        }
+    }
     retention.halves = false;
     retention.x_stride = row;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < 64; i++) rn_retention_step_record(&b->recorder, &retention, &step);
     double recurrent = time_recording(b) / 64 * tokens;
-    printf(
-        "  retention (%u,%u,%u,%u,%u) %7.1f us chunkwise to fp32, %7.1f us with group norm and gate to f16, %10.1f us "
-        "recurrent: %.1f times\n",
-        sequences, tokens, heads, keys, values, raw * 1e6, normed * 1e6, recurrent * 1e6, recurrent / raw);
+    printf("  retention (%u,%u,%u,%u,%u), us: to fp32; with group norm to f16; with norm and gate to f16\n", sequences,
+           tokens, heads, keys, values);
+    for (int projected = 0; projected < 2; projected++)
+        printf("    of %s %7.1f %7.1f %7.1f\n",
+               projected ? "operands that the projection left" : "rows                             ",
+               took[projected][0] * 1e6, took[projected][1] * 1e6, took[projected][2] * 1e6);
+    printf("    the projection, of 2,048 inputs, to rows %7.1f, to operands %7.1f\n", rows * 1e6, operands * 1e6);
+    printf("    recurrent %7.1f, %.1f times as much as of rows to fp32\n", recurrent * 1e6, recurrent / took[0][0]);
     fflush(stdout);
 }
 

@@ -3,7 +3,8 @@
  * at, not how the kernels share the work.
  *
  *     test_layers_retention [full]      `full`: every key size with every value size */
-#include "layers/retention.h"
+#include "layers/retention_project.h"
+#include "layers/lanes.h"
 #include "layers/layers_test.h"
 #include "model/params.h"
 #include "reference/reference.h"
@@ -238,7 +239,9 @@ static double *expect_rows(const batch *b, const expectation *e)
     return y;
 }
 
-static void run_chunks(layers_test *test, const char *what, const batch *b, bool matrix, const rn_retention_norm *norm)
+/* With a projection its kernel makes the operands; else the input has them. */
+static void run_chunks(layers_test *test, const char *what, const batch *b, bool matrix, const rn_retention_norm *norm,
+                       const rn_matmul *projection)
 {
     const shape *s = &b->shape;
     layers_buffer chunk_records = layers_test_buffer(test, 4 * RN_MAX_RECORDS);
@@ -253,7 +256,10 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
     chunks.norm = norm;
     chunks.scratch = &scratch.buffer;
     chunks.scratch_offset = layers_test_binding(&scratch).offset;
-    rn_retention_chunks_record(layers_test_begin(test), &b->retention, &chunks);
+    chunks.projected = projection != NULL;
+    rn_recorder *recorder = layers_test_begin(test);
+    if (projection) rn_retention_project_record(recorder, projection, &b->retention, &chunks);
+    rn_retention_chunks_record(recorder, &b->retention, &chunks);
     layers_test_run(test);
     layers_test_check_guards(what, &scratch);
     layers_test_free(test, &chunk_records);
@@ -272,7 +278,7 @@ static void check_chunks(layers_test *test, const shape *s, const sequence *sequ
     memcpy(before, b.x.words, b.x.count * sizeof *before);
     char what[160];
     describe(what, sizeof what, matrix ? "chunks on matrix units" : "chunks", s);
-    run_chunks(test, what, &b, matrix, NULL);
+    run_chunks(test, what, &b, matrix, NULL, NULL);
     layers_test_check(what, &b.y, false, expect_rows(&b, &e), limit);
     describe(what, sizeof what, matrix ? "chunks' states on matrix units" : "chunks' states", s);
     layers_test_check(what, &b.state, false, e.state, limit);
@@ -354,7 +360,7 @@ static void check_normed_chunks(layers_test *test, const shape *s, rn_retention_
     if (rn_retention_matrix_norms(test->device, &b.retention)) {
         char what[160];
         describe(what, sizeof what, "chunks with group norm", s);
-        run_chunks(test, what, &b, true, &norm);
+        run_chunks(test, what, &b, true, &norm, NULL);
         b.retention.x_stride = stride; /* of the floats again */
         layers_test_check(what, &y, true, expect_normed(&b, &norm, &y, e.o), f16_bound);
         layers_test_check(what, &b.state, false, e.state, f16_bound);
@@ -374,6 +380,97 @@ static void check_norms(layers_test *test)
         rn_retention_norm norm = {.has_weight = i % 2 == 0, .has_gate = i != 1, .eps_scaled = i < 2};
         if (rn_retention_matrix_suits(test->device, shapes[i].key_size)) check_normed_chunks(test, &shapes[i], norm);
     }
+}
+
+/* ---- The chunkwise form behind its own projection ---------------------------------------------------------------- */
+
+enum { INPUTS = 72 };
+
+/* Small enough that products are of the size of a batch's random numbers. Also tokens that no sequence has. */
+static void fill_tokens(layers_buffer *x)
+{
+    for (size_t i = 0; i < 2 * x->count; i++) x->halves[i] = rn_f32_to_f16(0.2f * layers_test_random());
+}
+
+static double *projected_rows(const layers_matrix *w, const layers_buffer *x, uint32_t room, uint32_t rows)
+{
+    double *y = layers_test_alloc((size_t)rows * w->matrix.rows, sizeof *y);
+    for (uint32_t t = 0; t < rows; t++)
+        for (uint32_t r = 0; r < w->matrix.rows; r++)
+            for (uint32_t i = 0; i < INPUTS; i++)
+                y[(size_t)t * w->matrix.rows + r] +=
+                    w->w[(size_t)r * INPUTS + i] * (double)rn_f16_to_f32(x->halves[layers_test_half_at(room, t, i)]);
+    return y;
+}
+
+static void check_gates(const char *what, const batch *b, const layers_buffer *y, uint32_t room, const double *rows)
+{
+    double *expected = layers_test_expectation(y, true);
+    uint32_t width = b->retention.gate_offset + b->shape.heads * b->shape.value_size;
+    /* Of all tokens that the tiles have, others than the sequences' may be left too. */
+    for (uint32_t t = 0; t < room; t++)
+        for (uint32_t i = b->retention.gate_offset; i < width; i++) {
+            size_t at = layers_test_half_at(room, t, i);
+            expected[at] = t < b->rows ? rows[(size_t)t * width + i] : (double)rn_f16_to_f32(y->halves[at]);
+        }
+    layers_test_check(what, y, true, expected, f16_bound);
+}
+
+static void check_projected(layers_test *test, const shape *s, retnet_weight_format format, rn_matmul_tile tile,
+                            const sequence *sequences, uint32_t count)
+{
+    batch b = make_batch(test, s, sequences, count);
+    uint32_t width = b.retention.gate_offset + s->heads * s->value_size, room = rn_divide_up(b.rows, 64) * 64;
+    layers_buffer x = layers_test_buffer(test, (size_t)room * rn_divide_up(INPUTS, 32) * 16);
+    layers_buffer y = layers_test_buffer(test, (size_t)room * width / 2);
+    layers_matrix w;
+    layers_test_matrix(test, format, width, INPUTS, false, &w);
+    fill_tokens(&x);
+    double *rows = projected_rows(&w, &x, room, b.rows);
+    for (uint32_t t = 0; t < b.rows; t++)
+        for (uint32_t i = 0; i < width; i++)
+            b.x.floats[(size_t)(FIRST_ROW + t) * b.retention.x_stride + i] = (float)rows[(size_t)t * width + i];
+    bind(&b);
+    expectation e = expect(&b);
+    b.retention.halves = true;
+    rn_matmul projection = {
+        .matrix = &w.matrix,
+        .input = layers_test_binding(&x),
+        .output = layers_test_binding(&y),
+        .columns = b.rows,
+        .x_room = room,
+        .y_stride = room,
+        .halves = true,
+        .tile = tile,
+    };
+    char what[160];
+    describe(what, sizeof what, "chunks behind their projection", s);
+    CHECK(rn_retention_projects(test->device, &projection, &b.retention));
+    run_chunks(test, what, &b, true, NULL, &projection);
+    layers_test_check(what, &b.y, false, expect_rows(&b, &e), f16_bound);
+    layers_test_check(what, &b.state, false, e.state, f16_bound);
+    check_gates(what, &b, &y, room, rows);
+    free(rows);
+    free(e.o);
+    layers_test_free(test, &x);
+    layers_test_free(test, &y);
+    layers_test_free_matrix(test, &w);
+    free_batch(test, &b);
+}
+
+static void check_projections(layers_test *test)
+{
+    static const shape shapes[] = {{128, 256, 3, 1}, {256, 128, 2, 2}};
+    static const sequence aligned[] = {{128, 1000}, {64, 1048550}, {197, 5}}, longer[] = {{1100, 0}};
+    static const rn_matmul_tile tiles[] = {{128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}};
+    if (test->device->caps.matrix.lanes == RN_LANES_UNKNOWN || !rn_retention_matrix_suits(test->device, 128)) return;
+    for (size_t i = 0; i < RN_COUNT(shapes); i++) {
+        rn_matmul_tile tile = test->device->caps.is_cpu ? (rn_matmul_tile){0} : tiles[i];
+        check_projected(test, &shapes[i], i ? RETNET_WEIGHTS_Q8 : RETNET_WEIGHTS_F16, tile, aligned, RN_COUNT(aligned));
+    }
+    /* So many tokens that 4-bit weights are unpacked beforehand. */
+    check_projected(test, &shapes[0], RETNET_WEIGHTS_Q4, test->device->caps.is_cpu ? (rn_matmul_tile){0} : tiles[0],
+                    longer, 1);
 }
 
 /* ---- The recurrent form ------------------------------------------------------------------------------------------ */
@@ -521,6 +618,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < RN_COUNT(shapes); i++) check_shape(&test, &shapes[i], i);
     check_step_shapes(&test);
     check_norms(&test);
+    check_projections(&test);
     if (argc > 1 && strcmp(argv[1], "full") == 0) check_all_shapes(&test);
     return layers_test_finish(&test, test_failures);
 }

@@ -1,0 +1,136 @@
+// matmul_direct.glsl: matmul_direct.comp, and with RETENTION retention_project.comp.
+
+layout(constant_id = 13) const uint LANES = 1;
+layout(constant_id = 14) const uint SPLITS = 1; // parts that the inputs are cut into, each taken by subgroups of its own
+
+#include "matmul.glsl"
+#include "lanes.glsl"
+
+const uint X_LOADS = PIECES_M * STRIP_LOADS, W_SLOTS = PIECES_N * STRIP_LOADS;
+
+#include "matmul_operands.glsl"
+
+// Strips of weights are fetched so many strips after the one before has been used, and tokens behind the first: less is under
+// way at a time, or else an invocation's 255 registers do not suffice and the compiler keeps some in shared memory. Scaled
+// weights need fewer.
+const uint LATE = SCALED ? 0 : 1;
+
+#ifdef RETENTION
+#include "retention_operands.glsl"
+const uint RUNS = 2;
+
+uint own_row() { return right_row(); }
+uint row_step(uint n, uint i) { return right_step(n, i); }
+#else
+const uint RUNS = GLU ? 2 : 1, RUN_N = PIECES_N / RUNS; // runs of rows that lie in one panel, and pieces of each
+
+// Panel of a run of this subgroup's rows, and the first of them there.
+uvec2 run_place(uint run)
+{
+    uint row = first_piece() * MATRIX_N; // of the tile's result
+    uint panel = gl_WorkGroupID.y * (TILE_ROWS / PANEL_ROWS) + row / PANEL_ROWS * RUNS + run;
+    return uvec2(min(panel, push.panels - 1), row % PANEL_ROWS);
+}
+
+// Of a run this invocation's first row, behind which load i of its strip n is so far.
+uint own_row() { return strip_row(0); }
+uint row_step(uint n, uint i) { return n * MATRIX_N + strip_step(i); }
+#endif
+
+uvec4 x_next[X_LOADS];
+uint x_at, own_unit; // this invocation's first unit of X, and its unit of a row of W
+uint block_at[RUNS]; // the current block of W of each run
+uint panel_row;      // this invocation's first row of the first run in its panel
+uint further[RUNS];  // how far behind it others begin; where weights have no scales, the block's address says so instead
+
+void find_sources()
+{
+    uint whole = (push.columns + SUB_TOKENS - 1) / SUB_TOKENS * SUB_TOKENS - SUB_TOKENS;
+    uint token = min(gl_WorkGroupID.x * TILE_TOKENS + sub_token(), whole);
+    x_at = (token + strip_row(0)) * TOKEN_UNITS + strip_unit();
+    own_unit = strip_unit();
+    panel_row = run_place(0).y + own_row();
+    [[unroll]] for (uint i = 0; i < RUNS; i++) {
+        uint behind = run_place(i).y - run_place(0).y;
+        block_at[i] = run_place(i).x * push.blocks * block_units(FORMAT);
+        further[i] = SCALED ? behind : 0;
+        if (!SCALED) block_at[i] += unit_in_block(FORMAT, behind, 0);
+    }
+}
+
+void fetch_x()
+{
+    uint at = near(x_at, 16);
+    [[unroll]] for (uint i = 0; i < X_LOADS; i++)
+        x_next[i] = x[at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
+}
+
+// Strip n of the subgroup's rows.
+void fetch_w(uint n)
+{
+    uint run = n / RUN_N;
+    [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
+        fetch_unit(n * STRIP_LOADS + i, block_at[run], panel_row + further[run], row_step(n % RUN_N, i), own_unit);
+}
+
+void main()
+{
+    ACCUMULATOR sum[PIECES_M * PIECES_N];
+    [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) sum[i] = ACCUMULATOR(0.0);
+    find_sources();
+    uint part = (push.blocks + SPLITS - 1) / SPLITS, begin = split() * part, end = min(begin + part, push.blocks);
+    uint skip = min(begin, push.blocks - 1);
+    x_at += skip * push.x_room * TOKEN_UNITS;
+    [[unroll]] for (uint i = 0; i < RUNS; i++) block_at[i] += skip * block_units(FORMAT);
+    fetch_x();
+    [[unroll]] for (uint n = 0; n < PIECES_N - LATE; n++) fetch_w(n);
+    for (uint b = begin; b < end; b++) {
+        if (LATE != 0) fetch_w(PIECES_N - 1);
+        bool more = b + 1 < end; // else the last block once more, in vain
+        x_at += more ? push.x_room * TOKEN_UNITS : 0;
+        [[unroll]] for (uint i = 0; i < RUNS; i++) block_at[i] += more ? block_units(FORMAT) : 0;
+        uvec4 units[X_LOADS];
+        [[unroll]] for (uint i = 0; i < X_LOADS; i++) units[i] = in_order_of_weights(x_next[i]);
+        LEFT a[PIECES_M * BLOCK_PIECES];
+        [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+            [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                LEFT piece = LEFT(float16_t(0.0));
+                FILL_PIECE(piece, units, m * STRIP_LOADS, k)
+                a[m * BLOCK_PIECES + k] = piece;
+            }
+        }
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+            uvec4 w[STRIP_LOADS];
+            [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) w[i] = halves_of(n * STRIP_LOADS + i);
+            [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
+                RIGHT piece = RIGHT(float16_t(0.0));
+                FILL_PIECE(piece, w, 0, k)
+                [[unroll]] for (uint m = 0; m < PIECES_M; m++)
+                    sum[m * PIECES_N + n] = coopMatMulAdd(a[m * BLOCK_PIECES + k], piece, sum[m * PIECES_N + n]);
+            }
+            if (n == 0) fetch_x();
+            if (n >= LATE) fetch_w(n - LATE);
+        }
+    }
+    if (SPLITS > 1) {
+        [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
+            ACCUMULATOR piece = sum[i];
+            barrier();
+            coopMatStore(piece, scratch, gl_SubgroupID * PIECE, MATRIX_N, gl_CooperativeMatrixLayoutRowMajor);
+            barrier();
+            [[unroll]] for (uint s = 1; s < SPLITS; s++) {
+                ACCUMULATOR other;
+                coopMatLoad(other, scratch, (tile_subgroup() + s * TILE_SUBGROUPS) * PIECE, MATRIX_N,
+                            gl_CooperativeMatrixLayoutRowMajor);
+                piece += other;
+            }
+            sum[i] = piece;
+        }
+        barrier(); // scratch is used again
+    }
+#ifdef RETENTION
+    STORE_OPERANDS(sum)
+#else
+    STORE_SUMS(sum)
+#endif
+}
