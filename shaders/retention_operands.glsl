@@ -41,7 +41,7 @@ float values[PIECES_M * PIECES_N * 8];
 // What turns pairs of components, (cos, sin, cos, sin), one turn after the other.
 vec4 turned(vec4 by, vec4 and)
 {
-    return vec4(by.x * and.x - by.y * and.y, by.x * and.y + by.y * and.x, by.z * and.z - by.w * and.w, by.z * and.w + by.w * and.z);
+    return vec4(by.xz * and.xz - by.yw * and.yw, by.xz * and.yw + by.yw * and.xz).xzyw;
 }
 
 // Of the table's `position` in a digit, for component i of piece n and the next.
@@ -94,8 +94,9 @@ ACCUMULATOR piece_of(uint p, float scale)
 uvec4 eight_columns(uint p, uint r, float scale)
 {
     uint at = p * 8 + r * 4;
-    return uvec4(two_halves(vec2(values[at], values[at + 1]) * scale), two_halves(vec2(values[at + 2], values[at + 3]) * scale),
-                 two_halves(vec2(values[at + 8], values[at + 9]) * scale), two_halves(vec2(values[at + 10], values[at + 11]) * scale));
+    vec4 first = vec4(values[at], values[at + 1], values[at + 2], values[at + 3]);
+    vec4 second = vec4(values[at + 8], values[at + 9], values[at + 10], values[at + 11]);
+    return uvec4(four_halves(first * scale), four_halves(second * scale));
 }
 
 // A run of queries or keys with K innermost, the latter in order of places.
@@ -125,7 +126,8 @@ void store_gates(uint run, uint token, uint row)
             uint p = m * PIECES_N + run * RUN_N + n, own = token + m * MATRIX_M;
             if (LANES == LANES_QUADS) {
                 [[unroll]] for (uint r = 0; r < 2; r++)
-                    y_eights[half_at(push.y_stride, own + sum_row(r * 4), row + right_column(n, 0)) / 8] = eight_columns(p, r, 1.0);
+                    y_eights[half_at(push.y_stride, own + sum_row(r * 4), row + right_column(n, 0)) / 8] =
+                        eight_columns(p, r, 1.0);
             } else {
                 store_whole(own, row + n * MATRIX_N, piece_of(p, 1.0));
             }
@@ -136,7 +138,8 @@ void store_gates(uint run, uint token, uint row)
 // Two tokens of a column; those that the pass does not have are zero.
 uint two_tokens(uint first, uint first_token, uint second, uint second_token)
 {
-    return two_halves(vec2(first_token < push.columns ? values[first] : 0.0, second_token < push.columns ? values[second] : 0.0));
+    return two_halves(vec2(first_token < push.columns ? values[first] : 0.0,
+                           second_token < push.columns ? values[second] : 0.0));
 }
 
 // Leaves a run of rows, those of `row` and on of an array of `rows`, with tokens innermost.
@@ -156,7 +159,8 @@ void store_columns(uint run, uint array, uint rows, uint row, uint token)
             [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
                 uint at = (m * PIECES_N + run * RUN_N + n) * 8, own = token + m * MATRIX_M;
                 uvec4 eight;
-                [[unroll]] for (uint i = 0; i < 4; i++) eight[i] = two_tokens(at + 2 * i, own + 2 * i, at + 2 * i + 1, own + 2 * i + 1);
+                [[unroll]] for (uint i = 0; i < 4; i++)
+                    eight[i] = two_tokens(at + 2 * i, own + 2 * i, at + 2 * i + 1, own + 2 * i + 1);
                 operands[array + unit_at(rows, row + right_column(n, 0), own % CHUNK / 8)] = eight;
             }
         }

@@ -48,9 +48,11 @@ uint fades[PROJECTED != 0 ? BLOCKS * 4 : 1]; // f16, of the tokens of this invoc
 
 void find_fades(uint length, uint head)
 {
+    uint newest = push.powers + head * push.powers_stride; // which has not faded
     [[unroll]] for (uint i = 0; i < BLOCKS * 4; i++) {
-        uint place = (i / 4 * 4 + strip_unit()) * 8 + i % 4 * 2, powers = push.powers + head * push.powers_stride + length - 1;
-        fades[i] = packHalf2x16(vec2(params[powers - min(place_of(place), length - 1)], params[powers - min(place_of(place + 1), length - 1)]));
+        uint place = (i / 4 * 4 + strip_unit()) * 8 + i % 4 * 2;
+        uvec2 age = length - 1 - min(uvec2(place_of(place), place_of(place + 1)), length - 1);
+        fades[i] = packHalf2x16(vec2(params[newest + age.x], params[newest + age.y]));
     }
 }
 
@@ -152,7 +154,8 @@ void main()
             }
             [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
                 uvec4 keys_in[STRIP_LOADS];
-                [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++) keys_in[i] = faded(right[d * RIGHT_LOADS + n * STRIP_LOADS + i], d);
+                [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
+                    keys_in[i] = faded(right[d * RIGHT_LOADS + n * STRIP_LOADS + i], d);
                 [[unroll]] for (uint k = 0; k < BLOCK_PIECES; k++) {
                     RIGHT piece = RIGHT(float16_t(0.0));
                     FILL_PIECE(piece, keys_in, 0, k)
