@@ -280,9 +280,9 @@ typedef struct retnet_session_desc {
                                    and the model, up to 4096. What passes take is in retnet_session_memory */
     uint32_t snapshots;         /* that can be kept at once (retnet_session_snapshot), at most 4096; 0: none */
     uint32_t tokens_per_submit; /* most tokens of a slot that generation makes in one submit, at most 64, since a cancel
-                                   or a callback is seen between submits; 0: as many as take about 20 ms, within the
-                                   context's submit_budget_us, and 1 on a software driver. Where not 1, up to four more
-                                   states are allocated, so that a callback's false can be obeyed in the middle */
+                                   or a callback is seen between submits; 0: as many as take at most 40 ms, within
+                                   the context's submit_budget_us, and 1 on a software driver. Where not 1, up to four
+                                   more states are allocated, so that a callback's false can be obeyed in the middle */
 } retnet_session_desc;
 
 /* What a session takes. */

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* What a submit should take where nobody said how many tokens it makes: long beside the time between two submits, short
- * for somebody who reads along. */
-enum { SUBMIT_US = 20000, MOST_UNITS = 32, TIMED_RUNS = 4 };
+/* What a submit takes at most where nobody said how many tokens it makes: long beside the time between two submits and
+ * that of keeping a state for a callback, short for somebody who reads along. */
+enum { SUBMIT_US = 40000, MOST_UNITS = 32, TIMED_RUNS = 4 };
 
 static rn_control *staged(const retnet_session *session)
 {
@@ -297,8 +297,8 @@ static void choose_units(const retnet_session *session, rn_decode_program *progr
     if (program->units || session->device->profiling) return;
     if (program->runs == 0 || ns < program->quickest_ns) program->quickest_ns = ns;
     if (++program->runs < TIMED_RUNS) return;
-    program->units = 1;
-    while (program->units < MOST_UNITS && 2 * program->units * program->quickest_ns <= most_ns) program->units *= 2;
+    uint64_t units = rn_min_u64(most_ns / (program->quickest_ns + 1), MOST_UNITS);
+    program->units = rn_max_u32((uint32_t)units, 1);
 }
 
 uint32_t rn_decode_units(retnet_session *session, uint32_t most)
