@@ -1,5 +1,6 @@
 // retention_scratch.glsl: what retention on matrix units keeps between its kernels, f16 in units of eight. Chunks are
-// padded to 64 rows, K and V as the host says (lib/layers/retention_matrix.c); all padding is zero.
+// padded to 64 rows, K and V as the host says (lib/layers/retention_matrix.c); all padding is zero, but
+// for tokens of query and key behind a chunk's last that retention_project.comp leaves: anything, and nobody uses it.
 //
 //     query     [chunks][heads][CHUNK][K]              rotated, times K^(-1/2)
 //     key       [chunks][key_value_heads][CHUNK][K]    rotated

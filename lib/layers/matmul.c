@@ -128,8 +128,7 @@ static rn_matrix unpacked_matrix(const rn_matmul *matmul)
     return matrix;
 }
 
-/* Whether tokens are so many that unpacking all weights takes less time than tiles of tokens lose by doing it. */
-static bool should_unpack(const rn_device *device, const rn_matmul *matmul)
+bool rn_matmul_unpacks(const rn_device *device, const rn_matmul *matmul)
 {
     const rn_matrix *matrix = matmul->matrix;
     uint64_t bytes = unpacked_matrix(matmul).bytes;
@@ -158,7 +157,7 @@ static uint32_t tile_constants(const rn_device *device, const rn_matmul *matmul,
     *tile = matmul->tile;
     if (!tile->tokens)
         *tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS);
-    const uint32_t own[] = {
+    const uint32_t own[RN_MATMUL_TILE_CONSTANTS - RN_MATMUL_CONSTANTS] = {
         tile->tokens, tile->rows, tile->sub_tokens, tile->sub_rows, direct ? unit->lanes : device->caps.is_cpu ? 1 : 2,
         tile->splits,
     };
@@ -192,7 +191,7 @@ static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
 
 void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves)
 {
-    if (!should_unpack(recorder->device, matmul)) return;
+    if (!rn_matmul_unpacks(recorder->device, matmul)) return;
     *halves = unpacked_matrix(matmul);
     record_unpack(recorder, matmul->matrix, halves);
     matmul->matrix = halves;

@@ -76,7 +76,10 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
 enum { RN_MATMUL_TILE_CONSTANTS = RN_MATMUL_CONSTANTS + 6 };
 rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
                                      uint32_t constants[RN_MATMUL_TILE_CONSTANTS]);
-/* Unpacks 8- or 4-bit weights beforehand, where that pays; the matrix is then `halves`. */
+/* Whether tokens are so many that unpacking all weights takes less time than tiles of tokens lose by doing it, and the
+ * memory for it is there. */
+bool rn_matmul_unpacks(const rn_device *device, const rn_matmul *matmul);
+/* Does that, if so; the matrix is then `halves`. */
 void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves);
 
 /* ---- matmul_narrow.c: the same for up to 64 columns, bound by reading the weights ---- */

@@ -3,43 +3,74 @@
 #include "layers/lanes.h"
 #include "shaders.h"
 
-/* As matmul_problem.glsl has it with RETENTION. */
+/* As matmul_problem.glsl has it with RETENTION; `unused` is of other kernels. */
 typedef struct project_push {
-    uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
+    uint32_t blocks, unused[3], columns, x_room, y_stride, unused_too;
     uint32_t heads, key_value_heads, key_size, value_size, padded_key, padded_value;
-    uint32_t query, key, key_in, value, before;
+    uint32_t query, key, key_in, value, unused_before;
     uint32_t angles;
     float query_scale;
 } project_push;
 
-bool rn_retention_projects(const rn_device *device, const rn_matmul *projection, const rn_retention *r)
+/* What of memory that was lent lies behind the operands, if it is the scratch. */
+static rn_binding behind_operands(rn_binding lent, const rn_retention_chunks *chunks, const rn_retention_arrays *arrays)
 {
-    uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
-    const rn_matrix *matrix = projection->matrix;
+    uint64_t end = lent.offset + lent.size, free_from = chunks->scratch_offset + 16 * arrays->before;
+    if (lent.buffer != chunks->scratch || lent.offset >= free_from) return lent;
+    return end > free_from ? (rn_binding){lent.buffer, free_from, end - free_from} : (rn_binding){0};
+}
+
+static rn_retention_arrays arrays_of(const rn_retention *r, const rn_retention_chunks *chunks)
+{
+    return rn_retention_arrays_of(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count);
+}
+
+/* In one binding, as it is and as f16. */
+static bool fits_binding(const rn_device *device, const rn_matrix *matrix)
+{
+    uint64_t panels = rn_matrix_panels(matrix), halves = panels * rn_matrix_blocks(matrix) * RN_PANEL_ROWS * 64;
+    return rn_matrix_panels_per_binding(device, matrix) >= panels && halves <= RN_MATMUL_MOST_BYTES &&
+           panels * rn_matrix_panel_bytes(matrix) <= RN_MATMUL_MOST_BYTES;
+}
+
+static bool is_in_order(const rn_retention *r)
+{
     uint32_t keys = r->heads * r->key_size, values = keys + r->key_value_heads * r->key_size;
-    uint32_t gates = values + r->key_value_heads * r->value_size;
+    return r->q_offset == 0 && r->k_offset == keys && r->v_offset == values &&
+           r->gate_offset == values + r->key_value_heads * r->value_size;
+}
+
+bool rn_retention_projects(const rn_device *device, const rn_matmul *projection, const rn_retention *r,
+                           const rn_retention_chunks *chunks)
+{
+    enum { STORAGE_BUFFERS = 5 };
     if (!rn_retention_matrix_suits(device, r->key_size) || !rn_retention_matrix_is_direct(device) || !r->halves ||
-        !projection->halves || projection->columns < RN_MATMUL_FEWEST_COLUMNS ||
-        rn_matrix_panels_per_binding(device, matrix) < rn_matrix_panels(matrix))
+        !projection->halves || projection->epilogue != RN_EPILOGUE_STORE || projection->activation ||
+        projection->columns < RN_MATMUL_FEWEST_COLUMNS || device->caps.max_storage_buffers < STORAGE_BUFFERS ||
+        !fits_binding(device, projection->matrix) || !is_in_order(r))
         return false;
+    uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
     rn_matmul_tile tile = rn_matmul_direct_tile(device, projection, constants);
-    /* Of eight tokens in an invocation, a subgroup has whole chunks (lanes.glsl). */
-    bool whole = device->caps.matrix.lanes != RN_LANES_QUADS || tile.sub_tokens == RN_CHUNK;
-    return whole && RN_CHUNK % tile.sub_tokens == 0 && tile.rows == 2 * RN_PANEL_ROWS && r->key_size % tile.rows == 0 &&
-           r->value_size % tile.rows == 0 && r->q_offset == 0 && r->k_offset == keys && r->v_offset == values &&
-           r->gate_offset == gates && matrix->rows % tile.rows == 0;
+    bool suits = RN_CHUNK % tile.sub_tokens == 0 && tile.rows == 2 * RN_PANEL_ROWS && r->key_size % tile.rows == 0 &&
+                 r->value_size % tile.rows == 0 && projection->matrix->rows % tile.rows == 0;
+    /* An invocation has eight tokens of a whole chunk, and eight columns (lanes.glsl). */
+    if (device->caps.matrix.lanes == RN_LANES_QUADS)
+        suits = suits && tile.sub_tokens == RN_CHUNK && tile.sub_rows == RN_PANEL_ROWS;
+    /* With less memory for it, weights that should be unpacked could not be. */
+    rn_retention_arrays arrays = arrays_of(r, chunks);
+    rn_matmul without = *projection;
+    without.unpacked = behind_operands(projection->unpacked, chunks, &arrays);
+    return suits && rn_matmul_unpacks(device, projection) == rn_matmul_unpacks(device, &without);
 }
 
 void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *projection, const rn_retention *r,
                                  const rn_retention_chunks *chunks)
 {
-    rn_retention_arrays arrays =
-        rn_retention_arrays_of(r->heads, r->key_value_heads, r->key_size, r->value_size, chunks->chunk_count);
+    rn_retention_arrays arrays = arrays_of(r, chunks);
     rn_matmul matmul = *projection;
     rn_matrix halves;
     if (!rn_matmul_check(recorder, &matmul)) return;
-    matmul.unpacked =
-        (rn_binding){chunks->scratch, chunks->scratch_offset + 16 * arrays.before, 16 * (arrays.end - arrays.before)};
+    matmul.unpacked = behind_operands(matmul.unpacked, chunks, &arrays);
     rn_matmul_unpack(recorder, &matmul, &halves);
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
     rn_matmul_tile tile = rn_matmul_direct_tile(recorder->device, &matmul, constants);
@@ -49,8 +80,6 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
     const rn_matrix *matrix = matmul.matrix;
     project_push push = {
         .blocks = rn_matrix_blocks(matrix),
-        .panels = rn_matrix_panels(matrix),
-        .rows = matrix->rows,
         .columns = matmul.columns,
         .x_room = matmul.x_room,
         .y_stride = matmul.y_stride,
@@ -64,7 +93,6 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         .key = (uint32_t)arrays.key,
         .key_in = (uint32_t)arrays.key_in,
         .value = (uint32_t)arrays.value,
-        .before = (uint32_t)arrays.before,
         .angles = r->tables.angles,
         .query_scale = rn_retention_scale(r),
     };
@@ -73,7 +101,7 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         {matrix->buffer, matrix->offset, bytes},
         matmul.input,
         matmul.output,
-        {chunks->scratch, chunks->scratch_offset, 16 * arrays.end},
+        {chunks->scratch, chunks->scratch_offset, 16 * arrays.before},
         r->params,
         chunks->chunks,
     };

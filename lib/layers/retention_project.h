@@ -7,12 +7,14 @@
 #include "layers/retention.h"
 
 /* Whether it can be: `projection` is rows q, k, v and gate in this order, without what is between, to f16 for
- * retention->input; heads begin where its tiles do, and there are tokens enough for these. Chunk i of the pass has to
- * begin in row RN_CHUNK i, and only the last may be shorter. */
-bool rn_retention_projects(const rn_device *device, const rn_matmul *projection, const rn_retention *retention);
+ * retention->input; heads begin where its tiles do, there are tokens enough for these, and what of the memory lent for
+ * unpacking remains is enough where all is. Chunk i of the pass has to begin in row RN_CHUNK i, and only the last may
+ * be shorter. */
+bool rn_retention_projects(const rn_device *device, const rn_matmul *projection, const rn_retention *retention,
+                           const rn_retention_chunks *chunks);
 
 /* Leaves gates in the projection's output, and all else in the scratch, for rn_retention_chunks_record with
- * `projected`. 8- and 4-bit weights may be unpacked in the part of the scratch that is still free. */
+ * `projected`. The memory for unpacking may be the scratch: what is left there is spared. */
 void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *projection, const rn_retention *retention,
                                  const rn_retention_chunks *chunks);
 

@@ -331,13 +331,13 @@ static bool project_retention(const forward *f, const rn_linear *qkvg, const rn_
     rn_linear linear = *qkvg;
     bool halves = take_norm(f, from, norm, &linear);
     rn_matmul matmul = matmul_of(f, &linear, retention->halves);
-    bool can =
-        halves && !f->narrow && f->pass->aligned && rn_retention_projects(f->session->device, &matmul, retention);
-    if (can)
+    bool projected = halves && !f->narrow && f->pass->aligned &&
+                     rn_retention_projects(f->session->device, &matmul, retention, chunks);
+    if (projected)
         rn_retention_project_record(f->recorder, &matmul, retention, chunks);
     else
         project(f, &linear, halves, retention->halves);
-    return can;
+    return projected;
 }
 
 static void retention_layer(const forward *f, uint32_t index)
@@ -346,17 +346,16 @@ static void retention_layer(const forward *f, uint32_t index)
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
-    bool projected_halves = projects_halves(f, layer);
     layer_regions r = regions_of(f, index);
+    rn_retention retention = layer_retention(f, index, &r);
+    rn_retention_chunks chunks = chunks_of(f);
     rn_linear qkvg = {
         .matrix = &layer->qkvg.matrix,
         .output = rn_region_binding(session, r.projected),
-        .y_stride = projected_halves ? l->projected.rows : l->projected.stride,
+        .y_stride = retention.x_stride,
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    rn_retention retention = layer_retention(f, index, &r);
-    rn_retention_chunks chunks = chunks_of(f);
     chunks.projected = project_retention(f, &qkvg, &layer->retention_norm, r.x, &retention, &chunks);
     bool halves = retains_halves(f, layer);
     rn_linear o = {

@@ -5,7 +5,8 @@
 
 /* A pass: rows of tokens with the records that kernels go by, and what is done with the logits that it leaves.
  * A reading of one token goes through the recurrent form, a longer one through chunks that start at multiples of
- * RN_CHUNK of the reading, so that what it computes does not depend on how it was cut into passes. */
+ * RN_CHUNK of the reading, so that what it computes does not depend on how it was cut into passes; its last bits do, as
+ * kernels go by the number of rows and by where chunks begin in them. */
 
 rn_pass_class rn_reading_class(const retnet_session *session, const rn_reading *reading)
 {
@@ -99,7 +100,7 @@ static rn_pass *empty_pass(retnet_session *session, rn_pass_class class)
     rn_pass *pass = &session->passes[index];
     *pass = (rn_pass){
         .class = class,
-        .aligned = class != RN_PASS_STEPS,
+        .aligned = class == RN_PASS_CHUNKS || class == RN_PASS_SCORED,
         .input_at = index * session->layout.input_stride,
         .tokens = {&session->input, index * session->layout.input_stride + session->layout.tokens_at,
                    4ull * session->layout.rows},

@@ -74,7 +74,8 @@ static void plan_passes(planner *p)
         uint32_t most = classes[i] == RN_PASS_STEPS ? l->slots : l->rows;
         for (uint32_t rows = 1; rows <= most; rows = next_rows(rows)) {
             plan_pass(p, classes[i], rows, true);
-            if (l->slots > 1) plan_pass(p, classes[i], rows, false); /* readings that follow each other */
+            /* Of several readings the next one may begin anywhere. */
+            if (l->slots > 1 && classes[i] != RN_PASS_STEPS) plan_pass(p, classes[i], rows, false);
         }
     }
     for (uint32_t rows = 1; rows <= l->slots; rows = next_rows(rows))

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SETS_PER_POOL = 256 };
+/* Of which every set has at most so many buffers of each kind, so that a pool holds exactly its number. */
+enum { SETS_PER_POOL = 256, STORAGE_BUFFERS = 5, UNIFORM_BUFFERS = 2, TEXEL_BUFFERS = 3 };
 
 static const VkAccessFlags all_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                                           VK_ACCESS_UNIFORM_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
@@ -255,9 +256,9 @@ static void add_descriptor_pool(rn_recorder *recorder)
     rn_free(device->host, recorder->descriptor_pools);
     recorder->descriptor_pools = pools;
     VkDescriptorPoolSize sizes[] = {
-        {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * 4},
-        {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, SETS_PER_POOL * 2},
-        {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, SETS_PER_POOL * 3},
+        {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * STORAGE_BUFFERS},
+        {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, SETS_PER_POOL * UNIFORM_BUFFERS},
+        {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, SETS_PER_POOL * TEXEL_BUFFERS},
     };
     VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
@@ -273,7 +274,6 @@ static void add_descriptor_pool(rn_recorder *recorder)
 
 static VkDescriptorSet allocate_set(rn_recorder *recorder, VkDescriptorSetLayout layout)
 {
-    /* Every set uses at most 4 storage, 2 uniform and 3 texel buffers, so that a pool holds exactly its number. */
     recorder->pool_current = recorder->sets / SETS_PER_POOL;
     if (recorder->pool_current == recorder->pool_count) add_descriptor_pool(recorder);
     if (recorder->result != RETNET_OK) return VK_NULL_HANDLE;

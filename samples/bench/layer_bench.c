@@ -230,7 +230,7 @@ static double time_qkvg(bench *b, const rn_retention *retention, const rn_retent
         .y_stride = tokens,
         .halves = true,
     };
-    if (operands && !rn_retention_projects(b->device, &matmul, retention)) return 0;
+    if (operands && !rn_retention_projects(b->device, &matmul, retention, chunks)) return 0;
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < REPEATS; i++)
         if (operands)
@@ -286,11 +286,12 @@ static void time_retention(bench *b, uint32_t sequences, uint32_t tokens, uint32
     double recurrent = time_recording(b) / 64 * tokens;
     printf("  retention (%u,%u,%u,%u,%u), us: to fp32; with group norm to f16; with norm and gate to f16\n", sequences,
            tokens, heads, keys, values);
-    for (int projected = 0; projected < 2; projected++)
+    for (int projected = 0; projected <= (operands > 0); projected++)
         printf("    of %s %7.1f %7.1f %7.1f\n",
                projected ? "operands that the projection left" : "rows                             ",
                took[projected][0] * 1e6, took[projected][1] * 1e6, took[projected][2] * 1e6);
-    printf("    the projection, of 2,048 inputs, to rows %7.1f, to operands %7.1f\n", rows * 1e6, operands * 1e6);
+    if (operands > 0)
+        printf("    the projection, of 2,048 inputs, to rows %7.1f, to operands %7.1f\n", rows * 1e6, operands * 1e6);
     printf("    recurrent %7.1f, %.1f times as much as of rows to fp32\n", recurrent * 1e6, recurrent / took[0][0]);
     fflush(stdout);
 }

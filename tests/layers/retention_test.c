@@ -258,7 +258,12 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
     chunks.scratch_offset = layers_test_binding(&scratch).offset;
     chunks.projected = projection != NULL;
     rn_recorder *recorder = layers_test_begin(test);
-    if (projection) rn_retention_project_record(recorder, projection, &b->retention, &chunks);
+    if (projection) {
+        rn_matmul lending = *projection;
+        lending.unpacked = (rn_binding){&scratch.buffer, chunks.scratch_offset, bytes};
+        CHECK(rn_retention_projects(test->device, &lending, &b->retention, &chunks));
+        rn_retention_project_record(recorder, &lending, &b->retention, &chunks);
+    }
     rn_retention_chunks_record(recorder, &b->retention, &chunks);
     layers_test_run(test);
     layers_test_check_guards(what, &scratch);
@@ -386,10 +391,12 @@ static void check_norms(layers_test *test)
 
 enum { INPUTS = 72 };
 
-/* Small enough that products are of the size of a batch's random numbers. Also tokens that no sequence has. */
-static void fill_tokens(layers_buffer *x)
+/* Small enough that products are of the size of a batch's random numbers. Tokens that no sequence has stay poisoned. */
+static void fill_tokens(layers_buffer *x, uint32_t room, uint32_t rows)
 {
-    for (size_t i = 0; i < 2 * x->count; i++) x->halves[i] = rn_f32_to_f16(0.2f * layers_test_random());
+    for (uint32_t t = 0; t < rows; t++)
+        for (uint32_t i = 0; i < rn_divide_up(INPUTS, 32) * 32; i++)
+            x->halves[layers_test_half_at(room, t, i)] = rn_f32_to_f16(0.2f * layers_test_random());
 }
 
 static double *projected_rows(const layers_matrix *w, const layers_buffer *x, uint32_t room, uint32_t rows)
@@ -425,7 +432,7 @@ static void check_projected(layers_test *test, const shape *s, retnet_weight_for
     layers_buffer y = layers_test_buffer(test, (size_t)room * width / 2);
     layers_matrix w;
     layers_test_matrix(test, format, width, INPUTS, false, &w);
-    fill_tokens(&x);
+    fill_tokens(&x, room, b.rows);
     double *rows = projected_rows(&w, &x, room, b.rows);
     for (uint32_t t = 0; t < b.rows; t++)
         for (uint32_t i = 0; i < width; i++)
@@ -445,7 +452,6 @@ static void check_projected(layers_test *test, const shape *s, retnet_weight_for
     };
     char what[160];
     describe(what, sizeof what, "chunks behind their projection", s);
-    CHECK(rn_retention_projects(test->device, &projection, &b.retention));
     run_chunks(test, what, &b, true, NULL, &projection);
     layers_test_check(what, &b.y, false, expect_rows(&b, &e), f16_bound);
     layers_test_check(what, &b.state, false, e.state, f16_bound);
@@ -460,17 +466,25 @@ static void check_projected(layers_test *test, const shape *s, retnet_weight_for
 
 static void check_projections(layers_test *test)
 {
-    static const shape shapes[] = {{128, 256, 3, 1}, {256, 128, 2, 2}};
-    static const sequence aligned[] = {{128, 1000}, {64, 1048550}, {197, 5}}, longer[] = {{1100, 0}};
-    static const rn_matmul_tile tiles[] = {{128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}};
+    static const sequence aligned[] = {{128, 1000}, {64, 1048550}, {197, (1u << 30) - 197}}, longer[] = {{1100, 0}};
+    static const struct {
+        shape shape;
+        retnet_weight_format format;
+        const sequence *sequences;
+        uint32_t count;
+        rn_matmul_tile tile; /* of GPUs */
+    } cases[] = {
+        {{128, 256, 3, 1}, RETNET_WEIGHTS_F16, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 1}},
+        {{256, 128, 2, 2}, RETNET_WEIGHTS_Q8, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 2}},
+        {{128, 128, 4, 1}, RETNET_WEIGHTS_BF16, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 1}},
+        /* So many tokens that weights are unpacked beforehand. */
+        {{128, 256, 3, 1}, RETNET_WEIGHTS_Q4, longer, RN_COUNT(longer), {128, 128, 64, 64, 1}},
+    };
     if (test->device->caps.matrix.lanes == RN_LANES_UNKNOWN || !rn_retention_matrix_suits(test->device, 128)) return;
-    for (size_t i = 0; i < RN_COUNT(shapes); i++) {
-        rn_matmul_tile tile = test->device->caps.is_cpu ? (rn_matmul_tile){0} : tiles[i];
-        check_projected(test, &shapes[i], i ? RETNET_WEIGHTS_Q8 : RETNET_WEIGHTS_F16, tile, aligned, RN_COUNT(aligned));
+    for (size_t i = 0; i < RN_COUNT(cases); i++) {
+        rn_matmul_tile tile = test->device->caps.is_cpu ? (rn_matmul_tile){0} : cases[i].tile;
+        check_projected(test, &cases[i].shape, cases[i].format, tile, cases[i].sequences, cases[i].count);
     }
-    /* So many tokens that 4-bit weights are unpacked beforehand. */
-    check_projected(test, &shapes[0], RETNET_WEIGHTS_Q4, test->device->caps.is_cpu ? (rn_matmul_tile){0} : tiles[0],
-                    longer, 1);
 }
 
 /* ---- The recurrent form ------------------------------------------------------------------------------------------ */
