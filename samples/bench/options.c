@@ -19,7 +19,7 @@ static const char help_text[] =
     "      --position N      tokens that a slot has read when the timed decoding begins; default 0: a short prompt *\n"
     "      --decode N        tokens that each slot decodes in a timed call; 0: none; default 256\n"
     "      --repeat N        timed calls a case; default 3\n"
-    "      --warmup N        tokens decoded before the timed ones; 0: also no untimed prompt; default 32\n"
+    "      --warmup N        tokens decoded before the timed ones; 0: also no untimed prompts; default 32\n"
     "      --prompt-chunk N  most tokens of a prompt in one pass; default 0: the library's choice\n"
     "      --tokens-per-submit N  most tokens of a slot in one submit; default 0: the library's choice\n"
     "      --fixed           choose kernels by rule alone, not by measurement\n"

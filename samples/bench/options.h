@@ -23,7 +23,7 @@ typedef struct bench_options {
     bench_numbers positions;    /* at which decoding is timed; 0: right after a short prompt */
     uint32_t decode;            /* tokens a slot and timed call; 0: no decoding */
     uint32_t repeat;            /* timed calls a case */
-    uint32_t warmup;            /* tokens before the timed ones; for prompts: whether there is an untimed one */
+    uint32_t warmup;            /* tokens before the timed ones; for prompts: whether there are untimed ones */
     uint32_t prompt_chunk;      /* tokens; 0: the library's choice */
     uint32_t tokens_per_submit; /* at most; 0: the library's choice */
     bool fixed;                 /* kernels by rule alone, not by measurement */
