@@ -37,14 +37,19 @@ vec2 rotation_at(uint angles, uint pairs, uint position, uint pair)
 #ifndef TEXELS
 layout(std430, set = 0, binding = PARAMS_BINDING) readonly buffer ParamQuads { vec4 param_quads[]; };
 
+// Two turns, (cos, sin, cos, sin), each behind another.
+vec4 turned(vec4 by, vec4 and)
+{
+    return vec4(by.xz * and.xz - by.yw * and.yw, by.xz * and.yw + by.yw * and.xz).xzyw;
+}
+
 // Those of pairs `pair`, an even one, and the next; `angles` and `pairs` are even.
 vec4 two_rotations_at(uint angles, uint pairs, uint position, uint pair)
 {
     vec4 r = param_quads[(angles + (position & 1023u) * pairs + pair) / 2];
     for (uint level = 1; level < 3; level++) {
         if (position < 1u << level * 10) break;
-        vec4 s = param_quads[(angles + (level * 1024 + (position >> level * 10 & 1023u)) * pairs + pair) / 2];
-        r = vec4(r.x * s.x - r.y * s.y, r.x * s.y + r.y * s.x, r.z * s.z - r.w * s.w, r.z * s.w + r.w * s.z);
+        r = turned(r, param_quads[(angles + (level * 1024 + (position >> level * 10 & 1023u)) * pairs + pair) / 2]);
     }
     return r;
 }

@@ -38,12 +38,6 @@ uvec2 run_place(uint run)
 // branches: a compiler then keeps all matrices in memory, from the first on.
 float values[PIECES_M * PIECES_N * 8];
 
-// What turns pairs of components, (cos, sin, cos, sin), one turn after the other.
-vec4 turned(vec4 by, vec4 and)
-{
-    return vec4(by.xz * and.xz - by.yw * and.yw, by.xz * and.yw + by.yw * and.xz).xzyw;
-}
-
 // Of the table's `position` in a digit, for component i of piece n and the next.
 vec4 turns_in_table(uint digit, uvec2 position, uint pair)
 {
