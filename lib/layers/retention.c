@@ -79,7 +79,7 @@ static rn_step_shape step_shape(const rn_device *device, const rn_retention *ret
 {
     if (step->shape.lanes) return step->shape;
     uint32_t lanes = step_vectors(device, retention->heads, retention->value_size, step->count);
-    uint32_t tiles = rn_divide_up(rn_retention_value_stride(retention->value_size) / 4, lanes);
+    uint32_t tiles = rn_retention_step_tiles(device, retention->heads, retention->value_size, step->count);
     uint32_t groups = tiles * retention->heads * step->count;
     return (rn_step_shape){lanes, step_splits(device, lanes, retention->key_size, groups), 4};
 }

@@ -161,10 +161,16 @@ uint64_t rn_retention_matrix_scratch_bytes(uint32_t heads, uint32_t key_value_he
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *retention,
                                 const rn_retention_chunks *chunks);
 
-/* Where the arrays of shaders/retention_scratch.glsl lie in the scratch, in units of eight halves. */
-typedef struct rn_retention_arrays {
+/* Where the arrays of shaders/retention_scratch.glsl lie in the scratch, in units of eight halves: as kernels are told,
+ * and where they end. */
+typedef struct rn_retention_places {
     uint32_t padded_key, padded_value;
-    uint64_t query, key, key_in, value, before, end;
+    uint32_t query, key, key_in, value, before;
+} rn_retention_places;
+
+typedef struct rn_retention_arrays {
+    rn_retention_places places;
+    uint64_t end;
 } rn_retention_arrays;
 
 rn_retention_arrays rn_retention_arrays_of(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,

@@ -8,8 +8,8 @@ enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, PREPARED_HEADS = 2 };
 
 typedef struct matrix_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, y_stride, y_offset;
-    uint32_t heads, key_value_heads, key_size, value_size, value_stride, padded_key, padded_value;
-    uint32_t query, key, key_in, value, before;
+    uint32_t heads, key_value_heads, key_size, value_size, value_stride;
+    rn_retention_places places;
     uint32_t angles, decays, powers, powers_stride;
     float query_scale, eps;
     uint32_t weight, decay_sums, gate_offset;
@@ -28,15 +28,17 @@ static uint32_t padded_values(uint32_t value_size)
 rn_retention_arrays rn_retention_arrays_of(uint32_t heads, uint32_t key_value_heads, uint32_t key_size,
                                            uint32_t value_size, uint32_t chunk_count)
 {
-    rn_retention_arrays a = {.padded_key = rounded_up(key_size, KEY_STEP), .padded_value = padded_values(value_size)};
-    uint64_t keys = (uint64_t)RN_CHUNK * a.padded_key / 8 * chunk_count;
-    uint64_t values = (uint64_t)RN_CHUNK * a.padded_value / 8 * chunk_count;
-    a.key = keys * heads;
-    a.key_in = a.key + keys * key_value_heads;
-    a.value = a.key_in + keys * heads;
-    a.before = a.value + values * key_value_heads;
-    a.end = a.before + (uint64_t)a.padded_key * a.padded_value / 8 * chunk_count * heads;
-    return a;
+    rn_retention_places p = {.padded_key = rounded_up(key_size, KEY_STEP), .padded_value = padded_values(value_size)};
+    uint64_t keys = (uint64_t)RN_CHUNK * p.padded_key / 8 * chunk_count;
+    uint64_t values = (uint64_t)RN_CHUNK * p.padded_value / 8 * chunk_count;
+    uint64_t key = keys * heads, key_in = key + keys * key_value_heads, value = key_in + keys * heads;
+    uint64_t before = value + values * key_value_heads;
+    p.key = (uint32_t)key;
+    p.key_in = (uint32_t)key_in;
+    p.value = (uint32_t)value;
+    p.before = (uint32_t)before;
+    uint64_t states = (uint64_t)p.padded_key * p.padded_value / 8 * chunk_count * heads;
+    return (rn_retention_arrays){p, before + states};
 }
 
 bool rn_retention_matrix_suits(const rn_device *device, uint32_t key_size)
@@ -70,10 +72,10 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
     const rn_kernel *kernel =
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PREPARE], constants, RN_COUNT(constants));
     if (!kernel) return;
-    uint32_t key_parts = rn_divide_up(push->padded_key / 4 - r->key_size / 8, 8);
+    uint32_t key_parts = rn_divide_up(push->places.padded_key / 4 - r->key_size / 8, 8);
     uint32_t parts =
         key_parts * (rn_divide_up(r->heads, PREPARED_HEADS) + rn_divide_up(r->key_value_heads, PREPARED_HEADS)) +
-        r->key_value_heads * (push->padded_value / 64);
+        r->key_value_heads * (push->places.padded_value / 64);
     rn_binding bindings[] = {r->input, scratch, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push, parts, chunks->chunk_count,
                          1, 0);
@@ -94,7 +96,7 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (2 * columns), push->padded_key / (2 * columns),
+                         push->places.padded_value / (2 * columns), push->places.padded_key / (2 * columns),
                          chunks->sequence_count * r->heads, 0);
 }
 
@@ -162,7 +164,7 @@ static void record_output_staged(rn_recorder *recorder, const rn_retention *r, c
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
+                         push->places.padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
 }
 
 static void record_output_direct(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
@@ -172,7 +174,7 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     const rn_matrix_unit *unit = &device->caps.matrix;
     const rn_retention_norm *norm = chunks->norm;
     output_tile tile = direct_tile(device, r->value_size, norm != NULL);
-    uint32_t depth = device->caps.is_cpu ? 1 : push->padded_key / 32 % 4 == 0 ? 4 : 2;
+    uint32_t depth = device->caps.is_cpu ? 1 : push->places.padded_key / 32 % 4 == 0 ? 4 : 2;
     /* Eights, or fours of fp32. */
     uint32_t places =
         r->value_size | (norm ? r->gate_offset | norm->weight * 2 : (push->y_stride | push->y_offset) * 2);
@@ -198,7 +200,7 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     if (!kernel) return;
     rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
+                         push->places.padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
@@ -218,13 +220,7 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .key_size = r->key_size,
         .value_size = r->value_size,
         .value_stride = rn_retention_value_stride(r->value_size),
-        .padded_key = arrays.padded_key,
-        .padded_value = arrays.padded_value,
-        .query = (uint32_t)arrays.query,
-        .key = (uint32_t)arrays.key,
-        .key_in = (uint32_t)arrays.key_in,
-        .value = (uint32_t)arrays.value,
-        .before = (uint32_t)arrays.before,
+        .places = arrays.places,
         .angles = r->tables.angles,
         .decays = r->tables.decays,
         .powers = r->tables.powers,

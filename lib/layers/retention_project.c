@@ -6,8 +6,8 @@
 /* As matmul_problem.glsl has it with RETENTION; `unused` is of other kernels. */
 typedef struct project_push {
     uint32_t blocks, unused[3], columns, x_room, y_stride, unused_too;
-    uint32_t heads, key_value_heads, key_size, value_size, padded_key, padded_value;
-    uint32_t query, key, key_in, value, unused_before;
+    uint32_t heads, key_value_heads, key_size, value_size;
+    rn_retention_places places;
     uint32_t angles;
     float query_scale;
 } project_push;
@@ -15,7 +15,7 @@ typedef struct project_push {
 /* What of memory that was lent lies behind the operands, if it is the scratch. */
 static rn_binding behind_operands(rn_binding lent, const rn_retention_chunks *chunks, const rn_retention_arrays *arrays)
 {
-    uint64_t end = lent.offset + lent.size, free_from = chunks->scratch_offset + 16 * arrays->before;
+    uint64_t end = lent.offset + lent.size, free_from = chunks->scratch_offset + 16ull * arrays->places.before;
     if (lent.buffer != chunks->scratch || lent.offset >= free_from) return lent;
     return end > free_from ? (rn_binding){lent.buffer, free_from, end - free_from} : (rn_binding){0};
 }
@@ -87,12 +87,7 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         .key_value_heads = r->key_value_heads,
         .key_size = r->key_size,
         .value_size = r->value_size,
-        .padded_key = arrays.padded_key,
-        .padded_value = arrays.padded_value,
-        .query = (uint32_t)arrays.query,
-        .key = (uint32_t)arrays.key,
-        .key_in = (uint32_t)arrays.key_in,
-        .value = (uint32_t)arrays.value,
+        .places = arrays.places,
         .angles = r->tables.angles,
         .query_scale = rn_retention_scale(r),
     };
@@ -101,7 +96,7 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         {matrix->buffer, matrix->offset, bytes},
         matmul.input,
         matmul.output,
-        {chunks->scratch, chunks->scratch_offset, 16 * arrays.before},
+        {chunks->scratch, chunks->scratch_offset, 16ull * arrays.places.before},
         r->params,
         chunks->chunks,
     };
