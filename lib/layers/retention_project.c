@@ -43,10 +43,10 @@ static bool is_in_order(const rn_retention *r)
 bool rn_retention_projects(const rn_device *device, const rn_matmul *projection, const rn_retention *r,
                            const rn_retention_chunks *chunks)
 {
-    enum { STORAGE_BUFFERS = 5 };
     if (!rn_retention_matrix_suits(device, r->key_size) || !rn_retention_matrix_is_direct(device) || !r->halves ||
         !projection->halves || projection->epilogue != RN_EPILOGUE_STORE || projection->activation ||
-        projection->columns < RN_MATMUL_FEWEST_COLUMNS || device->caps.max_storage_buffers < STORAGE_BUFFERS ||
+        projection->columns < RN_MATMUL_FEWEST_COLUMNS ||
+        !rn_kernel_fits(device, &rn_shaders[RN_SHADER_RETENTION_PROJECT]) ||
         !fits_binding(device, projection->matrix) || !is_in_order(r))
         return false;
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];

@@ -111,6 +111,12 @@ static uint32_t storage_buffers(const rn_shader *shader)
     return count;
 }
 
+bool rn_kernel_fits(const rn_device *device, const rn_shader *shader)
+{
+    return storage_buffers(shader) <= device->caps.max_storage_buffers &&
+           shader->push_bytes <= device->caps.max_push_bytes;
+}
+
 /* An entry without its Vulkan objects. */
 static retnet_result new_entry(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
                                rn_kernel_entry **out)
@@ -120,12 +126,11 @@ static retnet_result new_entry(rn_device *device, const rn_shader *shader, const
     if (count != shader->constant_count || count > RN_MAX_CONSTANTS)
         return rn_fail(device->host, RETNET_ERROR_INTERNAL, "kernel %s has %u constants, %u were given", shader->name,
                        shader->constant_count, count);
-    uint32_t buffers = storage_buffers(shader);
-    if (buffers > device->caps.max_storage_buffers || shader->push_bytes > device->caps.max_push_bytes)
+    if (!rn_kernel_fits(device, shader))
         return rn_fail(device->host, RETNET_ERROR_LIMIT,
                        "kernel %s has %u storage buffers and %u bytes of push constants, %s allows %u and %u",
-                       shader->name, buffers, shader->push_bytes, device->name, device->caps.max_storage_buffers,
-                       device->caps.max_push_bytes);
+                       shader->name, storage_buffers(shader), shader->push_bytes, device->name,
+                       device->caps.max_storage_buffers, device->caps.max_push_bytes);
     rn_kernel_entry *entry = rn_alloc(device->host, 1, sizeof *entry);
     if (!entry) return rn_fail_memory(device->host, "kernel", sizeof *entry);
     entry->kernel.shader = shader;

@@ -19,6 +19,8 @@ enum { RN_MAX_CONSTANTS = 16 };
  * thread, and kernels that are there are found while others are made. */
 retnet_result rn_kernel_get(rn_device *device, const rn_shader *shader, const uint32_t *constants, uint32_t count,
                             const rn_kernel **out);
+/* Whether its buffers and push constants are no more than the device allows. */
+bool rn_kernel_fits(const rn_device *device, const rn_shader *shader);
 VkDescriptorType rn_shader_descriptor_type(const rn_shader *shader, uint32_t binding);
 void rn_kernels_destroy(rn_device *device);
 
