@@ -1,7 +1,7 @@
 // matmul_direct.glsl: matmul_direct.comp, and with RETENTION retention_project.comp.
 
 layout(constant_id = 13) const uint LANES = 1;
-layout(constant_id = 14) const uint SPLITS = 1; // parts that the inputs are cut into, each taken by subgroups of its own
+layout(constant_id = 14) const uint SPLITS = 1; // parts that the inputs are cut into, each taken by subgroups of its own; no more than blocks
 
 #include "matmul.glsl"
 #include "lanes.glsl"
@@ -10,10 +10,10 @@ const uint X_LOADS = PIECES_M * STRIP_LOADS, W_SLOTS = PIECES_N * STRIP_LOADS;
 
 #include "matmul_operands.glsl"
 
-// Strips of weights are fetched so many strips after the one before has been used, and tokens behind the first: less is under
-// way at a time, or else an invocation's 255 registers do not suffice and the compiler keeps some in shared memory. Scaled
-// weights need fewer.
-const uint LATE = SCALED ? 0 : 1;
+// So many strips of weights, the last ones, are fetched when their block begins, and others when those of the block before have
+// been used: with more under way at a time an invocation's 255 registers do not suffice, and the compiler keeps some in shared
+// memory. Scaled weights need fewer.
+const uint LATE = SCALED ? 0 : PIECES_N / 2;
 
 #ifdef RETENTION
 #include "retention_operands.glsl"
@@ -38,31 +38,41 @@ uint row_step(uint n, uint i) { return n * MATRIX_N + strip_step(i); }
 #endif
 
 uvec4 x_next[X_LOADS];
-uint x_at, own_unit; // this invocation's first unit of X, and its unit of a row of W
-uint block_at[RUNS]; // the current block of W of each run
-uint panel_row;      // this invocation's first row of the first run in its panel
-uint further[RUNS];  // how far behind it others begin; where weights have no scales, the block's address says so instead
+PLACE x_at;                       // this invocation's first unit of X
+PLACE w_at[RUNS], scale_at[RUNS]; // and of W in the current block, of each run
+uint panel_row;                   // this invocation's row of that, or one as even
 
 void find_sources()
 {
     uint whole = (push.columns + SUB_TOKENS - 1) / SUB_TOKENS * SUB_TOKENS - SUB_TOKENS;
     uint token = min(gl_WorkGroupID.x * TILE_TOKENS + sub_token(), whole);
-    x_at = (token + strip_row(0)) * TOKEN_UNITS + strip_unit();
-    own_unit = strip_unit();
-    panel_row = run_place(0).y + own_row();
+    x_at = behind(inputs_begin(), ((token + strip_row(0)) * TOKEN_UNITS + strip_unit()) * 16);
+    panel_row = own_row();
     [[unroll]] for (uint i = 0; i < RUNS; i++) {
-        uint behind = run_place(i).y - run_place(0).y;
-        block_at[i] = run_place(i).x * push.blocks * block_units(FORMAT);
-        further[i] = SCALED ? behind : 0;
-        if (!SCALED) block_at[i] += unit_in_block(FORMAT, behind, 0);
+        uvec2 place = run_place(i);
+        PLACE panel = behind(weights_begin(), place.x * push.blocks * BLOCK_BYTES);
+        w_at[i] = behind(panel, unit_bytes(place.y + panel_row, strip_unit()));
+        scale_at[i] = behind(panel, scale_bytes(place.y + panel_row));
+    }
+}
+
+void next_inputs(uint blocks)
+{
+    x_at = behind(x_at, blocks * push.x_room * TOKEN_UNITS * 16);
+}
+
+void next_weights(uint blocks)
+{
+    [[unroll]] for (uint i = 0; i < RUNS; i++) {
+        w_at[i] = behind(w_at[i], blocks * BLOCK_BYTES);
+        if (SCALED) scale_at[i] = behind(scale_at[i], blocks * BLOCK_BYTES);
     }
 }
 
 void fetch_x()
 {
-    uint at = near(x_at, 16);
     [[unroll]] for (uint i = 0; i < X_LOADS; i++)
-        x_next[i] = x[at + (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS];
+        x_next[i] = input_vector(x_at, (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS);
 }
 
 // Strip n of the subgroup's rows.
@@ -70,7 +80,7 @@ void fetch_w(uint n)
 {
     uint run = n / RUN_N;
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
-        fetch_unit(n * STRIP_LOADS + i, block_at[run], panel_row + further[run], row_step(n % RUN_N, i), own_unit);
+        fetch_unit(n * STRIP_LOADS + i, w_at[run], scale_at[run], panel_row, row_step(n % RUN_N, i));
 }
 
 void main()
@@ -78,17 +88,17 @@ void main()
     ACCUMULATOR sum[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) sum[i] = ACCUMULATOR(0.0);
     find_sources();
-    uint part = (push.blocks + SPLITS - 1) / SPLITS, begin = split() * part, end = min(begin + part, push.blocks);
-    uint skip = min(begin, push.blocks - 1);
-    x_at += skip * push.x_room * TOKEN_UNITS;
-    [[unroll]] for (uint i = 0; i < RUNS; i++) block_at[i] += skip * block_units(FORMAT);
+    // One at least. One driver runs a loop's body once in vain where it has no turns, with addresses that nobody has made.
+    uint begin = push.blocks * split() / SPLITS, end = push.blocks * (split() + 1) / SPLITS;
+    next_inputs(begin);
+    next_weights(begin);
     fetch_x();
     [[unroll]] for (uint n = 0; n < PIECES_N - LATE; n++) fetch_w(n);
     for (uint b = begin; b < end; b++) {
-        if (LATE != 0) fetch_w(PIECES_N - 1);
-        bool more = b + 1 < end; // else the last block once more, in vain
-        x_at += more ? push.x_room * TOKEN_UNITS : 0;
-        [[unroll]] for (uint i = 0; i < RUNS; i++) block_at[i] += more ? block_units(FORMAT) : 0;
+        [[unroll]] for (uint n = PIECES_N - LATE; n < PIECES_N; n++) fetch_w(n);
+        uint step = b + 1 < end ? 1 : 0; // else the last block once more, in vain
+        next_inputs(step);
+        next_weights(step);
         uvec4 units[X_LOADS];
         [[unroll]] for (uint i = 0; i < X_LOADS; i++) units[i] = in_order_of_weights(x_next[i]);
         LEFT a[PIECES_M * BLOCK_PIECES];

@@ -1,8 +1,6 @@
 // matmul_operands.glsl: weights on their way from memory straight into matrices (matmul_direct.comp and
 // matmul_narrow_direct.comp), W_SLOTS units of eight of them in registers. After lanes.glsl.
 
-layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
-
 // What an invocation reads of a row's unit of eight weights; of F32 it is two vectors, of Q8 half a vector, of Q4 a word.
 const uint RAW = FORMAT == FORMAT_F32 ? 2 : 1;
 const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
@@ -10,31 +8,65 @@ const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
 uvec4 w_next[W_SLOTS * RAW];
 uint scale_next[W_SLOTS];
 
-// For indices of so many bytes each in bindings of at most 2 GiB: a promise to the compiler that adding a constant does not
-// wrap, so that it becomes a part of the load's address instead of an instruction before it.
-uint near(uint at, uint bytes)
+// Where operands lie: an address or, without ADDRESSES, bytes from the beginning of their binding, at most 2 GiB of them. With
+// addresses a load is one instruction, whose constants are part of it; of bindings one driver asks before every load whether it is
+// inside. Then the masks are a promise to the compiler that adding a constant to an index does not wrap, so that constants become a
+// part of the load there too.
+#ifdef ADDRESSES
+#define PLACE uvec2
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Vectors { uvec4 at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer Pairs { uvec2 at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Words { uint at[]; };
+
+PLACE weights_begin() { return push.matrix; }
+PLACE inputs_begin() { return push.inputs; }
+
+PLACE behind(PLACE place, uint bytes)
 {
-    return at & 0x7fffffffu / bytes;
+    uint carry, low = uaddCarry(place.x, bytes, carry);
+    return uvec2(low, place.y + carry);
 }
 
-// A unit of a row in a block, to a slot. The row is `step` behind `row`, and `step` is a constant.
-void fetch_unit(uint slot, uint block, uint row, uint step, uint unit)
+uvec4 input_vector(PLACE place, uint i) { return Vectors(place).at[i]; }
+uvec4 weight_vector(PLACE place, uint i) { return Vectors(place).at[i]; }
+uvec2 weight_pair(PLACE place, uint i) { return Pairs(place).at[i]; }
+uint weight_word(PLACE place, uint i) { return Words(place).at[i]; }
+#else
+#define PLACE uint
+layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
+
+PLACE weights_begin() { return 0; }
+PLACE inputs_begin() { return 0; }
+PLACE behind(PLACE place, uint bytes) { return place + bytes; }
+
+uvec4 input_vector(PLACE place, uint i) { return x[(place / 16 & 0x7ffffffu) + i]; }
+uvec4 weight_vector(PLACE place, uint i) { return weights[(place / 16 & 0x7ffffffu) + i]; }
+uvec2 weight_pair(PLACE place, uint i) { return weight_pairs[(place / 8 & 0xfffffffu) + i]; }
+uint weight_word(PLACE place, uint i) { return weight_words[(place / 4 & 0x1fffffffu) + i]; }
+#endif
+
+const uint BLOCK_BYTES = (FORMAT == FORMAT_F32 ? 512 : FORMAT == FORMAT_Q8 ? 136 : FORMAT == FORMAT_Q4 ? 72 : 256) * 16;
+const uint ROW_BYTES = ROW_UNITS * 16; // of a block
+
+// From the beginning of a block to eight weights of a row, and to the word that a row's scale is in.
+uint unit_bytes(uint row, uint unit) { return row * ROW_BYTES + unit * (ROW_BYTES / 4); }
+uint scale_bytes(uint row) { return SCALED ? scale_word(FORMAT, row) * 4 : 0; }
+
+// Eight weights, to a slot: those at `unit` and the scale at `scale` are of `row`, and the wanted ones of the row that is `step`
+// behind it, a constant. Of row and step one at least is even.
+void fetch_unit(uint slot, PLACE unit, PLACE scale, uint row, uint step)
 {
     if (FORMAT == FORMAT_F32) {
-        uint at = near(block + unit_in_block(FORMAT, row, unit * 2), 16) + unit_in_block(FORMAT, step, 0);
-        w_next[slot * RAW] = weight_unit(at);
-        w_next[slot * RAW + RAW - 1] = weight_unit(at + 1);
+        w_next[slot * RAW] = weight_vector(unit, step * 8);
+        w_next[slot * RAW + RAW - 1] = weight_vector(unit, step * 8 + 1);
     } else if (FORMAT == FORMAT_Q8) {
-        w_next[slot].xy = weight_pairs[near(block * 2 + row * 4 + unit, 8) + step * 4];
+        w_next[slot].xy = weight_pair(unit, step * 4);
     } else if (FORMAT == FORMAT_Q4) {
-        w_next[slot].x = weight_words[near((block + row) * 4 + unit, 4) + step * 4];
+        w_next[slot].x = weight_word(unit, step * 4);
     } else {
-        w_next[slot] = weight_unit(near(block + unit_in_block(FORMAT, row, unit), 16) + unit_in_block(FORMAT, step, 0));
+        w_next[slot] = weight_vector(unit, step * 4);
     }
-    if (!SCALED) return;
-    uint pair = step % 2 == 0 ? near(block * 4 + scale_word(FORMAT, row), 4) + step / 2
-                              : block * 4 + scale_word(FORMAT, row + step);
-    scale_next[slot] = weight_words[pair] >> (row + step & 1u) * 16;
+    if (SCALED) scale_next[slot] = weight_word(scale, step / 2) >> (row + step & 1u) * 16;
 }
 
 // A slot's weights as f16, in an order of their own.

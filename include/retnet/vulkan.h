@@ -38,7 +38,7 @@ extern "C" {
     X("VK_EXT_memory_budget")      /* what does not fit beside the host's own memory is refused beforehand */          \
     X("VK_EXT_memory_priority")    /* see retnet_vulkan_device::memory_priority */
 
-/* X(feature): recommended features. Matrix units are used where all but the last three are enabled. */
+/* X(feature): recommended features. Matrix units are used where all but the last four are enabled. */
 #define RETNET_VULKAN_RECOMMENDED_FEATURES(X)                                                                          \
     X(cooperativeMatrix)                                                                                               \
     X(vulkanMemoryModel)                                                                                               \
@@ -48,7 +48,8 @@ extern "C" {
     X(computeFullSubgroups)                                                                                            \
     X(memoryPriority)                                                                                                  \
     X(timelineSemaphore)       /* hosts can wait for slices on the device, see retnet_session_semaphore */             \
-    X(shaderIntegerDotProduct) /* tokens are made faster with 8-bit and 4-bit weights */
+    X(shaderIntegerDotProduct) /* tokens are made faster with 8-bit and 4-bit weights */                               \
+    X(bufferDeviceAddress)     /* prompts are read faster on matrix units */
 
 /* ---- A device --------------------------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 typedef struct matmul_push {
+    rn_matmul_addresses addresses;
     uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
 } matmul_push;
 
@@ -99,6 +100,7 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
             matmul->partials,
         };
         matmul_push push = {
+            .addresses = rn_matmul_addresses_of(&bindings[0], &bindings[1]),
             .blocks = rn_matrix_blocks(matrix),
             .panels = count,
             .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
@@ -113,6 +115,12 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
                              sizeof push, choice->others_first ? choice->others : along,
                              choice->others_first ? along : choice->others, 1, bytes);
     }
+}
+
+rn_matmul_addresses rn_matmul_addresses_of(const rn_binding *matrix, const rn_binding *input)
+{
+    VkDeviceAddress m = rn_binding_address(matrix), i = rn_binding_address(input);
+    return (rn_matmul_addresses){{(uint32_t)m, (uint32_t)(m >> 32)}, {(uint32_t)i, (uint32_t)(i >> 32)}};
 }
 
 /* ---- Many columns ------------------------------------------------------------------------------------------------ */
@@ -157,6 +165,7 @@ static uint32_t tile_constants(const rn_device *device, const rn_matmul *matmul,
     *tile = matmul->tile;
     if (!tile->tokens)
         *tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS);
+    if (tile->splits > rn_matrix_blocks(matmul->matrix)) tile->splits = 1;
     const uint32_t own[RN_MATMUL_TILE_CONSTANTS - RN_MATMUL_CONSTANTS] = {
         tile->tokens, tile->rows, tile->sub_tokens, tile->sub_rows, direct ? unit->lanes : device->caps.is_cpu ? 1 : 2,
         tile->splits,
@@ -174,17 +183,28 @@ rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *m
     return tile;
 }
 
+bool rn_matmul_has_addresses(const rn_device *device, const rn_matmul *matmul)
+{
+    return device->addresses && matmul->way == RN_MATMUL_FASTEST && !matmul->matrix->buffer->foreign &&
+           !matmul->input.buffer->foreign;
+}
+
+static uint32_t tile_shader(const rn_device *device, const rn_matmul *matmul, bool direct)
+{
+    if (!direct) return RN_SHADER_MATMUL;
+    return rn_matmul_has_addresses(device, matmul) ? RN_SHADER_MATMUL_ADDRESSED : RN_SHADER_MATMUL_DIRECT;
+}
+
 static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
 {
     rn_device *device = recorder->device;
-    bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && !matmul->staged;
+    bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && matmul->way != RN_MATMUL_STAGED;
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
     rn_matmul_tile tile;
     uint32_t count = tile_constants(device, matmul, direct, constants, &tile);
     rn_matmul_choice choice = {
         .rows = tile.rows, .others = rn_divide_up(matmul->columns, tile.tokens), .others_first = true};
-    choice.kernel = rn_recorder_kernel(recorder, &rn_shaders[direct ? RN_SHADER_MATMUL_DIRECT : RN_SHADER_MATMUL],
-                                       constants, count);
+    choice.kernel = rn_recorder_kernel(recorder, &rn_shaders[tile_shader(device, matmul, direct)], constants, count);
     if (choice.kernel)
         rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matmul->matrix));
 }

@@ -18,6 +18,13 @@ typedef struct rn_narrow_shape {
     uint32_t ahead;                /* blocks under way at once */
 } rn_narrow_shape;
 
+/* How operands reach the units. What the device, the build or the buffers lack is not chosen. */
+typedef enum rn_matmul_way {
+    RN_MATMUL_FASTEST,
+    RN_MATMUL_BOUND, /* straight from memory, by bindings even where addresses are known */
+    RN_MATMUL_STAGED /* through shared memory */
+} rn_matmul_way;
+
 typedef struct rn_matmul {
     const rn_matrix *matrix;
     rn_binding input;  /* f16 (shaders/halves.glsl); finite from the matrix's inputs up to a multiple of 32; columns up
@@ -31,7 +38,7 @@ typedef struct rn_matmul {
     bool halves;           /* the output is f16, clamped to its range, and zero from the rows up to a multiple of 32 */
     rn_matmul_tile tile;   /* not of the narrow kind */
     rn_narrow_shape shape; /* only of that */
-    bool staged;           /* through shared memory, where both ways are possible */
+    rn_matmul_way way;
     /* Not of the narrow kind: memory where 8- or 4-bit weights may be unpacked to f16 beforehand. Smaller than that
      * matrix, or none: they are not. */
     rn_binding unpacked;
@@ -76,6 +83,13 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
 enum { RN_MATMUL_TILE_CONSTANTS = RN_MATMUL_CONSTANTS + 6 };
 rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
                                      uint32_t constants[RN_MATMUL_TILE_CONSTANTS]);
+/* Where the matrix and the input lie, as shaders have it: low words first; 0: not known. */
+typedef struct rn_matmul_addresses {
+    uint32_t matrix[2], inputs[2];
+} rn_matmul_addresses;
+rn_matmul_addresses rn_matmul_addresses_of(const rn_binding *matrix, const rn_binding *input);
+/* Whether its operands' addresses are known, for kernels that go by these, and not to be left aside. */
+bool rn_matmul_has_addresses(const rn_device *device, const rn_matmul *matmul);
 /* Whether tokens are so many that unpacking all weights takes less time than tiles of tokens lose by doing it, and the
  * memory for it is there. */
 bool rn_matmul_unpacks(const rn_device *device, const rn_matmul *matmul);

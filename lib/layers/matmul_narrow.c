@@ -120,7 +120,7 @@ static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, u
 /* What is faster (samples/bench/layer_bench.c). Software drivers take minutes to compile the other for many columns. */
 static bool is_direct(const rn_device *device, const rn_matmul *matmul)
 {
-    if (device->caps.matrix.lanes == RN_LANES_UNKNOWN || matmul->staged) return false;
+    if (device->caps.matrix.lanes == RN_LANES_UNKNOWN || matmul->way == RN_MATMUL_STAGED) return false;
     return matmul->shape.row_groups || !device->caps.is_cpu;
 }
 

@@ -5,6 +5,7 @@
 
 /* As matmul_problem.glsl has it with RETENTION; `unused` is of other kernels. */
 typedef struct project_push {
+    rn_matmul_addresses addresses;
     uint32_t blocks, unused[3], columns, x_room, y_stride, unused_too;
     uint32_t heads, key_value_heads, key_size, value_size;
     rn_retention_places places;
@@ -45,7 +46,7 @@ bool rn_retention_projects(const rn_device *device, const rn_matmul *projection,
 {
     if (!rn_retention_matrix_suits(device, r->key_size) || !rn_retention_matrix_is_direct(device) || !r->halves ||
         !projection->halves || projection->epilogue != RN_EPILOGUE_STORE || projection->activation ||
-        projection->columns < RN_MATMUL_FEWEST_COLUMNS ||
+        projection->columns < RN_MATMUL_FEWEST_COLUMNS || !rn_matmul_has_addresses(device, projection) ||
         !rn_kernel_fits(device, &rn_shaders[RN_SHADER_RETENTION_PROJECT]) ||
         !fits_binding(device, projection->matrix) || !is_in_order(r))
         return false;
@@ -78,7 +79,17 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PROJECT], constants, RN_MATMUL_TILE_CONSTANTS);
     if (!kernel) return;
     const rn_matrix *matrix = matmul.matrix;
+    uint64_t bytes = rn_matrix_panels(matrix) * rn_matrix_panel_bytes(matrix);
+    rn_binding bindings[] = {
+        {matrix->buffer, matrix->offset, bytes},
+        matmul.input,
+        matmul.output,
+        {chunks->scratch, chunks->scratch_offset, 16ull * arrays.places.before},
+        r->params,
+        chunks->chunks,
+    };
     project_push push = {
+        .addresses = rn_matmul_addresses_of(&bindings[0], &bindings[1]),
         .blocks = rn_matrix_blocks(matrix),
         .columns = matmul.columns,
         .x_room = matmul.x_room,
@@ -90,15 +101,6 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         .places = arrays.places,
         .angles = r->tables.angles,
         .query_scale = rn_retention_scale(r),
-    };
-    uint64_t bytes = rn_matrix_panels(matrix) * rn_matrix_panel_bytes(matrix);
-    rn_binding bindings[] = {
-        {matrix->buffer, matrix->offset, bytes},
-        matmul.input,
-        matmul.output,
-        {chunks->scratch, chunks->scratch_offset, 16ull * arrays.places.before},
-        r->params,
-        chunks->chunks,
     };
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
                          rn_divide_up(rn_divide_up(matmul.columns, RN_CHUNK) * RN_CHUNK, tile.tokens),

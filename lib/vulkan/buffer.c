@@ -69,9 +69,15 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
         .sType = VK_STRUCTURE_TYPE_MEMORY_PRIORITY_ALLOCATE_INFO_EXT,
         .priority = device->priority,
     };
+    const void *chain = device->memory_priority && use == RN_MEMORY_DEVICE ? &priority : NULL;
+    VkMemoryAllocateFlagsInfo addressed = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+        .pNext = chain,
+        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+    };
     VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-        .pNext = device->memory_priority && use == RN_MEMORY_DEVICE ? &priority : NULL,
+        .pNext = device->addresses ? &addressed : chain,
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
     };
@@ -84,6 +90,13 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
     }
     result = device->vk.vkBindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
+    if (device->addresses) {
+        VkBufferDeviceAddressInfo asked = {
+            .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+            .buffer = buffer->handle,
+        };
+        buffer->address = device->vk.vkGetBufferDeviceAddress(device->handle, &asked);
+    }
     const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     bool visible = (device->memory.memoryTypes[type].propertyFlags & host) == host;
     if (use == RN_MEMORY_DEVICE && !device->caps.unified_memory) visible = false;
@@ -107,7 +120,7 @@ retnet_result rn_buffer_create(rn_device *device, VkDeviceSize size, rn_memory_u
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT |
                  VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT | (device->addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
     };
     VkResult result = device->vk.vkCreateBuffer(device->handle, &info, device->allocator, &buffer->handle);
     if (result != VK_SUCCESS) {

@@ -15,7 +15,8 @@ typedef struct rn_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
     VkDeviceSize size;
-    void *mapped; /* NULL: not host-visible */
+    void *mapped;            /* NULL: not host-visible */
+    VkDeviceAddress address; /* 0: device->addresses is not set, or it is foreign */
     bool foreign; /* the host's: of a size that is not known, and perhaps not to be read as texels or uniforms */
 } rn_buffer;
 

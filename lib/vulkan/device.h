@@ -90,6 +90,7 @@ typedef struct rn_device {
 
     /* Extensions in use beyond caps, and for retnet_vulkan_get what is in use in Vulkan's terms. */
     bool memory_budget, memory_priority, timeline;
+    bool addresses; /* of the library's own buffers, for kernels of matrix units */
     float priority; /* of device-local memory, where there is memory_priority */
     retnet_vulkan_additions used;
     uint32_t used_extension_count;

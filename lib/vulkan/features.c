@@ -13,6 +13,7 @@ typedef struct own_structs {
     VkPhysicalDeviceMemoryPriorityFeaturesEXT priority;
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
     VkPhysicalDeviceShaderIntegerDotProductFeatures dots;
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses;
 } own_structs;
 
 _Static_assert(sizeof(own_structs) <= sizeof((retnet_vulkan_additions *)0)->structs, "the additions have room");
@@ -23,6 +24,7 @@ typedef struct feature_set {
     bool memory_budget, memory_priority;
     bool timeline;
     bool dots;
+    bool addresses;              /* of buffers, for kernels of matrix units */
     const char *global_priority; /* name of the extension; NULL: none */
 } feature_set;
 
@@ -38,7 +40,7 @@ static const char *const global_priority_extensions[] = {VK_EXT_GLOBAL_PRIORITY_
 /* Where in a chain each feature is switched; NULL: nowhere. */
 typedef struct feature_bits {
     VkBool32 *matrix, *memory_model, *device_scope, *float16, *size_control, *full_subgroups, *priority, *timeline,
-        *dots;
+        *dots, *addresses;
 } feature_bits;
 
 /* A struct that covers a whole version wins, since Vulkan forbids the single ones beside it. */
@@ -69,6 +71,10 @@ static feature_bits find_bits(const void *chain)
             bits.memory_model = &((VkPhysicalDeviceVulkan12Features *)s)->vulkanMemoryModel;
             bits.device_scope = &((VkPhysicalDeviceVulkan12Features *)s)->vulkanMemoryModelDeviceScope;
             bits.float16 = &((VkPhysicalDeviceVulkan12Features *)s)->shaderFloat16;
+            bits.addresses = &((VkPhysicalDeviceVulkan12Features *)s)->bufferDeviceAddress;
+            break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES:
+            bits.addresses = &((VkPhysicalDeviceBufferDeviceAddressFeatures *)s)->bufferDeviceAddress;
             break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES:
             bits.dots = &((VkPhysicalDeviceShaderIntegerDotProductFeatures *)s)->shaderIntegerDotProduct;
@@ -126,6 +132,8 @@ static void add_structs(VkDeviceCreateInfo *info, own_structs *own, const featur
         prepend(info, &own->timeline, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES);
     if (set->dots && !there.dots)
         prepend(info, &own->dots, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+    if (set->addresses && !there.addresses)
+        prepend(info, &own->addresses, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
     feature_bits bits = find_bits(info->pNext);
     if (set->matrix)
         *bits.matrix = *bits.memory_model = *bits.device_scope = *bits.float16 = *bits.size_control =
@@ -133,6 +141,7 @@ static void add_structs(VkDeviceCreateInfo *info, own_structs *own, const featur
     if (set->memory_priority) *bits.priority = VK_TRUE;
     if (set->timeline) *bits.timeline = VK_TRUE;
     if (set->dots) *bits.dots = VK_TRUE;
+    if (set->addresses) *bits.addresses = VK_TRUE;
 }
 
 /* ---- Lists of extensions ---------------------------------------------------------------------------------------- */
@@ -215,6 +224,7 @@ static void check_features(const rn_instance_table *fn, VkPhysicalDevice physica
     set->memory_priority = set->memory_priority && is_on(bits.priority);
     set->timeline = set->timeline && is_on(bits.timeline);
     set->dots = set->dots && is_on(bits.dots);
+    set->addresses = set->addresses && set->matrix && is_on(bits.addresses);
 }
 
 retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, VkPhysicalDevice physical,
@@ -230,6 +240,7 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
     set.matrix = set.matrix && matrices && version >= RETNET_VULKAN_RECOMMENDED_VERSION;
     set.timeline = version >= VK_API_VERSION_1_2;
     set.dots = version >= VK_API_VERSION_1_3;
+    set.addresses = set.matrix;
     check_features(fn, physical, &set);
     add_structs(info, (own_structs *)(void *)additions->structs, &set);
     add_names(info, additions, &set);
@@ -403,10 +414,12 @@ void rn_features_use(rn_device *device, const retnet_context_desc *desc, const c
         .dots =
             device->api_version >= VK_API_VERSION_1_3 && is_on(bits.dots) && !(desc->pretend & RETNET_PRETEND_NO_INT8),
     };
+    set.addresses = set.matrix && is_on(bits.addresses) && device->vk.vkGetBufferDeviceAddress;
     device->caps.matrix = set.matrix ? unit : (rn_matrix_unit){0};
     device->memory_budget = set.memory_budget;
     device->memory_priority = set.memory_priority;
     device->timeline = set.timeline;
+    device->addresses = set.addresses;
     device->caps.byte_dots = set.dots && multiplies_bytes(device);
     VkDeviceCreateInfo used = {0};
     add_structs(&used, (own_structs *)(void *)device->used.structs, &set);

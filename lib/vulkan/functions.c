@@ -76,7 +76,7 @@ bool rn_device_table_load(PFN_vkGetDeviceProcAddr get, VkDevice device, bool deb
     RN_DEVICE_FUNCTIONS(RN_LOAD)
 #undef RN_LOAD
 #define RN_LOAD(name) table->vk##name = (PFN_vk##name)get(device, "vk" #name);
-    RN_TIMELINE_FUNCTIONS(RN_LOAD)
+    RN_LATER_FUNCTIONS(RN_LOAD)
 #undef RN_LOAD
     if (!debug) return complete;
 #define RN_LOAD(name)                                                                                                  \

@@ -85,8 +85,10 @@
     X(CmdEndDebugUtilsLabelEXT)                                                                                        \
     X(SetDebugUtilsObjectNameEXT)
 
-/* Of Vulkan 1.2. NULL on devices of 1.1; called only where timeline semaphores are enabled. */
-#define RN_TIMELINE_FUNCTIONS(X) X(WaitSemaphores)
+/* Of Vulkan 1.2. NULL on devices of 1.1; called only where their features are enabled. */
+#define RN_LATER_FUNCTIONS(X)                                                                                          \
+    X(GetBufferDeviceAddress)                                                                                          \
+    X(WaitSemaphores)
 
 typedef struct rn_instance_table {
 #define RN_DECLARE(name) PFN_vk##name name;
@@ -98,7 +100,7 @@ typedef struct rn_device_table {
 #define RN_DECLARE(name) PFN_vk##name vk##name;
     RN_DEVICE_FUNCTIONS(RN_DECLARE)
     RN_DEBUG_FUNCTIONS(RN_DECLARE)
-    RN_TIMELINE_FUNCTIONS(RN_DECLARE)
+    RN_LATER_FUNCTIONS(RN_DECLARE)
 #undef RN_DECLARE
 } rn_device_table;
 

@@ -17,6 +17,12 @@ typedef struct rn_binding {
     VkDeviceSize offset, size; /* bytes; the offset is a multiple of caps.storage_alignment */
 } rn_binding;
 
+/* Where the device finds what is bound; 0: not known. */
+static inline VkDeviceAddress rn_binding_address(const rn_binding *binding)
+{
+    return binding->buffer->address ? binding->buffer->address + binding->offset : 0;
+}
+
 enum { RN_MAX_HAZARDS = 64, RN_MAX_TIMED = 1024 };
 
 /* A range of a buffer touched since the last barrier. */

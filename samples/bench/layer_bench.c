@@ -1,7 +1,7 @@
 /* layer_bench.c: times single layers on matrix units: projections of many tokens, and chunkwise retention against the
  * recurrent form, on random numbers.
  *
- *     layer_bench [matmul] [staged] [tiles] [retention]     matmul and retention if none is named
+ *     layer_bench [matmul] [bound] [staged] [tiles] [retention]     matmul and retention if none is named
  */
 #include "context.h"
 #include "layers/matmul.h"
@@ -57,11 +57,15 @@ static const projection projections[] = {
     {"1.3b gate and up", 2048, 2816, 2048, RN_EPILOGUE_GLU, true},
     {"1.3b down", 2048, 2048, 2816, RN_EPILOGUE_ADD, false},
     {"m 4096 n 512 k 14336", 512, 4096, 14336, RN_EPILOGUE_STORE, false},
+    {"6.7b q, k, v, gate", 2048, 24576, 4096, RN_EPILOGUE_STORE, true},
+    {"6.7b output", 2048, 4096, 8192, RN_EPILOGUE_ADD, false},
+    {"6.7b gate and up", 2048, 11008, 4096, RN_EPILOGUE_GLU, true},
+    {"6.7b down", 2048, 4096, 11008, RN_EPILOGUE_ADD, false},
     {"4096 cubed", 4096, 4096, 4096, RN_EPILOGUE_STORE, false},
 };
 
 static void time_projection(bench *b, const projection *p, retnet_weight_format format, rn_matmul_tile tile,
-                            bool staged)
+                            rn_matmul_way way)
 {
     enum { REPEATS = 8 };
     bool glu = p->epilogue == RN_EPILOGUE_GLU;
@@ -81,7 +85,7 @@ static void time_projection(bench *b, const projection *p, retnet_weight_format 
             .activation = glu,
             .halves = p->halves,
             .tile = tile,
-            .staged = staged,
+            .way = way,
         };
         rn_matmul_record(&b->recorder, &matmul);
     }
@@ -92,11 +96,11 @@ static void time_projection(bench *b, const projection *p, retnet_weight_format 
     fflush(stdout);
 }
 
-static void time_projections(bench *b, rn_matmul_tile tile, bool staged)
+static void time_projections(bench *b, rn_matmul_tile tile, rn_matmul_way way)
 {
     for (size_t i = 0; i < RN_COUNT(projections); i++) {
-        time_projection(b, &projections[i], RETNET_WEIGHTS_F16, tile, staged);
-        if (!tile.tokens) time_projection(b, &projections[i], RETNET_WEIGHTS_Q4, tile, staged);
+        time_projection(b, &projections[i], RETNET_WEIGHTS_F16, tile, way);
+        if (!tile.tokens) time_projection(b, &projections[i], RETNET_WEIGHTS_Q4, tile, way);
     }
 }
 
@@ -111,13 +115,13 @@ static void sweep_tiles(bench *b)
                tiles[i].sub_rows, tiles[i].splits);
         for (size_t k = 0; k < RN_COUNT(projections); k++)
             if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
-                time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], false);
+                time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], RN_MATMUL_FASTEST);
     }
 }
 
 /* A step's projections, with weights that are in no cache. */
 static void time_narrow(bench *b, const projection *p, retnet_weight_format format, uint32_t columns,
-                        rn_narrow_shape shape, bool staged)
+                        rn_narrow_shape shape, rn_matmul_way way)
 {
     bool glu = p->epilogue == RN_EPILOGUE_GLU;
     rn_matrix matrix = {
@@ -139,15 +143,15 @@ static void time_narrow(bench *b, const projection *p, retnet_weight_format form
             .activation = glu,
             .halves = p->halves,
             .shape = shape,
-            .staged = staged,
+            .way = way,
             .partials = {&b->scratch, 0, rn_matmul_narrow_bytes(b->device)},
         };
         rn_matmul_narrow_record(&b->recorder, &matmul);
     }
     double took = time_recording(b) / repeats;
     printf("  %-18s %-4s %2u columns, %s %u x %u subgroups, %2u splits, %u ahead: %7.2f us, %6.3f TB/s\n", p->name,
-           retnet_weight_format_name(format), columns, staged ? "staged" : "direct", shape.row_groups, shape.k_groups,
-           shape.splits, shape.ahead, took * 1e6, 1e-12 * (double)matrix.bytes / took);
+           retnet_weight_format_name(format), columns, way == RN_MATMUL_STAGED ? "staged" : "direct", shape.row_groups,
+           shape.k_groups, shape.splits, shape.ahead, took * 1e6, 1e-12 * (double)matrix.bytes / took);
     fflush(stdout);
 }
 
@@ -158,9 +162,10 @@ static void sweep_narrow(bench *b, uint32_t columns)
         {2, 4, 4, 2}, {2, 2, 4, 1}, {4, 2, 1, 1},  {4, 2, 1, 2}, {4, 2, 2, 2}, {8, 1, 2, 2}, {8, 1, 6, 2},
     };
     for (size_t i = 0; i < 4; i++) {
-        time_narrow(b, &projections[i], RETNET_WEIGHTS_F16, columns, (rn_narrow_shape){0}, true);
+        time_narrow(b, &projections[i], RETNET_WEIGHTS_F16, columns, (rn_narrow_shape){0}, RN_MATMUL_STAGED);
         for (size_t s = 0; s < RN_COUNT(shapes); s++)
-            time_narrow(b, &projections[i], RETNET_WEIGHTS_F16, columns, shapes[s], shapes[s].row_groups == 0);
+            time_narrow(b, &projections[i], RETNET_WEIGHTS_F16, columns, shapes[s],
+                        shapes[s].row_groups ? RN_MATMUL_FASTEST : RN_MATMUL_STAGED);
     }
 }
 
@@ -392,7 +397,7 @@ static bool wanted(int argc, char **argv, const char *part)
 {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], part) == 0) return true;
-    return argc == 1 && strcmp(part, "tiles") != 0 && strcmp(part, "staged") != 0;
+    return argc == 1 && strcmp(part, "tiles") != 0 && strcmp(part, "bound") != 0 && strcmp(part, "staged") != 0;
 }
 
 int main(int argc, char **argv)
@@ -407,10 +412,15 @@ int main(int argc, char **argv)
     }
     retnet_result result = prepare(&b);
     if (result == RETNET_OK) warm_up(&b);
-    if (result == RETNET_OK && wanted(argc, argv, "matmul")) time_projections(&b, (rn_matmul_tile){0}, false);
+    if (result == RETNET_OK && wanted(argc, argv, "matmul"))
+        time_projections(&b, (rn_matmul_tile){0}, RN_MATMUL_FASTEST);
+    if (result == RETNET_OK && wanted(argc, argv, "bound")) {
+        printf("without addresses\n");
+        time_projections(&b, (rn_matmul_tile){0}, RN_MATMUL_BOUND);
+    }
     if (result == RETNET_OK && wanted(argc, argv, "staged")) {
         printf("through shared memory\n");
-        time_projections(&b, (rn_matmul_tile){0}, true);
+        time_projections(&b, (rn_matmul_tile){0}, RN_MATMUL_STAGED);
     }
     if (result == RETNET_OK && wanted(argc, argv, "tiles")) sweep_tiles(&b);
     if (result == RETNET_OK && wanted(argc, argv, "retention")) {

@@ -18,7 +18,7 @@ typedef struct problem {
     rn_linear_epilogue epilogue;
     uint32_t activation;
     bool halves;
-    bool staged;         /* through shared memory, where another way is possible */
+    rn_matmul_way way;
     rn_matmul_tile tile; /* or chosen */
     rn_narrow_shape shape_of_narrow;
 } problem;
@@ -76,7 +76,7 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
         .epilogue = p->epilogue,
         .activation = p->activation,
         .halves = p->halves,
-        .staged = p->staged,
+        .way = p->way,
         .tile = p->tile,
         .shape = p->shape_of_narrow,
     };
@@ -132,40 +132,41 @@ static void check(layers_test *test, const problem *p)
 static const retnet_weight_format formats[] = {RETNET_WEIGHTS_F32, RETNET_WEIGHTS_F16, RETNET_WEIGHTS_BF16,
                                                RETNET_WEIGHTS_Q8, RETNET_WEIGHTS_Q4};
 
-static void check_all_kinds(layers_test *test, shape s, bool staged)
+static void check_all_kinds(layers_test *test, shape s, rn_matmul_way way)
 {
     for (size_t f = 0; f < RN_COUNT(formats); f++) {
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, staged, {0}, {0}});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, staged, {0}, {0}});
-        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, staged, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_STORE, 0, false, way, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_ADD, 0, false, way, {0}, {0}});
+        check(test, &(problem){s, formats[f], RN_EPILOGUE_GLU, 1, true, way, {0}, {0}});
     }
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, staged, {0}, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, staged, {0}, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 2, true, way, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 3, false, way, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 2, false, way, {0}, {0}});
 }
 
 /* Each format, epilogue, activation and kind of output once. */
-static void check_some_kinds(layers_test *test, shape s, bool staged)
+static void check_some_kinds(layers_test *test, shape s, rn_matmul_way way)
 {
-    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, staged, {0}, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, staged, {0}, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, staged, {0}, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, staged, {0}, {0}});
-    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, staged, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F32, RN_EPILOGUE_STORE, 0, false, way, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, way, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_BF16, RN_EPILOGUE_ADD, 0, false, way, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 2, true, way, {0}, {0}});
+    check(test, &(problem){s, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 3, false, way, {0}, {0}});
 }
 
 /* So many tokens that 8- and 4-bit weights are unpacked beforehand. */
 static void check_unpacked(layers_test *test)
 {
-    check(test, &(problem){{1030, 77, 40}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_ADD, 0, false, false, {0}, {0}});
-    check(test, &(problem){{1024, 70, 107}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, false, {0}, {0}});
+    check(test, &(problem){{1030, 77, 40}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_ADD, 0, false, RN_MATMUL_FASTEST, {0}, {0}});
+    check(test, &(problem){{1024, 70, 107}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, {0}, {0}});
 }
 
 /* Inputs split among subgroups, with more and with fewer blocks than splits. */
 static void check_splits(layers_test *test, rn_matmul_tile tile)
 {
-    check(test, &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, tile, {0}});
-    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, false, tile, {0}});
+    check(test,
+          &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, RN_MATMUL_FASTEST, tile, {0}});
+    check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, RN_MATMUL_FASTEST, tile, {0}});
 }
 
 /* Subgroups with rows, with inputs and with both in common; inputs split among workgroups too, sometimes into more
@@ -175,14 +176,16 @@ static void check_narrow_shapes(layers_test *test)
     static const rn_narrow_shape shapes[] = {{1, 2, 1, 1}, {2, 1, 2, 2}, {2, 2, 3, 1}, {4, 2, 1, 2}, {1, 8, 5, 1}};
     bool slow = test->device->caps.is_cpu; /* larger workgroups and more columns take minutes to compile */
     for (size_t i = 0; i < (slow ? 3 : RN_COUNT(shapes)); i++) {
-        problem p = {{9, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, false, {0}, shapes[i]};
+        problem p = {{9, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, RN_MATMUL_FASTEST, {0}, shapes[i]};
         check_kernel(test, &p, true);
-        p = (problem){{16, 72, 100}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, false, {0}, shapes[i]};
+        p = (problem){{16, 72, 100}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, {0}, shapes[i]};
         check_kernel(test, &p, true);
     }
     if (slow) return;
-    check_kernel(test, &(problem){{50, 90, 70}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 0, false, false, {0}, shapes[2]},
-                 true);
+    check_kernel(
+        test,
+        &(problem){{50, 90, 70}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 0, false, RN_MATMUL_FASTEST, {0}, shapes[2]},
+        true);
 }
 
 int main(int argc, char **argv)
@@ -195,18 +198,21 @@ int main(int argc, char **argv)
     bool full = !test.device->caps.is_cpu || (argc > 1 && strcmp(argv[1], "full") == 0);
     for (size_t s = 0; s < RN_COUNT(shapes); s++) {
         if (full)
-            check_all_kinds(&test, shapes[s], false);
+            check_all_kinds(&test, shapes[s], RN_MATMUL_FASTEST);
         else
-            check_some_kinds(&test, shapes[s], false);
+            check_some_kinds(&test, shapes[s], RN_MATMUL_FASTEST);
     }
     check_unpacked(&test);
     if (test.device->caps.matrix.lanes != RN_LANES_UNKNOWN) {
         /* Else this is what was checked above. */
-        for (size_t s = 4; s < (full ? RN_COUNT(shapes) : 5); s++) {
-            if (full)
-                check_all_kinds(&test, shapes[s], true);
-            else
-                check_some_kinds(&test, shapes[s], true);
+        static const rn_matmul_way others[] = {RN_MATMUL_BOUND, RN_MATMUL_STAGED};
+        for (size_t w = test.device->addresses ? 0 : 1; w < RN_COUNT(others); w++) {
+            for (size_t s = 4; s < (full ? RN_COUNT(shapes) : 5); s++) {
+                if (full)
+                    check_all_kinds(&test, shapes[s], others[w]);
+                else
+                    check_some_kinds(&test, shapes[s], others[w]);
+            }
         }
         check_narrow_shapes(&test);
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});

@@ -12,7 +12,7 @@ static struct {
     uint32_t version;
     const char *extensions[8];
     uint32_t extension_count;
-    bool lacks_size_control, lacks_priority, lacks_timeline, lacks_dots, fails;
+    bool lacks_size_control, lacks_priority, lacks_timeline, lacks_dots, lacks_addresses, fails;
 } gpu;
 
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer, uint32_t *count,
@@ -67,6 +67,11 @@ static VKAPI_ATTR void VKAPI_CALL get_features(VkPhysicalDevice physical, VkPhys
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES: {
             VkPhysicalDeviceShaderIntegerDotProductFeatures *f = (void *)s;
             f->shaderIntegerDotProduct = !gpu.lacks_dots;
+            break;
+        }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES: {
+            VkPhysicalDeviceBufferDeviceAddressFeatures *f = (void *)s;
+            f->bufferDeviceAddress = !gpu.lacks_addresses;
             break;
         }
         default: TEST_FAIL("the device was asked for struct %d", (int)s->sType);
@@ -149,10 +154,12 @@ static void check_single_structs(const VkDeviceCreateInfo *info)
         find(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PRIORITY_FEATURES_EXT);
     const VkPhysicalDeviceTimelineSemaphoreFeatures *timeline =
         find(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES);
-    REQUIRE(matrix && memory_model && float16 && subgroup && priority && timeline);
+    const VkPhysicalDeviceBufferDeviceAddressFeatures *addresses =
+        find(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
+    REQUIRE(matrix && memory_model && float16 && subgroup && priority && timeline && addresses);
     CHECK(matrix->cooperativeMatrix && memory_model->vulkanMemoryModel && memory_model->vulkanMemoryModelDeviceScope &&
           float16->shaderFloat16 && subgroup->subgroupSizeControl && subgroup->computeFullSubgroups &&
-          priority->memoryPriority && timeline->timelineSemaphore);
+          priority->memoryPriority && timeline->timelineSemaphore && addresses->bufferDeviceAddress);
     /* What the library has no use for stays off. */
     CHECK(!matrix->cooperativeMatrixRobustBufferAccess && !float16->shaderInt8 &&
           !memory_model->vulkanMemoryModelAvailabilityVisibilityChains);
@@ -189,7 +196,7 @@ static void test_whole_versions(void)
     CHECK_STRING(info.ppEnabledExtensionNames[0], "VK_KHR_swapchain");
     check_extensions(&info, 1, 1, 1);
     CHECK(v12.vulkanMemoryModel && v12.vulkanMemoryModelDeviceScope && v12.shaderFloat16 && v12.shaderInt8 &&
-          v12.timelineSemaphore);
+          v12.timelineSemaphore && v12.bufferDeviceAddress);
     CHECK(v13.subgroupSizeControl && v13.computeFullSubgroups && v13.dynamicRendering);
     /* Vulkan forbids these beside the structs of whole versions. */
     CHECK(!find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES));
@@ -244,7 +251,7 @@ static void test_lesser_devices(void)
     retnet_vulkan_device device = reset();
     VkDeviceCreateInfo info = {0};
     gpu.extension_count = 0;
-    gpu.lacks_timeline = gpu.lacks_dots = true;
+    gpu.lacks_timeline = gpu.lacks_dots = gpu.lacks_addresses = true;
     CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
     CHECK_INT(info.enabledExtensionCount, 0);
     CHECK(!info.pNext);
