@@ -260,14 +260,21 @@ void rn_decode_take_orphan(retnet_session *session, const rn_pass *pass)
     }
 }
 
+/* Nothing that was recorded is submitted any more. */
+static void forget_recordings(retnet_session *session)
+{
+    rn_decoder *d = &session->decoder;
+    for (uint32_t i = 0; i <= session->layout.slots; i++) {
+        rn_decode_program *program = d->programs[i];
+        if (program) program->single.units = program->several.units = program->rest.units = 0;
+    }
+}
+
 static rn_decode_program *find_program(retnet_session *session, uint32_t rows)
 {
     rn_decoder *d = &session->decoder;
-    if (d->profiled != session->device->profiling) {
-        for (uint32_t i = 0; i <= session->layout.slots; i++)
-            if (d->programs[i]) d->programs[i]->single_recorded = d->programs[i]->several_recorded = false;
-        d->profiled = session->device->profiling;
-    }
+    if (d->profiled != session->device->profiling) forget_recordings(session);
+    d->profiled = session->device->profiling;
     if (!d->programs[rows]) {
         d->programs[rows] = rn_alloc(session->device->host, 1, sizeof *d->programs[rows]);
         if (d->programs[rows]) d->programs[rows]->units = session->layout.tokens_per_submit;
@@ -275,8 +282,17 @@ static rn_decode_program *find_program(retnet_session *session, uint32_t rows)
     return d->programs[rows];
 }
 
-static retnet_result record_program(retnet_session *session, rn_recorder *recorder, uint32_t rows, uint32_t units)
+static rn_decode_recording *find_recording(rn_decode_program *program, uint32_t units)
 {
+    return units == 1 ? &program->single : units == program->units ? &program->several : &program->rest;
+}
+
+static retnet_result record_units(retnet_session *session, rn_decode_recording *recording, uint32_t rows,
+                                  uint32_t units)
+{
+    rn_recorder *recorder = &recording->recorder;
+    if (recording->units == units) return RETNET_OK;
+    recording->units = 0;
     retnet_result result = recorder->device ? RETNET_OK : rn_recorder_create(session->device, recorder);
     if (result != RETNET_OK) return result;
     rn_recorder_begin(recorder);
@@ -287,7 +303,16 @@ static retnet_result record_program(retnet_session *session, rn_recorder *record
     if (chained)
         rn_recorder_copy(recorder, flag.buffer, flag.offset, &session->decoder.results, flag_at(&session->decoder),
                          sizeof(uint32_t));
-    return rn_recorder_end(recorder);
+    result = rn_recorder_end(recorder);
+    if (result == RETNET_OK) recording->units = units;
+    return result;
+}
+
+/* What is left is recorded beside the submit before it. If it cannot be, its tokens are made one by one. */
+static void record_rest(retnet_session *session, rn_decode_program *program, uint32_t left)
+{
+    if (left < 2 || left >= program->units || session->device->profiling) return;
+    (void)record_units(session, &program->rest, session->decoder.rows, left);
 }
 
 /* From the least time that one token took in a submit of its own: the first warm caches and raise clocks. */
@@ -301,12 +326,13 @@ static void choose_units(const retnet_session *session, rn_decode_program *progr
     program->units = rn_max_u32((uint32_t)units, 1);
 }
 
-uint32_t rn_decode_units(retnet_session *session, uint32_t most)
+uint32_t rn_decode_units(retnet_session *session, uint32_t most, bool ends)
 {
     const rn_decode_program *program = find_program(session, session->decoder.rows);
     /* Timestamps of many tokens would not fit a recording. */
-    uint32_t units = program && !session->device->profiling ? rn_max_u32(program->units, 1) : 1;
-    return most < units ? 1 : units;
+    if (!program || program->units == 0 || session->device->profiling) return 1;
+    if (most >= program->units) return program->units;
+    return ends && most == program->rest.units ? most : 1;
 }
 
 /* What takes longer than a submit may is recorded anew, in slices that retnet_session_cancel can come between, and so
@@ -351,8 +377,7 @@ static uint32_t count_results(const retnet_session *session, uint32_t slot)
 static retnet_result run_again(retnet_session *session, uint32_t units)
 {
     rn_decoder *d = &session->decoder;
-    for (uint32_t i = 0; i <= session->layout.slots; i++)
-        if (d->programs[i]) d->programs[i]->single_recorded = d->programs[i]->several_recorded = false;
+    forget_recordings(session);
     uint32_t made = count_results(session, d->row_slots[0]);
     rn_recorder_begin(&d->copies);
     for (uint32_t i = made; i < units; i++)
@@ -361,20 +386,18 @@ static retnet_result run_again(retnet_session *session, uint32_t units)
     return result == RETNET_OK ? rn_recorder_run(&d->copies) : result;
 }
 
-static retnet_result run_program(retnet_session *session, uint32_t units)
+static retnet_result run_program(retnet_session *session, uint32_t units, uint32_t left)
 {
     uint32_t rows = session->decoder.rows;
     rn_decode_program *program = find_program(session, rows);
     if (!program) return rn_fail_memory(session->device->host, "decoding", sizeof *program);
-    bool *recorded = units == 1 ? &program->single_recorded : &program->several_recorded;
-    rn_recorder *recorder = units == 1 ? &program->single : &program->several;
-    if (!*recorded) {
-        retnet_result result = record_program(session, recorder, rows, units);
-        if (result != RETNET_OK) return result;
-        *recorded = true;
-    }
+    rn_decode_recording *recording = find_recording(program, units);
+    retnet_result result = record_units(session, recording, rows, units);
     uint64_t begin = rn_clock_ns();
-    retnet_result result = rn_recorder_run(recorder);
+    if (result == RETNET_OK) result = rn_recorder_submit(&recording->recorder);
+    if (result != RETNET_OK) return result;
+    record_rest(session, program, left);
+    result = rn_recorder_wait(&recording->recorder);
     if (result == RETNET_OK && take_failure(session)) return run_again(session, units);
     if (result == RETNET_OK && units == 1) choose_units(session, program, rn_clock_ns() - begin);
     return result;
@@ -396,11 +419,11 @@ static retnet_result submit_keeping(retnet_session *session)
     return rn_recorder_submit(&d->keeping);
 }
 
-retnet_result rn_decode_run(retnet_session *session, uint32_t units, bool keep)
+retnet_result rn_decode_run(retnet_session *session, uint32_t units, uint32_t left, bool keep)
 {
     retnet_result result = keep ? submit_keeping(session) : RETNET_OK;
     bool slices = units == 1 && needs_slices(session, session->decoder.rows);
-    if (result == RETNET_OK) result = slices ? run_slices(session) : run_program(session, units);
+    if (result == RETNET_OK) result = slices ? run_slices(session) : run_program(session, units, left);
     if (!keep) return result;
     retnet_result kept = rn_recorder_wait(&session->decoder.keeping);
     return result == RETNET_OK ? kept : result;
@@ -448,8 +471,9 @@ void rn_decoder_destroy(retnet_session *session)
     rn_decoder *d = &session->decoder;
     for (uint32_t i = 0; d->programs && i <= session->layout.slots; i++) {
         if (!d->programs[i]) continue;
-        rn_recorder_destroy(&d->programs[i]->single);
-        rn_recorder_destroy(&d->programs[i]->several);
+        rn_recorder_destroy(&d->programs[i]->single.recorder);
+        rn_recorder_destroy(&d->programs[i]->several.recorder);
+        rn_recorder_destroy(&d->programs[i]->rest.recorder);
         rn_free(device->host, d->programs[i]);
     }
     rn_recorder_destroy(&d->copies);

@@ -45,13 +45,19 @@ typedef struct rn_speaker {
     int32_t newest;
 } rn_speaker;
 
+/* Some tokens a row, recorded to be submitted again and again. */
+typedef struct rn_decode_recording {
+    rn_recorder recorder;
+    uint32_t units; /* 0: nothing is recorded */
+} rn_decode_recording;
+
 /* Commands for a number of rows. */
 typedef struct rn_decode_program {
-    rn_recorder single, several; /* one token a row, and `units` tokens */
-    bool single_recorded, several_recorded;
-    uint32_t units;       /* 0: not yet chosen */
-    uint32_t runs;        /* of `single` */
-    uint64_t quickest_ns; /* of these */
+    rn_decode_recording single, several; /* one token a row, and `units` tokens */
+    rn_decode_recording rest;            /* fewer: what was left of a generation, for the next that has as many left */
+    uint32_t units;                      /* 0: not yet chosen */
+    uint32_t runs;                       /* of `single` */
+    uint64_t quickest_ns;                /* of these */
 } rn_decode_program;
 
 /* Buffers and recordings of one session. */
@@ -106,16 +112,18 @@ void rn_decode_fetch_logits(retnet_session *session, uint32_t slot);
 
 /* ---- Submits ---------------------------------------------------------------------------------------------------- */
 
-/* Tokens that the next rn_decode_run makes for each row, of which the most that is left to a row is `most`. */
-uint32_t rn_decode_units(retnet_session *session, uint32_t most);
+/* Tokens that the next rn_decode_run makes for each row, of which the most that is left to a row is `most`. With `ends`
+ * these may be all of them, if rn_decode_run was told beforehand. */
+uint32_t rn_decode_units(retnet_session *session, uint32_t most, bool ends);
 /* Runs rows set before as many tokens further, and waits. After CANCELLED they stand after the newest token of each,
- * which is read, and whose successor is not made. With `keep`, whose rows must be at most
- * session->layout.spares, rn_decode_rewind can undo it. */
-retnet_result rn_decode_run(retnet_session *session, uint32_t units, bool keep);
+ * which is read, and whose successor is not made. With `keep`, whose rows must be at most session->layout.spares,
+ * rn_decode_rewind can undo it. While the device is at work, a submit of the last `left` tokens is made ready, if that
+ * is fewer than usual; 0: none. */
+retnet_result rn_decode_run(retnet_session *session, uint32_t units, uint32_t left, bool keep);
 /* Puts the state of a row that ran with `keep` back, as it was before that. */
+retnet_result rn_decode_rewind(retnet_session *session, uint32_t row);
 /* A pass that a cancel left was done later. */
 void rn_decode_take_orphan(retnet_session *session, const rn_pass *pass);
-retnet_result rn_decode_rewind(retnet_session *session, uint32_t row);
 
 /* ---- Session ---------------------------------------------------------------------------------------------------- */
 

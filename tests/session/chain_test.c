@@ -14,7 +14,7 @@ static int seen, dropped; /* dispatches of chains in the recording of a submit, 
 static VKAPI_ATTR void VKAPI_CALL dispatch_but_one(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
 {
     const rn_decode_program *program = watched ? watched->decoder.programs[1] : NULL;
-    bool counts = program && program->several.commands == commands && program->several.chained;
+    bool counts = program && program->several.recorder.commands == commands && program->several.recorder.chained;
     if (!counts || seen++ != dropped) dispatch(commands, x, y, z);
 }
 
