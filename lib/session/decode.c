@@ -7,9 +7,11 @@
 #include <stddef.h>
 #include <string.h>
 
-/* What a submit takes at most where nobody said how many tokens it makes: long beside the time between two submits and
- * that of keeping a state for a callback, short for somebody who reads along. */
+/* What a submit takes at most where nobody said how many tokens it makes: long beside the time between two submits,
+ * short for somebody who reads along. */
 enum { SUBMIT_US = 40000, MOST_UNITS = 32, TIMED_RUNS = 4 };
+
+_Static_assert((uint32_t)RN_MAX_SLOTS + RN_MAX_SNAPSHOTS + RN_MAX_SPARES <= RN_STEP_STATES, "a record names any state");
 
 static rn_control *staged(const retnet_session *session)
 {
@@ -84,12 +86,13 @@ void rn_decode_set_rows(retnet_session *session, const uint32_t *slots, uint32_t
     for (uint32_t row = 0; row < count; row++) {
         const rn_slot *slot = &session->slots[slots[row]];
         const rn_speaker *speaker = &d->speakers[slots[row]];
-        control->steps[row] = (rn_step_record){row, slot->state, (uint32_t)slot->position, slots[row]};
+        uint32_t other = row < session->layout.spares ? slot->state ^ d->spares[row] : 0;
+        uint32_t sampler = slots[row] | other << RN_STEP_OTHER_SHIFT;
+        control->steps[row] = (rn_step_record){row, slot->state, (uint32_t)slot->position, sampler};
         control->tokens[row] = speaker->waiting ? (uint32_t)speaker->newest : 0;
         d->row_slots[row] = slots[row];
     }
     d->rows = count;
-    d->keeping_recorded = false;
 }
 
 static void copy_staged(retnet_session *session, rn_recorder *recorder, uint64_t offset, uint64_t bytes)
@@ -120,7 +123,8 @@ static rn_binding never(const retnet_session *session)
     return (rn_binding){&session->decoder.control, offsetof(rn_control, never), sizeof(((rn_control *)0)->never)};
 }
 
-static void record_sampling(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_binding failed)
+static void record_sampling(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_binding failed,
+                            bool moves)
 {
     rn_decoder *d = &session->decoder;
     rn_sampling sampling = {
@@ -131,6 +135,7 @@ static void record_sampling(retnet_session *session, rn_recorder *recorder, uint
         .failed = failed,
         .vocabulary = session->model->config.vocabulary,
         .rows = rows,
+        .moves = moves,
     };
     rn_sampling_record(recorder, &sampling);
 }
@@ -148,7 +153,7 @@ void rn_decode_record_start(retnet_session *session, rn_recorder *recorder)
                     offsetof(rn_sampler, saved));
         rn_recorder_copy(recorder, &d->kept, slot * logits_bytes, &session->logits, row * logits_bytes, logits_bytes);
     }
-    record_sampling(session, recorder, d->rows, never(session));
+    record_sampling(session, recorder, d->rows, never(session), false);
 }
 
 void rn_decode_bind(const retnet_session *session, rn_pass *pass)
@@ -163,15 +168,16 @@ void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, con
 {
     rn_forward_head(session, recorder, session->layout.x, pass->rows, rn_forward_suits_matrices(session, pass),
                     speech_logits(session));
-    record_sampling(session, recorder, pass->rows, never(session));
+    record_sampling(session, recorder, pass->rows, never(session), pass->moves);
 }
 
-bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt)
+bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt,
+                            bool moves)
 {
-    rn_pass pass = {.class = RN_PASS_TOKEN, .rows = rows, .steps = rows};
+    rn_pass pass = {.class = RN_PASS_TOKEN, .rows = rows, .steps = rows, .moves = moves};
     rn_decode_bind(session, &pass);
     if (rn_forward_chain(session, recorder, &pass, attempt, speech_logits(session))) {
-        record_sampling(session, recorder, rows, rn_forward_chain_flag(session));
+        record_sampling(session, recorder, rows, rn_forward_chain_flag(session), moves);
         rn_forward_clear_chain(session, recorder);
         return true;
     }
@@ -287,6 +293,13 @@ static rn_decode_recording *find_recording(rn_decode_program *program, uint32_t 
     return units == 1 ? &program->single : units == program->units ? &program->several : &program->rest;
 }
 
+/* Whether the first of so many tokens moves the rows' states to the spares, so that what they were before is still
+ * there. A single token is never made in vain. */
+static bool moves_states(const retnet_session *session, uint32_t rows, uint32_t units)
+{
+    return units > 1 && rows <= session->layout.spares;
+}
+
 static retnet_result record_units(retnet_session *session, rn_decode_recording *recording, uint32_t rows,
                                   uint32_t units)
 {
@@ -298,7 +311,8 @@ static retnet_result record_units(retnet_session *session, rn_decode_recording *
     rn_recorder_begin(recorder);
     bool chained = false;
     for (uint32_t i = 0; i < units; i++)
-        chained = rn_decode_record_token(session, recorder, rows, i == 0 ? RN_ATTEMPT_FIRST : RN_ATTEMPT_NEXT);
+        chained = rn_decode_record_token(session, recorder, rows, i == 0 ? RN_ATTEMPT_FIRST : RN_ATTEMPT_NEXT,
+                                         i == 0 && moves_states(session, rows, units));
     rn_binding flag = rn_forward_chain_flag(session);
     if (chained)
         rn_recorder_copy(recorder, flag.buffer, flag.offset, &session->decoder.results, flag_at(&session->decoder),
@@ -381,9 +395,34 @@ static retnet_result run_again(retnet_session *session, uint32_t units)
     uint32_t made = count_results(session, d->row_slots[0]);
     rn_recorder_begin(&d->copies);
     for (uint32_t i = made; i < units; i++)
-        rn_decode_record_token(session, &d->copies, d->rows, i == made ? RN_ATTEMPT_AGAIN : RN_ATTEMPT_NEXT);
+        rn_decode_record_token(session, &d->copies, d->rows, i == made ? RN_ATTEMPT_AGAIN : RN_ATTEMPT_NEXT,
+                               i == 0 && moves_states(session, d->rows, units));
     retnet_result result = rn_recorder_end(&d->copies);
     return result == RETNET_OK ? rn_recorder_run(&d->copies) : result;
+}
+
+void rn_decode_exchange(retnet_session *session, uint32_t row)
+{
+    rn_decoder *d = &session->decoder;
+    rn_slot *slot = &session->slots[d->row_slots[row]];
+    uint32_t state = slot->state;
+    slot->state = d->spares[row];
+    d->spares[row] = state;
+}
+
+/* Waits for a recording that was submitted. The host follows what it does with states. */
+static retnet_result finish_program(retnet_session *session, rn_recorder *recorder, uint32_t units)
+{
+    const rn_decoder *d = &session->decoder;
+    bool moves = moves_states(session, d->rows, units);
+    for (uint32_t row = 0; moves && row < d->rows; row++) rn_decode_exchange(session, row);
+    retnet_result result = rn_recorder_wait(recorder);
+    if (result == RETNET_OK && take_failure(session)) result = run_again(session, units);
+    for (uint32_t row = 0; moves && row < d->rows && result != RETNET_OK; row++) {
+        rn_decode_drop(session, d->row_slots[row]);
+        rn_decode_exchange(session, row);
+    }
+    return result;
 }
 
 static retnet_result run_program(retnet_session *session, uint32_t units, uint32_t left)
@@ -397,45 +436,15 @@ static retnet_result run_program(retnet_session *session, uint32_t units, uint32
     if (result == RETNET_OK) result = rn_recorder_submit(&recording->recorder);
     if (result != RETNET_OK) return result;
     record_rest(session, program, left);
-    result = rn_recorder_wait(&recording->recorder);
-    if (result == RETNET_OK && take_failure(session)) return run_again(session, units);
+    result = finish_program(session, &recording->recorder, units);
     if (result == RETNET_OK && units == 1) choose_units(session, program, rn_clock_ns() - begin);
     return result;
 }
 
-/* Submits the copies of the rows' states to the spares, for what comes after in the queue. */
-static retnet_result submit_keeping(retnet_session *session)
+retnet_result rn_decode_run(retnet_session *session, uint32_t units, uint32_t left)
 {
-    rn_decoder *d = &session->decoder;
-    if (!d->keeping_recorded) {
-        rn_recorder_begin(&d->keeping);
-        for (uint32_t row = 0; row < d->rows; row++)
-            rn_session_copy_state(session, &d->keeping, session->slots[d->row_slots[row]].state,
-                                  session->layout.holders + row);
-        retnet_result result = rn_recorder_end(&d->keeping);
-        if (result != RETNET_OK) return result;
-        d->keeping_recorded = true;
-    }
-    return rn_recorder_submit(&d->keeping);
-}
-
-retnet_result rn_decode_run(retnet_session *session, uint32_t units, uint32_t left, bool keep)
-{
-    retnet_result result = keep ? submit_keeping(session) : RETNET_OK;
     bool slices = units == 1 && needs_slices(session, session->decoder.rows);
-    if (result == RETNET_OK) result = slices ? run_slices(session) : run_program(session, units, left);
-    if (!keep) return result;
-    retnet_result kept = rn_recorder_wait(&session->decoder.keeping);
-    return result == RETNET_OK ? kept : result;
-}
-
-retnet_result rn_decode_rewind(retnet_session *session, uint32_t row)
-{
-    rn_decoder *d = &session->decoder;
-    rn_recorder_begin(&d->copies);
-    rn_session_copy_state(session, &d->copies, session->layout.holders + row, session->slots[d->row_slots[row]].state);
-    retnet_result result = rn_recorder_end(&d->copies);
-    return result == RETNET_OK ? rn_recorder_run(&d->copies) : result;
+    return slices ? run_slices(session) : run_program(session, units, left);
 }
 
 /* ---- Session ---------------------------------------------------------------------------------------------------- */
@@ -445,6 +454,7 @@ retnet_result rn_decoder_create(retnet_session *session)
     rn_device *device = session->device;
     rn_decoder *d = &session->decoder;
     const rn_session_layout *l = &session->layout;
+    for (uint32_t i = 0; i < l->spares; i++) d->spares[i] = l->holders + i;
     d->speakers = rn_alloc(device->host, l->slots, sizeof *d->speakers);
     d->row_slots = rn_alloc(device->host, l->slots, sizeof *d->row_slots);
     d->programs = rn_alloc(device->host, l->slots + 1, sizeof *d->programs);
@@ -458,7 +468,6 @@ retnet_result rn_decoder_create(retnet_session *session)
     if (result == RETNET_OK)
         result = rn_buffer_create(device, l->kept_bytes, RN_MEMORY_READBACK, "last logits", &d->kept);
     if (result == RETNET_OK) result = rn_recorder_create(device, &d->copies);
-    if (result == RETNET_OK) result = rn_recorder_create(device, &d->keeping);
     if (result != RETNET_OK) return result;
     memset(d->staging.mapped, 0, d->staging.size);
     memset(d->results.mapped, 0, d->results.size); /* number 0 is of no token */
@@ -477,7 +486,6 @@ void rn_decoder_destroy(retnet_session *session)
         rn_free(device->host, d->programs[i]);
     }
     rn_recorder_destroy(&d->copies);
-    rn_recorder_destroy(&d->keeping);
     rn_buffer *buffers[] = {&d->control, &d->staging, &d->results, &d->kept};
     for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_buffer_destroy(device, buffers[i]);
     rn_free(device->host, d->programs);

@@ -112,7 +112,8 @@ static retnet_result rewind_voice(generation *g, voice *v)
     /* Tokens of this submit that were read are the newest of the recent ones. */
     for (uint32_t i = 0; i + 1 < v->fresh; i++)
         g->tokens[count++] = slot->recent[(slot->position - (v->fresh - 1) + i) % RN_RECENT_TOKENS];
-    retnet_result result = rn_decode_rewind(session, v->row);
+    retnet_result result = RETNET_OK;
+    rn_decode_exchange(session, v->row);
     v->before.logits = slot->logits;
     *slot = v->before;
     for (uint32_t i = 0; i < count && result == RETNET_OK; i++) {
@@ -227,9 +228,9 @@ static retnet_result advance(generation *g, uint32_t active)
         session->slots[v->slot].has_logits = false;
     }
     /* Without spares nobody could stop in the middle of a submit. */
-    if (asks && active > session->layout.spares) return rn_decode_run(session, 1, 0, false);
+    if (asks && active > session->layout.spares) return rn_decode_run(session, 1, 0);
     uint32_t units = rn_decode_units(session, most, makes_together(wish, made, most)), left = most - units;
-    return rn_decode_run(session, units, makes_together(wish, made + units, left) ? left : 0, asks && units > 1);
+    return rn_decode_run(session, units, makes_together(wish, made + units, left) ? left : 0);
 }
 
 /* Whoever filled all positions without being asked to stop there could not go on. */
