@@ -2,12 +2,13 @@
 //
 //     S <- decay * S + k^T v        o = q S        q and k rotated to the token's position, q times K^(-1/2)
 //
-// S [K, V] is read and written once. A workgroup owns LANES * 4 columns of V and splits the rows of S, K, SPLITS ways.
-// It leaves y = o * weight * silu(gate) and, because the group norm needs all of V, its part of the sum of o^2 plus
-// its share of the norm's eps: the reader multiplies by 1 / sqrt(sum of the parts / V).
+// S [K, V] is read and written once: in place or, by a step that moves states, from one place to another, so that what was
+// read is still there. A workgroup owns LANES * 4 columns of V and splits the rows of S, K, SPLITS ways. It leaves
+// y = o * weight * silu(gate) and, because the group norm needs all of V, its part of the sum of o^2 plus its share of
+// the norm's eps: the reader multiplies by 1 / sqrt(sum of the parts / V).
 //
 // In a chain (order.glsl) a pass that failed half-way is run once more. A workgroup that has updated its part of the
-// state leaves a mark, the position plus one, and where it finds that mark it only reads.
+// state leaves a mark, the position plus one, and where it then finds that mark it only reads what it wrote.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // LANES * SPLITS
@@ -30,10 +31,11 @@ const uint NEIGHBOURS = 1;
 #include "positions.glsl"
 #include "activation.glsl"
 #include "retention_step_push.glsl"
+#include "step_record.glsl"
 #include "order.glsl"
 
 layout(std430, set = 0, binding = 2) buffer State { vec4 state[]; }; // [states][heads][K][value_stride / 4]
-layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, bit 31: rests}
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, sampler}: step_record.glsl
 
 const uint SPLITS = LOCAL_SIZE / LANES, PARTS = SPLITS / NEIGHBOURS;
 
@@ -136,19 +138,25 @@ void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
     uvec4 record = records[gl_WorkGroupID.z];
-    bool rests = record.w >> 31 != 0; // its sequence has ended, and the state is to stay as it is
+    bool rests = (record.w & STEP_RESTS) != 0; // its sequence has ended, and the state is to stay as it is
     if (rests && push.marks == NO_MARKS) return; // in a chain others wait for what it leaves
     uint row = record.x, position = record.z;
     uint column = SPLITS == 1 ? lane : lane % LANES, split = SPLITS == 1 ? 0 : lane / LANES;
     uint vector = gl_WorkGroupID.x * LANES + column, vectors = push.value_stride / 4;
 
+    uint mark = push.marks + (row * push.heads + head) * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    uint from = record.y, to = push.moves != 0 ? other_state(record) : from;
+    bool done = rests;
+    if (push.again != 0 && chain_in[mark] == position + 1) {
+        done = true;
+        from = to;
+    }
+
     // The state is under way while queries and keys are rotated: it does not depend on them.
-    uint at = (record.y * push.heads + head) * KEY_SIZE * vectors + min(vector, vectors - 1);
+    uint at = (from * push.heads + head) * KEY_SIZE * vectors + min(vector, vectors - 1);
+    uint at_written = at + (to - from) * push.heads * KEY_SIZE * vectors;
     vec4 ahead[AHEAD];
     [[unroll]] for (uint i = 0; i < AHEAD; i++) ahead[i] = state[at + min(split + i * SPLITS, KEY_SIZE - 1) * vectors];
-
-    uint mark = push.marks + (row * push.heads + head) * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    bool done = push.marks != NO_MARKS && chain_in[mark] == position + 1 || rests;
 
     uint first = vector * 4, present = first < push.value_size ? min(push.value_size - first, 4) : 0;
     float decay = params[push.decays + head];
@@ -188,7 +196,7 @@ void main()
                 vec4 s = decay * ahead[i] + kq.x * v;
                 if (AHEAD * SPLITS < KEY_SIZE) ahead[i] = state[at + min(k + AHEAD * SPLITS, KEY_SIZE - 1) * vectors];
                 o += kq.y * s;
-                if (!rests) state[at + k * vectors] = s;
+                if (!rests) state[at_written + k * vectors] = s;
             }
         }
     }

@@ -17,6 +17,7 @@ layout(constant_id = 5) const uint EPS_SCALED = 0;
 #include "positions.glsl"
 #include "activation.glsl"
 #include "retention_step_push.glsl"
+#include "step_record.glsl"
 
 #ifdef TEXELS
 layout(set = 0, binding = 0) uniform textureBuffer x4;
@@ -31,7 +32,7 @@ float x_at(uint i) { return x[i]; }
 vec4 state_at(uint i) { return state[i]; }
 #endif
 layout(std430, set = 0, binding = 1) writeonly buffer Output { float y[]; };
-layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, bit 31: rests}
+layout(set = 0, binding = 4) uniform Records { uvec4 records[1024]; }; // {row, state, position, sampler}: step_record.glsl
 
 const uint PAIRS = KEY_SIZE / 2;
 
@@ -47,12 +48,14 @@ void main()
 {
     uint lane = gl_LocalInvocationID.x, head = gl_WorkGroupID.y, shared_head = head / push.key_value_group;
     uvec4 record = records[gl_WorkGroupID.z];
-    if (record.w >> 31 != 0) return; // its sequence has ended, and the state is to stay as it is
+    if ((record.w & STEP_RESTS) != 0) return; // its sequence has ended, and the state is to stay as it is
     uint position = record.z, row_at = record.x * push.x_stride;
     uint q_at = row_at + push.q_offset + head * KEY_SIZE, k_at = row_at + push.k_offset + shared_head * KEY_SIZE;
     uint v_at = row_at + push.v_offset + shared_head * push.value_size;
     uint vectors = push.value_stride / 4, first_vector = gl_WorkGroupID.x * LOCAL_SIZE * VECTORS + lane;
     uint head_at = (record.y * push.heads + head) * KEY_SIZE * vectors;
+    uint to = push.moves != 0 ? other_state(record) : record.y;
+    uint to_written = (to - record.y) * push.heads * KEY_SIZE * vectors;
     float decay = params_at(push.decays + head);
 
     // Columns past the last repeat it, and are not stored.
@@ -79,8 +82,8 @@ void main()
             s[VECTORS + j] = decay * s[VECTORS + j] + key.y * v[j];
             o[j] += query.x * s[j] + query.y * s[VECTORS + j];
             if (first_vector + j * LOCAL_SIZE >= vectors) continue;
-            state[low + column[j]] = s[j];
-            state[high + column[j]] = s[VECTORS + j];
+            state[to_written + low + column[j]] = s[j];
+            state[to_written + high + column[j]] = s[VECTORS + j];
         }
     }
 

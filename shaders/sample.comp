@@ -15,8 +15,10 @@ layout(constant_id = 1) const uint GROUPS = 128;    // the larger of LOCAL_SIZE 
 layout(constant_id = 2) const uint ALONE = 0;       // the workgroup is a single subgroup
 layout(constant_id = 3) const uint AT_ONCE = 4;     // logits of an invocation under way at once
 
+#include "step_record.glsl"
+
 const uint RECENT = 256, BIASES = 512, ENDS = 256, RING = 64, RECORDS = 1024;
-const uint SLOT = 0xFFFFu, RESTS = 0x80000000u, NO_TOKEN = 0xFFFFFFFFu;
+const uint NO_TOKEN = 0xFFFFFFFFu;
 
 struct Bias { uint token; float bias; };
 
@@ -33,7 +35,7 @@ struct Sampler {
 
 layout(std430, set = 0, binding = 0) coherent buffer Logits { float logits[]; };
 layout(std430, set = 0, binding = 1) coherent buffer Control {
-    uvec4 steps[RECORDS]; // {row, state, position, sampler and rest}
+    uvec4 steps[RECORDS]; // {row, state, position, sampler}: step_record.glsl
     uint tokens[RECORDS];
     uint unused[4];
     Sampler samplers[];
@@ -45,6 +47,7 @@ layout(set = 0, binding = 4) uniform Failed { uvec4 failed; }; // not zero: the 
 layout(push_constant) uniform Push {
     uint vocabulary;
     uint turns; // at most, of search_border
+    uint moves; // the rows' states have become their other ones
 } push;
 
 const uint LISTED = 256;                   // tokens in the list
@@ -599,8 +602,8 @@ void main()
     lane = gl_LocalInvocationID.x;
     uint row = gl_WorkGroupID.x;
     uvec4 step = steps[row];
-    if ((step.w & RESTS) != 0 || failed.x != 0) return;
-    at_sampler = step.w & SLOT;
+    if ((step.w & STEP_RESTS) != 0 || failed.x != 0) return;
+    at_sampler = step.w & STEP_SAMPLER;
     row_at = row * push.vocabulary;
 
     // All under way at once.
@@ -634,8 +637,9 @@ void main()
     bool rests = token == NO_TOKEN || made == last || (ends != 0 && is_end(token));
     if (lane == 0) {
         tokens[row] = min(token, push.vocabulary - 1);
+        if (push.moves != 0) steps[row].y = other_state(step);
         steps[row].z = position;
-        if (rests) steps[row].w = step.w | RESTS;
+        if (rests) steps[row].w = step.w | STEP_RESTS;
         samplers[at_sampler].waiting = 1;
         samplers[at_sampler].recent_count = read;
         samplers[at_sampler].made = made;

@@ -11,7 +11,7 @@ typedef struct step_push {
     uint32_t x_stride, q_offset, k_offset, v_offset, gate_offset, y_stride, sums_offset, heads, key_value_group;
     uint32_t value_size, value_stride, angles, decays, weight, decay_sums;
     float query_scale, eps;
-    uint32_t x_at, marks, patience;
+    uint32_t moves, x_at, marks, patience, again;
 } step_push;
 
 #define NO_MARKS UINT32_MAX /* retention_step_push.glsl */
@@ -155,9 +155,11 @@ void rn_retention_step_record(rn_recorder *recorder, const rn_retention *retenti
         .decay_sums = retention->tables.decay_sums,
         .query_scale = rn_retention_scale(retention),
         .eps = step->eps,
+        .moves = step->moves,
         .x_at = step->x_at,
         .marks = step->chained ? step->marks : NO_MARKS,
         .patience = step->chained ? rn_recorder_patience(recorder) : 0,
+        .again = step->chained && step->again,
     };
     rn_binding bindings[] = {retention->input,  retention->output, retention->state,
                              retention->params, step->records,     retention->state};

@@ -64,10 +64,11 @@ typedef struct rn_retention_step {
     bool raw, has_gate, has_weight, eps_scaled;
     uint32_t weight, sums_offset;
     float eps;
+    bool moves; /* what is written goes into the records' other states (sampling.h); else in place */
     /* In a chain (recorder.h), on GPUs: the input is the chain's memory, in which rows begin at x_at, and there is a
-     * word for each row, head and tile from `marks` on, zero before the pass. If the pass fails, it can be run again
+     * word for each row, head and tile from `marks` on, zero before the pass. If the pass fails, it can be run `again`
      * over these marks. */
-    bool chained;
+    bool chained, again;
     uint32_t x_at, marks; /* floats */
     rn_step_shape shape;  /* on GPUs; 0: chosen */
 } rn_retention_step;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct sample_push {
-    uint32_t vocabulary, turns;
+    uint32_t vocabulary, turns, moves;
 } sample_push;
 
 /* ---- Parameters ------------------------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling)
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_SAMPLE], constants, RN_COUNT(constants));
     if (!kernel) return;
     rn_binding bindings[] = {sampling->logits, sampling->control, sampling->results, sampling->kept, sampling->failed};
-    sample_push push = {sampling->vocabulary, most_turns(recorder->device, size, sampling->vocabulary)};
+    sample_push push = {sampling->vocabulary, most_turns(device, size, sampling->vocabulary), sampling->moves};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, sampling->rows, 1, 1,
                          4ull * sampling->rows * sampling->vocabulary);
 }

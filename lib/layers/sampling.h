@@ -21,9 +21,15 @@ enum {
 
 #define RN_NO_TOKEN UINT32_MAX
 
-/* Bits of rn_step_record.sampler: which sampler is the row's, and whether it rests. A row that rests computes nothing
- * that is kept: its state stays as it is, and it makes no token. */
+/* Bits of rn_step_record.sampler: which sampler is the row's, which its other state, and whether it rests. A row that
+ * rests computes nothing that is kept: its state stays as it is, and it makes no token.
+ *
+ * A token that moves states reads a row's state and writes its other one. The sampler then exchanges the two, so that
+ * the other one is what the state was before. No row that rests may take part. The other state is told by the bits in
+ * which its number differs from the state's; both are below RN_STEP_STATES. */
 #define RN_STEP_SAMPLER 0xFFFFu
+#define RN_STEP_OTHER_SHIFT 16
+#define RN_STEP_STATES 0x8000u
 #define RN_STEP_RESTS 0x80000000u
 
 typedef struct rn_bias {
@@ -88,6 +94,7 @@ typedef struct rn_sampling {
     rn_binding kept;    /* [samplers][vocabulary] */
     rn_binding failed;  /* 16 bytes, the first word not zero: the logits are none, and no row makes a token */
     uint32_t vocabulary, rows;
+    bool moves; /* the token that was read has moved states */
 } rn_sampling;
 
 void rn_sampling_record(rn_recorder *recorder, const rn_sampling *sampling);

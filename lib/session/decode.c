@@ -7,9 +7,11 @@
 #include <stddef.h>
 #include <string.h>
 
-/* What a submit takes at most where nobody said how many tokens it makes: long beside the time between two submits and
- * that of keeping a state for a callback, short for somebody who reads along. */
+/* What a submit takes at most where nobody said how many tokens it makes: long beside the time between two submits,
+ * short for somebody who reads along. */
 enum { SUBMIT_US = 40000, MOST_UNITS = 32, TIMED_RUNS = 4 };
+
+_Static_assert((uint32_t)RN_MAX_SLOTS + RN_MAX_SNAPSHOTS + RN_MAX_SPARES <= RN_STEP_STATES, "a record names any state");
 
 static rn_control *staged(const retnet_session *session)
 {
@@ -84,12 +86,13 @@ void rn_decode_set_rows(retnet_session *session, const uint32_t *slots, uint32_t
     for (uint32_t row = 0; row < count; row++) {
         const rn_slot *slot = &session->slots[slots[row]];
         const rn_speaker *speaker = &d->speakers[slots[row]];
-        control->steps[row] = (rn_step_record){row, slot->state, (uint32_t)slot->position, slots[row]};
+        uint32_t other = row < session->layout.spares ? slot->state ^ d->spares[row] : 0;
+        uint32_t sampler = slots[row] | other << RN_STEP_OTHER_SHIFT;
+        control->steps[row] = (rn_step_record){row, slot->state, (uint32_t)slot->position, sampler};
         control->tokens[row] = speaker->waiting ? (uint32_t)speaker->newest : 0;
         d->row_slots[row] = slots[row];
     }
     d->rows = count;
-    d->keeping_recorded = false;
 }
 
 static void copy_staged(retnet_session *session, rn_recorder *recorder, uint64_t offset, uint64_t bytes)
@@ -120,7 +123,8 @@ static rn_binding never(const retnet_session *session)
     return (rn_binding){&session->decoder.control, offsetof(rn_control, never), sizeof(((rn_control *)0)->never)};
 }
 
-static void record_sampling(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_binding failed)
+static void record_sampling(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_binding failed,
+                            bool moves)
 {
     rn_decoder *d = &session->decoder;
     rn_sampling sampling = {
@@ -131,6 +135,7 @@ static void record_sampling(retnet_session *session, rn_recorder *recorder, uint
         .failed = failed,
         .vocabulary = session->model->config.vocabulary,
         .rows = rows,
+        .moves = moves,
     };
     rn_sampling_record(recorder, &sampling);
 }
@@ -148,7 +153,7 @@ void rn_decode_record_start(retnet_session *session, rn_recorder *recorder)
                     offsetof(rn_sampler, saved));
         rn_recorder_copy(recorder, &d->kept, slot * logits_bytes, &session->logits, row * logits_bytes, logits_bytes);
     }
-    record_sampling(session, recorder, d->rows, never(session));
+    record_sampling(session, recorder, d->rows, never(session), false);
 }
 
 void rn_decode_bind(const retnet_session *session, rn_pass *pass)
@@ -163,15 +168,16 @@ void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, con
 {
     rn_forward_head(session, recorder, session->layout.x, pass->rows, rn_forward_suits_matrices(session, pass),
                     speech_logits(session));
-    record_sampling(session, recorder, pass->rows, never(session));
+    record_sampling(session, recorder, pass->rows, never(session), pass->moves);
 }
 
-bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt)
+bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt,
+                            bool moves)
 {
-    rn_pass pass = {.class = RN_PASS_TOKEN, .rows = rows, .steps = rows};
+    rn_pass pass = {.class = RN_PASS_TOKEN, .rows = rows, .steps = rows, .moves = moves};
     rn_decode_bind(session, &pass);
     if (rn_forward_chain(session, recorder, &pass, attempt, speech_logits(session))) {
-        record_sampling(session, recorder, rows, rn_forward_chain_flag(session));
+        record_sampling(session, recorder, rows, rn_forward_chain_flag(session), moves);
         rn_forward_clear_chain(session, recorder);
         return true;
     }
@@ -260,14 +266,21 @@ void rn_decode_take_orphan(retnet_session *session, const rn_pass *pass)
     }
 }
 
+/* Nothing that was recorded is submitted any more. */
+static void forget_recordings(retnet_session *session)
+{
+    rn_decoder *d = &session->decoder;
+    for (uint32_t i = 0; i <= session->layout.slots; i++) {
+        rn_decode_program *program = d->programs[i];
+        if (program) program->single.units = program->several.units = program->rest.units = 0;
+    }
+}
+
 static rn_decode_program *find_program(retnet_session *session, uint32_t rows)
 {
     rn_decoder *d = &session->decoder;
-    if (d->profiled != session->device->profiling) {
-        for (uint32_t i = 0; i <= session->layout.slots; i++)
-            if (d->programs[i]) d->programs[i]->single_recorded = d->programs[i]->several_recorded = false;
-        d->profiled = session->device->profiling;
-    }
+    if (d->profiled != session->device->profiling) forget_recordings(session);
+    d->profiled = session->device->profiling;
     if (!d->programs[rows]) {
         d->programs[rows] = rn_alloc(session->device->host, 1, sizeof *d->programs[rows]);
         if (d->programs[rows]) d->programs[rows]->units = session->layout.tokens_per_submit;
@@ -275,19 +288,45 @@ static rn_decode_program *find_program(retnet_session *session, uint32_t rows)
     return d->programs[rows];
 }
 
-static retnet_result record_program(retnet_session *session, rn_recorder *recorder, uint32_t rows, uint32_t units)
+static rn_decode_recording *find_recording(rn_decode_program *program, uint32_t units)
 {
+    return units == 1 ? &program->single : units == program->units ? &program->several : &program->rest;
+}
+
+/* Whether the first of so many tokens moves the rows' states to the spares, so that what they were before is still
+ * there. A single token is never made in vain. */
+static bool moves_states(const retnet_session *session, uint32_t rows, uint32_t units)
+{
+    return units > 1 && rows <= session->layout.spares;
+}
+
+static retnet_result record_units(retnet_session *session, rn_decode_recording *recording, uint32_t rows,
+                                  uint32_t units)
+{
+    rn_recorder *recorder = &recording->recorder;
+    if (recording->units == units) return RETNET_OK;
+    recording->units = 0;
     retnet_result result = recorder->device ? RETNET_OK : rn_recorder_create(session->device, recorder);
     if (result != RETNET_OK) return result;
     rn_recorder_begin(recorder);
     bool chained = false;
     for (uint32_t i = 0; i < units; i++)
-        chained = rn_decode_record_token(session, recorder, rows, i == 0 ? RN_ATTEMPT_FIRST : RN_ATTEMPT_NEXT);
+        chained = rn_decode_record_token(session, recorder, rows, i == 0 ? RN_ATTEMPT_FIRST : RN_ATTEMPT_NEXT,
+                                         i == 0 && moves_states(session, rows, units));
     rn_binding flag = rn_forward_chain_flag(session);
     if (chained)
         rn_recorder_copy(recorder, flag.buffer, flag.offset, &session->decoder.results, flag_at(&session->decoder),
                          sizeof(uint32_t));
-    return rn_recorder_end(recorder);
+    result = rn_recorder_end(recorder);
+    if (result == RETNET_OK) recording->units = units;
+    return result;
+}
+
+/* What is left is recorded beside the submit before it. If it cannot be, its tokens are made one by one. */
+static void record_rest(retnet_session *session, rn_decode_program *program, uint32_t left)
+{
+    if (left < 2 || left >= program->units || session->device->profiling) return;
+    (void)record_units(session, &program->rest, session->decoder.rows, left);
 }
 
 /* From the least time that one token took in a submit of its own: the first warm caches and raise clocks. */
@@ -301,12 +340,13 @@ static void choose_units(const retnet_session *session, rn_decode_program *progr
     program->units = rn_max_u32((uint32_t)units, 1);
 }
 
-uint32_t rn_decode_units(retnet_session *session, uint32_t most)
+uint32_t rn_decode_units(retnet_session *session, uint32_t most, bool ends)
 {
     const rn_decode_program *program = find_program(session, session->decoder.rows);
     /* Timestamps of many tokens would not fit a recording. */
-    uint32_t units = program && !session->device->profiling ? rn_max_u32(program->units, 1) : 1;
-    return most < units ? 1 : units;
+    if (!program || program->units == 0 || session->device->profiling) return 1;
+    if (most >= program->units) return program->units;
+    return ends && most == program->rest.units ? most : 1;
 }
 
 /* What takes longer than a submit may is recorded anew, in slices that retnet_session_cancel can come between, and so
@@ -351,68 +391,60 @@ static uint32_t count_results(const retnet_session *session, uint32_t slot)
 static retnet_result run_again(retnet_session *session, uint32_t units)
 {
     rn_decoder *d = &session->decoder;
-    for (uint32_t i = 0; i <= session->layout.slots; i++)
-        if (d->programs[i]) d->programs[i]->single_recorded = d->programs[i]->several_recorded = false;
+    forget_recordings(session);
     uint32_t made = count_results(session, d->row_slots[0]);
     rn_recorder_begin(&d->copies);
     for (uint32_t i = made; i < units; i++)
-        rn_decode_record_token(session, &d->copies, d->rows, i == made ? RN_ATTEMPT_AGAIN : RN_ATTEMPT_NEXT);
+        rn_decode_record_token(session, &d->copies, d->rows, i == made ? RN_ATTEMPT_AGAIN : RN_ATTEMPT_NEXT,
+                               i == 0 && moves_states(session, d->rows, units));
     retnet_result result = rn_recorder_end(&d->copies);
     return result == RETNET_OK ? rn_recorder_run(&d->copies) : result;
 }
 
-static retnet_result run_program(retnet_session *session, uint32_t units)
+void rn_decode_exchange(retnet_session *session, uint32_t row)
+{
+    rn_decoder *d = &session->decoder;
+    rn_slot *slot = &session->slots[d->row_slots[row]];
+    uint32_t state = slot->state;
+    slot->state = d->spares[row];
+    d->spares[row] = state;
+}
+
+/* Waits for a recording that was submitted. The host follows what it does with states. */
+static retnet_result finish_program(retnet_session *session, rn_recorder *recorder, uint32_t units)
+{
+    const rn_decoder *d = &session->decoder;
+    bool moves = moves_states(session, d->rows, units);
+    for (uint32_t row = 0; moves && row < d->rows; row++) rn_decode_exchange(session, row);
+    retnet_result result = rn_recorder_wait(recorder);
+    if (result == RETNET_OK && take_failure(session)) result = run_again(session, units);
+    for (uint32_t row = 0; moves && row < d->rows && result != RETNET_OK; row++) {
+        rn_decode_drop(session, d->row_slots[row]);
+        rn_decode_exchange(session, row);
+    }
+    return result;
+}
+
+static retnet_result run_program(retnet_session *session, uint32_t units, uint32_t left)
 {
     uint32_t rows = session->decoder.rows;
     rn_decode_program *program = find_program(session, rows);
     if (!program) return rn_fail_memory(session->device->host, "decoding", sizeof *program);
-    bool *recorded = units == 1 ? &program->single_recorded : &program->several_recorded;
-    rn_recorder *recorder = units == 1 ? &program->single : &program->several;
-    if (!*recorded) {
-        retnet_result result = record_program(session, recorder, rows, units);
-        if (result != RETNET_OK) return result;
-        *recorded = true;
-    }
+    rn_decode_recording *recording = find_recording(program, units);
+    retnet_result result = record_units(session, recording, rows, units);
     uint64_t begin = rn_clock_ns();
-    retnet_result result = rn_recorder_run(recorder);
-    if (result == RETNET_OK && take_failure(session)) return run_again(session, units);
+    if (result == RETNET_OK) result = rn_recorder_submit(&recording->recorder);
+    if (result != RETNET_OK) return result;
+    record_rest(session, program, left);
+    result = finish_program(session, &recording->recorder, units);
     if (result == RETNET_OK && units == 1) choose_units(session, program, rn_clock_ns() - begin);
     return result;
 }
 
-/* Submits the copies of the rows' states to the spares, for what comes after in the queue. */
-static retnet_result submit_keeping(retnet_session *session)
+retnet_result rn_decode_run(retnet_session *session, uint32_t units, uint32_t left)
 {
-    rn_decoder *d = &session->decoder;
-    if (!d->keeping_recorded) {
-        rn_recorder_begin(&d->keeping);
-        for (uint32_t row = 0; row < d->rows; row++)
-            rn_session_copy_state(session, &d->keeping, session->slots[d->row_slots[row]].state,
-                                  session->layout.holders + row);
-        retnet_result result = rn_recorder_end(&d->keeping);
-        if (result != RETNET_OK) return result;
-        d->keeping_recorded = true;
-    }
-    return rn_recorder_submit(&d->keeping);
-}
-
-retnet_result rn_decode_run(retnet_session *session, uint32_t units, bool keep)
-{
-    retnet_result result = keep ? submit_keeping(session) : RETNET_OK;
     bool slices = units == 1 && needs_slices(session, session->decoder.rows);
-    if (result == RETNET_OK) result = slices ? run_slices(session) : run_program(session, units);
-    if (!keep) return result;
-    retnet_result kept = rn_recorder_wait(&session->decoder.keeping);
-    return result == RETNET_OK ? kept : result;
-}
-
-retnet_result rn_decode_rewind(retnet_session *session, uint32_t row)
-{
-    rn_decoder *d = &session->decoder;
-    rn_recorder_begin(&d->copies);
-    rn_session_copy_state(session, &d->copies, session->layout.holders + row, session->slots[d->row_slots[row]].state);
-    retnet_result result = rn_recorder_end(&d->copies);
-    return result == RETNET_OK ? rn_recorder_run(&d->copies) : result;
+    return slices ? run_slices(session) : run_program(session, units, left);
 }
 
 /* ---- Session ---------------------------------------------------------------------------------------------------- */
@@ -422,6 +454,7 @@ retnet_result rn_decoder_create(retnet_session *session)
     rn_device *device = session->device;
     rn_decoder *d = &session->decoder;
     const rn_session_layout *l = &session->layout;
+    for (uint32_t i = 0; i < l->spares; i++) d->spares[i] = l->holders + i;
     d->speakers = rn_alloc(device->host, l->slots, sizeof *d->speakers);
     d->row_slots = rn_alloc(device->host, l->slots, sizeof *d->row_slots);
     d->programs = rn_alloc(device->host, l->slots + 1, sizeof *d->programs);
@@ -435,7 +468,6 @@ retnet_result rn_decoder_create(retnet_session *session)
     if (result == RETNET_OK)
         result = rn_buffer_create(device, l->kept_bytes, RN_MEMORY_READBACK, "last logits", &d->kept);
     if (result == RETNET_OK) result = rn_recorder_create(device, &d->copies);
-    if (result == RETNET_OK) result = rn_recorder_create(device, &d->keeping);
     if (result != RETNET_OK) return result;
     memset(d->staging.mapped, 0, d->staging.size);
     memset(d->results.mapped, 0, d->results.size); /* number 0 is of no token */
@@ -448,12 +480,12 @@ void rn_decoder_destroy(retnet_session *session)
     rn_decoder *d = &session->decoder;
     for (uint32_t i = 0; d->programs && i <= session->layout.slots; i++) {
         if (!d->programs[i]) continue;
-        rn_recorder_destroy(&d->programs[i]->single);
-        rn_recorder_destroy(&d->programs[i]->several);
+        rn_recorder_destroy(&d->programs[i]->single.recorder);
+        rn_recorder_destroy(&d->programs[i]->several.recorder);
+        rn_recorder_destroy(&d->programs[i]->rest.recorder);
         rn_free(device->host, d->programs[i]);
     }
     rn_recorder_destroy(&d->copies);
-    rn_recorder_destroy(&d->keeping);
     rn_buffer *buffers[] = {&d->control, &d->staging, &d->results, &d->kept};
     for (size_t i = 0; i < RN_COUNT(buffers); i++) rn_buffer_destroy(device, buffers[i]);
     rn_free(device->host, d->programs);

@@ -27,7 +27,10 @@ typedef struct rn_pass rn_pass;
 /* How a token is made in a chain: in one submit the first or a later one, or once more after it failed. */
 typedef enum rn_attempt { RN_ATTEMPT_FIRST, RN_ATTEMPT_NEXT, RN_ATTEMPT_AGAIN } rn_attempt;
 
-enum { RN_FLAG_BYTES = 16 };
+enum {
+    RN_FLAG_BYTES = 16,
+    RN_MAX_SPARES = 4, /* more slots than this with a callback are answered after each token */
+};
 
 /* What one slot is to say. */
 typedef struct rn_speech {
@@ -45,13 +48,19 @@ typedef struct rn_speaker {
     int32_t newest;
 } rn_speaker;
 
+/* Some tokens a row, recorded to be submitted again and again. */
+typedef struct rn_decode_recording {
+    rn_recorder recorder;
+    uint32_t units; /* 0: nothing is recorded */
+} rn_decode_recording;
+
 /* Commands for a number of rows. */
 typedef struct rn_decode_program {
-    rn_recorder single, several; /* one token a row, and `units` tokens */
-    bool single_recorded, several_recorded;
-    uint32_t units;       /* 0: not yet chosen */
-    uint32_t runs;        /* of `single` */
-    uint64_t quickest_ns; /* of these */
+    rn_decode_recording single, several; /* one token a row, and `units` tokens */
+    rn_decode_recording rest;            /* fewer: what was left of a generation, for the next that has as many left */
+    uint32_t units;                      /* 0: not yet chosen */
+    uint32_t runs;                       /* of `single` */
+    uint64_t quickest_ns;                /* of these */
 } rn_decode_program;
 
 /* Buffers and recordings of one session. */
@@ -62,11 +71,10 @@ typedef struct rn_decoder {
     rn_speaker *speakers;    /* [slots] */
     uint32_t *row_slots;     /* [rows], at most slots */
     uint32_t rows;
-    rn_recorder copies;  /* parameters, rows and logits: recorded anew */
-    rn_recorder keeping; /* rn_decode_keep for the rows that there are */
-    bool keeping_recorded;
-    rn_decode_program **programs; /* [slots + 1], made when needed */
-    bool profiled;                /* recorded with timestamps */
+    uint32_t spares[RN_MAX_SPARES]; /* a row's other state */
+    rn_recorder copies;             /* parameters, rows and logits: recorded anew */
+    rn_decode_program **programs;   /* [slots + 1], made when needed */
+    bool profiled;                  /* recorded with timestamps */
 } rn_decoder;
 
 /* One token of a slot. */
@@ -88,8 +96,10 @@ void rn_decode_set_rows(retnet_session *session, const uint32_t *slots, uint32_t
 void rn_decode_record_rows(retnet_session *session, rn_recorder *recorder);
 /* Step 4: rows [0, rows) read their tokens and make the next. Depends on nothing but `rows`. A single row goes through
  * a chain (recorder.h) where that can be. If that fails, the device makes no more tokens until the failed one is
- * recorded as RN_ATTEMPT_AGAIN. Gives whether it is a chain. */
-bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt);
+ * recorded as RN_ATTEMPT_AGAIN. With `moves` states go to the rows' spares, of which there must be enough, and none of
+ * the rows rests. Gives whether it is a chain. */
+bool rn_decode_record_token(retnet_session *session, rn_recorder *recorder, uint32_t rows, rn_attempt attempt,
+                            bool moves);
 /* The same in stages: where the pass finds its tokens, and its last stage. */
 void rn_decode_bind(const retnet_session *session, rn_pass *pass);
 void rn_decode_record_output(retnet_session *session, rn_recorder *recorder, const rn_pass *pass);
@@ -106,16 +116,21 @@ void rn_decode_fetch_logits(retnet_session *session, uint32_t slot);
 
 /* ---- Submits ---------------------------------------------------------------------------------------------------- */
 
-/* Tokens that the next rn_decode_run makes for each row, of which the most that is left to a row is `most`. */
-uint32_t rn_decode_units(retnet_session *session, uint32_t most);
-/* Runs rows set before as many tokens further, and waits. After CANCELLED they stand after the newest token of each,
- * which is read, and whose successor is not made. With `keep`, whose rows must be at most
- * session->layout.spares, rn_decode_rewind can undo it. */
-retnet_result rn_decode_run(retnet_session *session, uint32_t units, bool keep);
-/* Puts the state of a row that ran with `keep` back, as it was before that. */
+/* Tokens that the next rn_decode_run makes for each row, of which the most that is left to a row is `most`. With `ends`
+ * these may be all of them, if rn_decode_run was told beforehand. */
+uint32_t rn_decode_units(retnet_session *session, uint32_t most, bool ends);
+/* Runs rows set before, none of which rests, as many tokens further, and waits. After CANCELLED they stand after the
+ * newest token of each, which is read, and whose successor is not made. While the device is at work, a submit of the
+ * last `left` tokens is made ready, if that is fewer than usual; 0: none.
+ *
+ * Where the rows are no more than there are spares, several tokens leave their states of before in the spares, and an
+ * error goes back to them. */
+retnet_result rn_decode_run(retnet_session *session, uint32_t units, uint32_t left);
+/* Gives a row's slot the state that is in its spare, and the spare the slot's. The device does not know until rows are
+ * set anew. */
+void rn_decode_exchange(retnet_session *session, uint32_t row);
 /* A pass that a cancel left was done later. */
 void rn_decode_take_orphan(retnet_session *session, const rn_pass *pass);
-retnet_result rn_decode_rewind(retnet_session *session, uint32_t row);
 
 /* ---- Session ---------------------------------------------------------------------------------------------------- */
 

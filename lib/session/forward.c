@@ -29,7 +29,7 @@ typedef struct forward {
     uint32_t rows;
     bool matrix; /* on matrix units: what norms and activations leave for a projection is f16 */
     bool narrow; /* on those, by rn_matmul_narrow_record */
-    bool chained;
+    bool chained, again;
 } forward;
 
 /* Where a layer reads and writes. */
@@ -261,7 +261,9 @@ static void retain_steps(const forward *f, uint32_t index, const rn_retention *r
         .weight = layer->group_norm.weight,
         .sums_offset = l->retained_sums,
         .eps = config->norm_eps,
+        .moves = f->pass->moves,
         .chained = f->chained,
+        .again = f->again,
         .x_at = chain_word(f, regions_of(f, index).projected),
         .marks = l->chain.marks + index * l->chain.layer_marks,
     };
@@ -611,10 +613,11 @@ rn_binding rn_forward_chain_flag(const retnet_session *session)
 bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_pass *pass, rn_attempt attempt,
                       rn_binding logits)
 {
-    forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true};
+    bool again = attempt == RN_ATTEMPT_AGAIN;
+    forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true, .again = again};
     if (!rn_forward_can_chain(session, pass)) return false;
     prepare_chain(session, recorder, attempt);
-    rn_recorder_chain_begin(recorder, attempt == RN_ATTEMPT_AGAIN);
+    rn_recorder_chain_begin(recorder, again);
     for (uint32_t i = 0; i < rn_forward_layer_stages(session); i++) record_stage(&f, i);
     record_head(&f, regions_of(&f, session->model->config.layers).x, logits);
     rn_recorder_chain_end(recorder);

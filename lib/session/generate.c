@@ -112,7 +112,8 @@ static retnet_result rewind_voice(generation *g, voice *v)
     /* Tokens of this submit that were read are the newest of the recent ones. */
     for (uint32_t i = 0; i + 1 < v->fresh; i++)
         g->tokens[count++] = slot->recent[(slot->position - (v->fresh - 1) + i) % RN_RECENT_TOKENS];
-    retnet_result result = rn_decode_rewind(session, v->row);
+    retnet_result result = RETNET_OK;
+    rn_decode_exchange(session, v->row);
     v->before.logits = slot->logits;
     *slot = v->before;
     for (uint32_t i = 0; i < count && result == RETNET_OK; i++) {
@@ -199,22 +200,37 @@ static retnet_result arrange_rows(generation *g, uint32_t *active)
     return result == RETNET_OK ? rn_recorder_run(copies) : result;
 }
 
+/* Whether the last `left` tokens after `made` are made in one submit, although it could make more. Where a text may
+ * end before, so that some are made in vain, only if they are few beside those that were made without an end. */
+static bool makes_together(const retnet_generation *wish, uint32_t made, uint32_t left)
+{
+    enum { FEW = 8 };
+    bool open = wish->token || wish->end_token_count;
+    return !open || left <= made / FEW;
+}
+
 /* Lets all rows make some tokens more. */
 static retnet_result advance(generation *g, uint32_t active)
 {
     retnet_session *session = g->session;
-    bool asks = g->wish->token != NULL;
-    uint32_t most = 0;
+    const retnet_generation *wish = g->wish;
+    bool asks = wish->token != NULL;
+    uint32_t most = 0, made = 0; /* of who has the most left */
     for (size_t i = 0; i < g->count; i++) {
         voice *v = &g->voices[i];
         if (v->done) continue;
-        most = rn_max_u32(most, v->most - v->made);
+        if (v->most - v->made > most) {
+            most = v->most - v->made;
+            made = v->made;
+        }
         v->before = session->slots[v->slot];
         v->speaker_before = session->decoder.speakers[v->slot];
         session->slots[v->slot].has_logits = false;
     }
-    uint32_t units = asks && active > session->layout.spares ? 1 : rn_decode_units(session, most);
-    return rn_decode_run(session, units, asks && units > 1);
+    /* Without spares nobody could stop in the middle of a submit. */
+    if (asks && active > session->layout.spares) return rn_decode_run(session, 1, 0);
+    uint32_t units = rn_decode_units(session, most, makes_together(wish, made, most)), left = most - units;
+    return rn_decode_run(session, units, makes_together(wish, made + units, left) ? left : 0);
 }
 
 /* Whoever filled all positions without being asked to stop there could not go on. */

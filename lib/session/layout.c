@@ -5,7 +5,6 @@
 
 enum {
     ALIGNMENT = 256, /* the most that Vulkan lets a device ask of a binding's offset */
-    MOST_SPARES = 4, /* more slots than this with a callback are answered after each token */
 };
 
 static rn_region place(uint64_t *end, uint32_t rows, uint32_t stride)
@@ -160,7 +159,7 @@ retnet_result rn_session_layout_make(const retnet_model *model, const retnet_ses
     l->tokens_per_submit = desc ? desc->tokens_per_submit : 0;
     /* Software drivers make one token a submit unless asked for more. */
     if (l->tokens_per_submit == 0 && caps->is_cpu) l->tokens_per_submit = 1;
-    l->spares = l->tokens_per_submit == 1 ? 0 : rn_min_u32(l->slots, MOST_SPARES);
+    l->spares = l->tokens_per_submit == 1 ? 0 : rn_min_u32(l->slots, RN_MAX_SPARES);
     l->layer_state_bytes = rn_round_up(rn_model_layer_state_bytes(model) * (l->holders + l->spares), ALIGNMENT);
     if (l->layer_state_bytes > caps->max_storage_range || l->layer_state_bytes > caps->max_allocation)
         return rn_fail(host, RETNET_ERROR_LIMIT,

@@ -79,8 +79,7 @@ static void plan_passes(planner *p)
         }
     }
     for (uint32_t rows = 1; rows <= l->slots; rows = next_rows(rows))
-        rn_decode_record_token(&p->session, &p->recorder, rows, RN_ATTEMPT_FIRST);
-    if (l->spares) rn_session_copy_state(&p->session, &p->recorder, 0, l->holders);
+        rn_decode_record_token(&p->session, &p->recorder, rows, RN_ATTEMPT_FIRST, false);
     uint32_t vocabulary = p->session.model->config.vocabulary;
     rn_binding targets = {&p->session.input, l->targets_at, 4ull * l->logit_rows};
     rn_binding scores = {&p->session.log_probs, 0, p->session.log_probs.size};

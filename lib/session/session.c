@@ -20,10 +20,11 @@ static retnet_result allocate_host(retnet_session *session)
 {
     rn_host *host = session->device->host;
     uint32_t slots = session->layout.slots, holders = session->layout.holders;
+    uint32_t states = holders + session->layout.spares;
     uint32_t vocabulary = session->model->config.vocabulary;
     session->slots = rn_alloc(host, holders, sizeof *session->slots);
-    session->references = rn_alloc(host, holders, sizeof *session->references);
-    session->zero = rn_alloc(host, holders, sizeof *session->zero);
+    session->references = rn_alloc(host, states, sizeof *session->references);
+    session->zero = rn_alloc(host, states, sizeof *session->zero);
     session->decode = rn_alloc(host, slots + 1, sizeof *session->decode);
     session->decode_recorded = rn_alloc(host, slots + 1, sizeof *session->decode_recorded);
     session->tasks = rn_alloc(host, slots, sizeof *session->tasks);
@@ -32,9 +33,9 @@ static retnet_result allocate_host(retnet_session *session)
     if (!session->slots || !session->references || !session->zero || !session->decode || !session->decode_recorded ||
         !session->tasks || !session->readings || !session->speakers)
         return rn_fail_memory(host, "slots", holders * sizeof *session->slots);
+    for (uint32_t i = 0; i < states; i++) session->references[i] = 1;
     for (uint32_t i = 0; i < holders; i++) {
         session->slots[i].state = i;
-        session->references[i] = 1;
         session->zero[i] = true;
         session->slots[i].logits = rn_alloc(host, vocabulary, sizeof(float));
         if (!session->slots[i].logits) return rn_fail_memory(host, "logits", vocabulary * sizeof(float));

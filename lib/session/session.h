@@ -42,7 +42,7 @@ typedef struct rn_chain_layout {
 typedef struct rn_session_layout {
     uint32_t slots, rows, chunks, logit_rows;
     uint32_t holders;           /* of states: the slots, then the snapshots; there are as many states */
-    uint32_t spares;            /* further states, in which decoding keeps what it may have to go back to */
+    uint32_t spares;            /* further states, so that decoding can go back to what states were */
     uint32_t tokens_per_submit; /* as asked for; 0: by time */
     rn_region x, normed, projected, retained, hidden, gathered; /* in the activations */
     uint32_t normed_scale;                                      /* where in a row of normed the deferred factor is */
@@ -108,6 +108,7 @@ struct rn_pass {
     uint64_t input_at;                       /* its region of the input */
     rn_binding tokens, step_records;         /* that the device reads */
     bool arranges;                           /* of tokens: who is in which row is new */
+    bool moves;                              /* of tokens: states too (sampling.h) */
     bool orphaned;                           /* of tokens: a generate that was cancelled has left it */
     rn_part *parts;                          /* [slots] */
     uint32_t part_count;
@@ -175,8 +176,8 @@ struct retnet_session {
     rn_device *device;
     rn_session_layout layout;
     rn_slot *slots;       /* [holders] */
-    uint32_t *references; /* [holders]: holders that share each state; 0: free */
-    bool *zero;           /* [holders]: the state is all zero, but the device's copy is not yet */
+    uint32_t *references; /* [holders + spares]: holders that share each state; 0: free. A spare counts as held */
+    bool *zero;           /* [holders + spares]: the state is all zero, but the device's copy is not yet */
     rn_buffer states[RN_MAX_STATE_BUFFERS];
     rn_buffer activations, scratch, logits, input, readback, log_probs;
     rn_recorder recorder;  /* copies: whatever is no pass */
@@ -226,8 +227,6 @@ void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)
 /* Records what rn_session_own_state left to do, for one layer. */
 void rn_session_prepare_state(const retnet_session *session, rn_recorder *recorder, const rn_part *part,
                               uint32_t layer);
-/* Records the copy of all layers' state number `from` to number `to`; spares come behind the holders. */
-void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to);
 /* The slot's state has read these tokens. */
 void rn_slot_read_tokens(rn_slot *slot, const int32_t *tokens, uint32_t count);
 /* Whether the slot exists; with `changes`, whether it may be changed, that is, has no task. */

@@ -1,4 +1,3 @@
-#include "layers/copy.h"
 #include "session/session.h"
 
 #include <math.h>
@@ -21,7 +20,7 @@ rn_binding rn_session_layer_state(const retnet_session *session, uint32_t layer)
 static uint32_t find_free_state(const retnet_session *session)
 {
     uint32_t i = 0;
-    /* There are as many states as holders, and a shared one leaves another free. */
+    /* But for spares there are as many states as holders, and a shared one leaves another free. */
     while (session->references[i]) i++;
     return i;
 }
@@ -35,13 +34,6 @@ static void take_any_state(retnet_session *session, uint32_t slot)
     session->references[s->state]--;
     session->references[own] = 1;
     s->state = own;
-}
-
-void rn_session_copy_state(retnet_session *session, rn_recorder *recorder, uint32_t from, uint32_t to)
-{
-    uint64_t bytes = rn_model_layer_state_bytes(session->model);
-    for (uint32_t i = 0; i < session->model->config.layers; i++)
-        rn_copy_record(recorder, rn_session_layer_state(session, i), from * bytes, to * bytes, bytes);
 }
 
 void rn_session_own_state(retnet_session *session, uint32_t slot, rn_part *part)

@@ -4,6 +4,7 @@
  *
  *     test_layers_retention [full]      `full`: every key size with every value size */
 #include "layers/retention_project.h"
+#include "layers/sampling.h"
 #include "layers/lanes.h"
 #include "layers/layers_test.h"
 #include "model/params.h"
@@ -28,6 +29,7 @@ typedef struct batch {
     rn_retention retention;
     layers_buffer x, y, state, params;
     uint32_t weight; /* of the group norm, in params */
+    bool moves;      /* memories are read in one place and written in another */
     rn_config config;
 } batch;
 
@@ -59,6 +61,17 @@ static void make_params(layers_test *test, batch *b)
 static uint32_t state_of(const batch *b, uint32_t i)
 {
     return b->count - i;
+}
+
+/* Behind those are as many that sequences may move to. */
+static uint32_t other_state_of(const batch *b, uint32_t i)
+{
+    return b->count + 1 + i;
+}
+
+static uint32_t written_state_of(const batch *b, uint32_t i)
+{
+    return b->moves ? other_state_of(b, i) : state_of(b, i);
 }
 
 static size_t state_words(const batch *b)
@@ -96,7 +109,7 @@ static batch make_batch(layers_test *test, const shape *s, const sequence *seque
     size_t rows = FIRST_ROW + b.rows + LAST_ROWS;
     b.x = layers_test_buffer(test, rows * r->x_stride);
     b.y = layers_test_buffer(test, rows * r->y_stride);
-    b.state = layers_test_buffer(test, (count + OTHER_STATES) * state_words(&b));
+    b.state = layers_test_buffer(test, (2 * count + OTHER_STATES) * state_words(&b));
     for (uint32_t row = FIRST_ROW; row < FIRST_ROW + b.rows; row++)
         layers_test_fill(b.x.floats + (size_t)row * r->x_stride, r->gate_offset + values);
     fill_states(&b);
@@ -149,12 +162,19 @@ static void copy_state(const batch *b, uint32_t i, double *padded, double *dense
 {
     uint32_t V = b->shape.value_size, stride = rn_retention_value_stride(V);
     const float *before = b->state.floats + state_of(b, i) * state_words(b);
-    padded += state_of(b, i) * state_words(b);
+    padded += written_state_of(b, i) * state_words(b);
     for (size_t at = 0; at < state_words(b); at++) {
         size_t row = at / stride, column = at % stride;
         if (!out && column < V) dense[row * V + column] = before[at];
         if (out) padded[at] = column < V ? dense[row * V + column] : 0;
     }
+}
+
+/* What is read stays as it is, unless it is written over. */
+static void expect_kept(const batch *b, uint32_t i, double *padded)
+{
+    size_t from = state_of(b, i) * state_words(b);
+    for (size_t at = from; at < from + state_words(b); at++) padded[at] = b->state.floats[at];
 }
 
 static void expect_sequence(const batch *b, uint32_t i, uint32_t first, expectation *e)
@@ -172,6 +192,7 @@ static void expect_sequence(const batch *b, uint32_t i, uint32_t first, expectat
     ref_rotate(q, T, s->heads, K, b->config.theta, sequence->position);
     ref_rotate(k, T, s->kv_heads, K, b->config.theta, sequence->position);
     ref_retention_recurrent(&r, q, k, v, state, e->o + (size_t)first * s->heads * V);
+    expect_kept(b, i, e->state);
     copy_state(b, i, e->state, state, true);
     free(q);
     free(k);
@@ -491,7 +512,7 @@ static void check_projections(layers_test *test)
 
 /* What is folded into a step. */
 typedef struct step_kind {
-    bool raw, has_gate, has_weight, eps_scaled;
+    bool raw, has_gate, has_weight, eps_scaled, moves;
     rn_step_shape shape; /* on GPUs; or chosen */
 } step_kind;
 
@@ -544,10 +565,14 @@ static void check_steps(layers_test *test, const shape *s, const step_kind *k, c
 {
     batch b = make_batch(test, s, sequences, count);
     bind(&b);
+    b.moves = k->moves;
     layers_buffer records = layers_test_buffer(test, 4 * RN_MAX_RECORDS);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t other = state_of(&b, i) ^ other_state_of(&b, i);
         ((rn_step_record *)records.words)[i] =
-            (rn_step_record){FIRST_ROW + i, state_of(&b, i), sequences[i].position, LAYERS_POISON};
+            (rn_step_record){FIRST_ROW + i, state_of(&b, i), sequences[i].position,
+                             (LAYERS_POISON & RN_STEP_SAMPLER) | other << RN_STEP_OTHER_SHIFT};
+    }
     rn_retention_step step = {
         .records = record_binding(&records),
         .count = count,
@@ -558,6 +583,7 @@ static void check_steps(layers_test *test, const shape *s, const step_kind *k, c
         .weight = b.weight,
         .sums_offset = s->heads * s->value_size,
         .eps = eps,
+        .moves = k->moves,
         .shape = k->shape,
     };
     uint32_t tiles = rn_retention_step_tiles(test->device, s->heads, s->value_size, count);
@@ -565,7 +591,7 @@ static void check_steps(layers_test *test, const shape *s, const step_kind *k, c
     expectation e = expect(&b);
     double *y = expect_steps(&b, k, &e);
     char what[160];
-    describe(what, sizeof what, "steps", s);
+    describe(what, sizeof what, k->moves ? "steps that move states" : "steps", s);
     const step_work work = {&b.retention, &step};
     layers_test_run_each_way(test, what, record_step, &work, (layers_buffer *[]){&b.y, &b.state}, 2);
     check_sums(what, &b, k, &e, step.sums_offset, tiles, y);
@@ -592,7 +618,10 @@ static void check_shape(layers_test *test, const shape *s, uint32_t index)
     bool large = s->heads * s->key_size * s->value_size > 1 << 15;
     const sequence *read = large ? few : prompts;
     uint32_t count = large ? RN_COUNT(few) : RN_COUNT(prompts);
-    check_steps(test, s, &kinds[index % RN_COUNT(kinds)], steps, RN_COUNT(steps));
+    step_kind kind = kinds[index % RN_COUNT(kinds)];
+    check_steps(test, s, &kind, steps, RN_COUNT(steps));
+    kind.moves = true;
+    check_steps(test, s, &kind, steps, RN_COUNT(steps));
     check_chunks(test, s, read, count, false);
     check_chunks(test, s, one_token, RN_COUNT(one_token), false);
     if (!rn_retention_matrix_suits(test->device, s->key_size)) return;
@@ -618,6 +647,7 @@ static void check_step_shapes(layers_test *test)
     if (test->device->caps.is_cpu) return;
     for (size_t i = 0; i < RN_COUNT(shapes); i++) {
         kind.shape = shapes[i];
+        kind.moves = i % 2;
         check_steps(test, &s, &kind, steps, RN_COUNT(steps));
     }
 }

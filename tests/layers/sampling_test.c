@@ -17,7 +17,7 @@ typedef struct row {
     retnet_logit_bias biases[BIASED];
     int32_t banned[BANNED];
     int32_t end_token;
-    uint32_t sampler, position, first_position, recent_count, made, last;
+    uint32_t sampler, state, other, position, first_position, recent_count, made, last;
     int32_t recent[RN_RECENT_TOKENS]; /* ring by position */
     int32_t token;
     bool waiting, rests, ends, log_probs;
@@ -104,6 +104,11 @@ static void make_parameters(row *r, uint32_t vocabulary)
     if (random_below(3) == 0) r->last = r->made + 1 + random_below(ROUNDS);
 }
 
+static uint32_t sampler_word(const row *r)
+{
+    return r->sampler | (r->state ^ r->other) << RN_STEP_OTHER_SHIFT | (r->rests ? RN_STEP_RESTS : 0);
+}
+
 static void write_row(batch *b, uint32_t index)
 {
     rn_control *control = (rn_control *)(void *)b->control.words;
@@ -118,7 +123,9 @@ static void write_row(batch *b, uint32_t index)
         if (r->end_token < 0 || logits[i] > logits[r->end_token]) r->end_token = (int32_t)i;
     const int32_t ends[] = {(int32_t)b->vocabulary - 1, r->end_token};
     rn_sampler_set(s, &r->sampling, ends + 1, r->ends, r->last - r->made, r->log_probs);
-    control->steps[index] = (rn_step_record){index, 0, r->position, r->sampler};
+    r->state = index % 2 ? RN_STEP_STATES - 1 : 5 * index;
+    r->other = 1000 * index;
+    control->steps[index] = (rn_step_record){index, r->state, r->position, sampler_word(r)};
     control->tokens[index] = LAYERS_POISON;
 }
 
@@ -216,7 +223,14 @@ static void check_token(const batch *b, row *r, uint32_t index, const rn_result 
     free(logits);
 }
 
-static void check_row(batch *b, uint32_t index)
+static void check_step(const row *r, const rn_step_record *step)
+{
+    CHECK_INT(step->state, r->state);
+    CHECK_INT(step->sampler, sampler_word(r));
+    CHECK_INT(step->position, r->position);
+}
+
+static void check_row(batch *b, uint32_t index, bool moves)
 {
     const rn_control *control = (const rn_control *)(void *)b->control.words;
     const rn_result *results = (const rn_result *)(void *)b->results.words;
@@ -224,10 +238,14 @@ static void check_row(batch *b, uint32_t index)
     const rn_step_record *step = &control->steps[index];
     const rn_sampler *s = &control->samplers[r->sampler];
     if (r->rests) { /* nothing happens any more */
-        CHECK_INT(step->sampler, r->sampler | RN_STEP_RESTS);
-        CHECK_INT(step->position, r->position);
+        check_step(r, step);
         CHECK_INT(s->made, r->made);
         return;
+    }
+    if (moves) {
+        uint32_t state = r->state;
+        r->state = r->other;
+        r->other = state;
     }
     if (r->waiting) {
         r->recent[r->position++ % RN_RECENT_TOKENS] = r->token;
@@ -240,8 +258,7 @@ static void check_row(batch *b, uint32_t index)
     check_token(b, r, index, result);
     r->waiting = true;
     r->rests = r->token < 0 || r->made == r->last || (r->ends && r->token == r->end_token);
-    CHECK_INT(step->sampler, r->sampler | (r->rests ? RN_STEP_RESTS : 0));
-    CHECK_INT(step->position, r->position);
+    check_step(r, step);
     CHECK_INT(s->made, r->made);
     CHECK_INT(s->recent_count, r->recent_count);
     if (r->token >= 0) CHECK_INT(control->tokens[index], r->token);
@@ -298,9 +315,10 @@ static void check_batch(layers_test *test, uint32_t vocabulary)
     free(before);
     control->never[0] = 0;
     for (uint32_t round = 0; round < ROUNDS; round++) {
+        sampling.moves = round != 1;
         rn_sampling_record(layers_test_begin(test), &sampling);
         layers_test_run(test);
-        for (uint32_t i = 0; i < ROWS; i++) check_row(&b, i);
+        for (uint32_t i = 0; i < ROWS; i++) check_row(&b, i, sampling.moves);
         check_logits(&b);
     }
     free_batch(test, &b);
