@@ -23,12 +23,13 @@ layout(push_constant) uniform Push {
     uint powers, powers_stride; // in params: decay^0..decay^chunk of each head
     uint states_before; // in scratch: [chunks][heads][K][value_stride], behind scores [chunks][heads][chunk][chunk]
     float scale;
+    uint first_output; // the first chunk of which the output is asked for
 } push;
 
 void main()
 {
     uint column = gl_WorkGroupID.x * 64 + gl_LocalInvocationID.x, first = gl_WorkGroupID.y * ROWS;
-    uint head = gl_WorkGroupID.z % push.heads, c = gl_WorkGroupID.z / push.heads;
+    uint head = gl_WorkGroupID.z % push.heads, c = push.first_output + gl_WorkGroupID.z / push.heads;
     uvec4 chunk = records[c];
     if (first >= chunk.y || column >= push.value_size) return;
     uint rows = min(ROWS, chunk.y - first);

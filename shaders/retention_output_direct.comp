@@ -229,7 +229,8 @@ void leave_eight(vec4 low, vec4 high, vec4 low_weight, vec4 high_weight, uvec4 g
 
 void main()
 {
-    uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
+    uint c = push.first_output + gl_WorkGroupID.y, head = gl_WorkGroupID.z;
+    uint key_head = head / (push.heads / push.key_value_heads);
     uint across = gl_SubgroupID % ACROSS, sub_row = gl_SubgroupID / ACROSS * SUB_ROWS;
     uint sub_v = gl_WorkGroupID.x * TILE_V + across * SUB_V;
     uint key_blocks = push.padded_key / 32, own_unit = strip_row(0) * 4 + strip_unit();

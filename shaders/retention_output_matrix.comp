@@ -116,7 +116,8 @@ void make_scores(uint sub_row, uint sub_column)
 
 void main()
 {
-    uint c = gl_WorkGroupID.y, head = gl_WorkGroupID.z, key_head = head / (push.heads / push.key_value_heads);
+    uint c = push.first_output + gl_WorkGroupID.y, head = gl_WorkGroupID.z;
+    uint key_head = head / (push.heads / push.key_value_heads);
     uint v0 = gl_WorkGroupID.x * TILE_V, sub_row = gl_SubgroupID / 2 * SUB_ROWS, sub_column = gl_SubgroupID % 2 * SUB_V;
     uvec4 chunk = chunks[c];
     head_powers = push.powers + head * push.powers_stride;

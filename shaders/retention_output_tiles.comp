@@ -21,6 +21,7 @@ layout(push_constant) uniform Push {
     uint powers, powers_stride; // in params: decay^0..decay^chunk of each head
     uint states_before; // in scratch: [chunks][heads][K][value_stride], behind scores [chunks][heads][chunk][chunk]
     float scale;
+    uint first_output; // the first chunk of which the output is asked for
 } push;
 
 #include "retention_tiles.glsl"
@@ -44,7 +45,7 @@ vec4 four_scores(uint score_at, uint tokens, uint i, uint l)
 void main()
 {
     uint first_v = gl_WorkGroupID.x * TILE, first_i = gl_WorkGroupID.y * TILE;
-    uint head = gl_WorkGroupID.z % push.heads, c = gl_WorkGroupID.z / push.heads;
+    uint head = gl_WorkGroupID.z % push.heads, c = push.first_output + gl_WorkGroupID.z / push.heads;
     uvec4 chunk = records[c];
     if (first_i >= chunk.y) return;
     uint score_at = (c * push.heads + head) * push.chunk * push.chunk;

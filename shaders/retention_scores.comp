@@ -20,13 +20,15 @@ layout(push_constant) uniform Push {
     uint powers, powers_stride; // in params: decay^0..decay^chunk of each head
     uint column_groups; // of 64 columns
     float scale;
+    uint first_output; // the first chunk of which the output is asked for
 } push;
 
 void main()
 {
     uint j = gl_WorkGroupID.x % push.column_groups * 64 + gl_LocalInvocationID.x, head = gl_WorkGroupID.y;
     uint first = gl_WorkGroupID.x / push.column_groups * ROWS;
-    uvec4 chunk = records[gl_WorkGroupID.z];
+    uint c = push.first_output + gl_WorkGroupID.z;
+    uvec4 chunk = records[c];
     if (first >= chunk.y || j >= first + ROWS || j >= chunk.y) return;
     uint k_at = (chunk.x + j) * push.stride + push.k_offset + head / push.key_value_group * push.key_size;
     uint q_at[ROWS];
@@ -43,6 +45,6 @@ void main()
         uint i = first + r;
         uint distance = j <= i ? i - j : 0;
         float decay = push.scale * params[push.powers + head * push.powers_stride + distance];
-        scores[((gl_WorkGroupID.z * push.heads + head) * push.chunk + i) * push.chunk + j] = j <= i ? sum[r] * decay : 0.0;
+        scores[((c * push.heads + head) * push.chunk + i) * push.chunk + j] = j <= i ? sum[r] * decay : 0.0;
     }
 }

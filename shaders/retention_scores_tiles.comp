@@ -20,6 +20,7 @@ layout(push_constant) uniform Push {
     uint powers, powers_stride; // in params: decay^0..decay^chunk of each head
     uint column_groups; // of 64 tokens in the longest chunk
     float scale;
+    uint first_output; // the first chunk of which the output is asked for
 } push;
 
 #include "retention_tiles.glsl"
@@ -27,8 +28,8 @@ layout(push_constant) uniform Push {
 void main()
 {
     uint first_j = gl_WorkGroupID.x % push.column_groups * TILE, first_i = gl_WorkGroupID.x / push.column_groups * TILE;
-    uint head = gl_WorkGroupID.y;
-    uvec4 chunk = records[gl_WorkGroupID.z];
+    uint head = gl_WorkGroupID.y, c = push.first_output + gl_WorkGroupID.z;
+    uvec4 chunk = records[c];
     if (first_i >= chunk.y || first_j > first_i) return;
     uint q_at = push.q_offset + head * push.key_size, k_at = push.k_offset + head / push.key_value_group * push.key_size;
     clear_sums();
@@ -46,7 +47,7 @@ void main()
     for (uint n = 0; n < OWN; n++) {
         uint i = first_i + own_second() + n;
         if (i >= chunk.y) break;
-        uint at = ((gl_WorkGroupID.z * push.heads + head) * push.chunk + i) * push.chunk + j;
+        uint at = ((c * push.heads + head) * push.chunk + i) * push.chunk + j;
         [[unroll]] for (uint m = 0; m < 4; m++) {
             uint distance = j + m <= i ? i - j - m : 0;
             float decay = push.scale * params[push.powers + head * push.powers_stride + distance];

@@ -30,6 +30,7 @@ layout(push_constant) uniform Push {
     float query_scale;
     float eps; // these of the group norm, where it is taken here; weight in params, [value_size]
     uint weight, decay_sums, gate_offset;
+    uint first_output; // the first chunk of which the output is asked for
 } push;
 #endif
 

@@ -76,12 +76,12 @@ set_kind() {
 }
 
 # What a program can see of its kind: no session is made of a layer's test, and no session with matrix units but in
-# session_matrix. Own subgroups are compiled otherwise than those that are only believed in.
+# session_matrix and session_window. Own subgroups are compiled otherwise than those that are only believed in.
 visible() { # kind, program
     local own lines='.'
     case $2 in
     layers/*) lines='^kernels\|^matrices' ;;
-    session/test_session_matrix) ;;
+    session/test_session_matrix | session/test_session_window) ;;
     session/* | soak/*) lines='^kernels\|^sessions' ;;
     esac
     own=$(grep -o 'own-[0-9]*' <<<"$1")

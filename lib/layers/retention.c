@@ -24,6 +24,7 @@ typedef struct rotate_push {
 typedef struct scores_push {
     uint32_t stride, q_offset, k_offset, heads, key_value_group, key_size, chunk, powers, powers_stride, column_groups;
     float scale;
+    uint32_t first_output;
 } scores_push;
 
 typedef struct states_push {
@@ -35,6 +36,7 @@ typedef struct output_push {
     uint32_t stride, q_offset, v_offset, y_stride, y_offset, heads, key_value_group, key_size, value_size, value_stride;
     uint32_t chunk, powers, powers_stride, states_before;
     float scale;
+    uint32_t first_output;
 } output_push;
 
 uint32_t rn_retention_value_stride(uint32_t value_size)
@@ -270,11 +272,12 @@ static void record_scores(rn_recorder *recorder, const chunkwise *c)
         .powers_stride = r->tables.powers_stride,
         .column_groups = rn_divide_up(c->chunks->longest, 64),
         .scale = c->scale,
+        .first_output = c->chunks->first_output,
     };
     rn_binding bindings[] = {r->input, c->scores, r->params, c->chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
                          rn_divide_up(c->chunks->longest, group_rows(recorder->device)) * push.column_groups, r->heads,
-                         c->chunks->chunk_count, 0);
+                         rn_retention_outputs(c->chunks), 0);
 }
 
 static void record_states(rn_recorder *recorder, const chunkwise *c)
@@ -321,11 +324,12 @@ static void record_output(rn_recorder *recorder, const chunkwise *c)
         .powers_stride = r->tables.powers_stride,
         .states_before = c->states_before,
         .scale = c->scale,
+        .first_output = c->chunks->first_output,
     };
     rn_binding bindings[] = {r->input, r->output, c->scratch, r->params, c->chunks->chunks};
     rn_recorder_dispatch(
         recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push, rn_divide_up(r->value_size, 64),
-        rn_divide_up(c->chunks->longest, group_rows(recorder->device)), c->chunks->chunk_count * r->heads, 0);
+        rn_divide_up(c->chunks->longest, group_rows(recorder->device)), rn_retention_outputs(c->chunks) * r->heads, 0);
 }
 
 void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *retention, const rn_retention_chunks *chunks)
@@ -350,8 +354,9 @@ void rn_retention_chunks_record(rn_recorder *recorder, const rn_retention *reten
         .states_before = (uint32_t)(first / 4),
     };
     if (!chunks->rotated) record_rotations(recorder, retention, chunks);
-    record_scores(recorder, &c);
     record_states(recorder, &c);
+    if (rn_retention_outputs(chunks) == 0) return;
+    record_scores(recorder, &c);
     record_output(recorder, &c);
     if (chunks->c2) rn_retention_chunks_c2_record(recorder, retention, chunks, c.scratch, c.states_before);
 }

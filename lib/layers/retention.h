@@ -89,7 +89,8 @@ typedef struct rn_retention_chunks {
     rn_binding chunks;                             /* rn_chunk_record[chunk_count] */
     rn_binding sequences;                          /* rn_sequence_record[sequence_count] */
     uint32_t chunk_count, sequence_count, longest; /* tokens of the longest chunk */
-    uint32_t chunk; /* tokens that a chunk may have; below tables.powers_stride. 0: RN_CHUNK */
+    uint32_t chunk;        /* tokens that a chunk may have; below tables.powers_stride. 0: RN_CHUNK */
+    uint32_t first_output; /* chunks before this one leave no output; chunk_count: none does. 0 with c2 */
     bool rotated;
     bool matrix;    /* on matrix units, if the device and the sizes allow it: f16 products, fp32 sums and states */
     bool projected; /* rn_retention_project_record has been here; q, k and v are not looked for in the input */
@@ -98,6 +99,11 @@ typedef struct rn_retention_chunks {
     const rn_buffer *scratch;      /* rn_retention_scratch_bytes for chunk_count, from scratch_offset */
     uint64_t scratch_offset;
 } rn_retention_chunks;
+
+static inline uint32_t rn_retention_outputs(const rn_retention_chunks *chunks)
+{
+    return chunks->chunk_count - chunks->first_output;
+}
 
 /* Enough for either way to compute. */
 uint64_t rn_retention_scratch_bytes(const rn_device *device, uint32_t heads, uint32_t key_value_heads,

@@ -12,7 +12,7 @@ typedef struct matrix_push {
     rn_retention_places places;
     uint32_t angles, decays, powers, powers_stride;
     float query_scale, eps;
-    uint32_t weight, decay_sums, gate_offset;
+    uint32_t weight, decay_sums, gate_offset, first_output;
 } matrix_push;
 
 static uint32_t rounded_up(uint32_t value, uint32_t step)
@@ -164,7 +164,8 @@ static void record_output_staged(rn_recorder *recorder, const rn_retention *r, c
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->output, r->params, chunks->chunks};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->places.padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
+                         push->places.padded_value / (tile.across * tile.columns), rn_retention_outputs(chunks),
+                         r->heads, 0);
 }
 
 static void record_output_direct(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
@@ -200,7 +201,8 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     if (!kernel) return;
     rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->places.padded_value / (tile.across * tile.columns), chunks->chunk_count, r->heads, 0);
+                         push->places.padded_value / (tile.across * tile.columns), rn_retention_outputs(chunks),
+                         r->heads, 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)
@@ -230,9 +232,11 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .weight = chunks->norm ? chunks->norm->weight : 0,
         .decay_sums = r->tables.decay_sums,
         .gate_offset = r->gate_offset,
+        .first_output = chunks->first_output,
     };
     if (!chunks->projected) record_prepare(recorder, r, chunks, scratch, &push);
     record_states(recorder, r, chunks, scratch, &push);
+    if (rn_retention_outputs(chunks) == 0) return;
     if (rn_retention_matrix_is_direct(recorder->device))
         record_output_direct(recorder, r, chunks, scratch, &push);
     else

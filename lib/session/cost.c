@@ -13,7 +13,7 @@ static uint32_t rounded(uint32_t number)
 
 static rn_extent extent_of(uint32_t rows, uint32_t chunks)
 {
-    return (rn_extent){rounded(rows), rounded(chunks)};
+    return (rn_extent){rounded(rows), rounded(chunks), 0};
 }
 
 /* Some differ in their output only. */
@@ -45,6 +45,7 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
         const rn_cost *cost = &session->costs[i];
         if (cost->extent.rows == 0 || cost->class != class || cost->output != output) continue;
         if (rn_extent_equal(cost->extent, extent)) return cost->ns;
+        if (cost->extent.last && cost->extent.last != extent.last) continue;
         uint64_t ns = bound(cost, extent);
         if (least == 0 || ns < least) least = ns;
     }
@@ -64,9 +65,16 @@ static uint64_t feed_forward_weight(const retnet_session *session)
     return session->layer_weight - session->retention_weight;
 }
 
-rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, bool output)
+rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
-    return output ? extent_of(rn_pass_next_outputs(session, pass), 0) : extent_of(pass->rows, pass->chunks);
+    if (rn_pass_is_output(session, pass, stage)) return extent_of(rn_pass_next_outputs(session, pass), 0);
+    rn_extent extent = extent_of(pass->rows, pass->chunks);
+    if (stage / 2 + 1 < session->model->config.layers) return extent;
+    uint32_t rows = rn_pass_window(pass).rows;
+    if (rows == pass->rows) return extent;
+    if (stage % 2) extent = extent_of(rows, 0);
+    extent.last = 1 + stage % 2;
+    return extent;
 }
 
 uint64_t rn_cost_stage_weight(const retnet_session *session, const rn_pass *pass, uint32_t stage)
@@ -87,9 +95,9 @@ static uint64_t share(uint64_t ns, uint64_t part, uint64_t whole)
 
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage)
 {
-    if (rn_pass_is_output(session, pass, stage))
-        return expected_ns(session, pass->class, true, rn_cost_extent(session, pass, true));
-    uint64_t layer = expected_ns(session, pass->class, false, rn_cost_extent(session, pass, false));
+    rn_extent extent = rn_cost_extent(session, pass, stage);
+    if (rn_pass_is_output(session, pass, stage)) return expected_ns(session, pass->class, true, extent);
+    uint64_t layer = expected_ns(session, pass->class, false, extent);
     return layer ? share(layer, rn_cost_stage_weight(session, pass, stage),
                          layer_weight(session, pass->class, pass->rows))
                  : 0;

@@ -14,6 +14,8 @@
  * layer; else each norm is a dispatch of its own, which computes the same numbers. A token that one slot makes is then
  * a chain (recorder.h), from the embedding to the logits, and works in memory of its own.
  *
+ * In the last layer only the states need all tokens. What is behind them is done for the rows whose logits are wanted.
+ *
  * Of a prompt on matrix units, the kernel that makes a chunk's outputs takes their group norm too, where it can; that
  * adds in another order. */
 
@@ -26,22 +28,45 @@ typedef struct forward {
     retnet_session *session;
     rn_recorder *recorder;
     const rn_pass *pass;
-    uint32_t rows;
-    bool matrix; /* on matrix units: what norms and activations leave for a projection is f16 */
-    bool narrow; /* on those, by rn_matmul_narrow_record */
+    rn_window window; /* of its rows, those that are worked on */
+    bool matrix;      /* on matrix units: what norms and activations leave for a projection is f16 */
+    bool narrow;      /* on those, by rn_matmul_narrow_record */
     bool chained, again;
 } forward;
+
+static bool is_of_steps(const rn_pass *pass)
+{
+    return pass->class == RN_PASS_STEPS || pass->class == RN_PASS_TOKEN;
+}
+
+/* Where it suits, few tokens are multiplied by a kernel of their own: of many slots, or of prompts, down to what one
+ * has left. */
+static bool suits_narrow(const retnet_session *session, const rn_pass *pass, uint32_t rows)
+{
+    if (!is_of_steps(pass)) rows = rn_max_u32(rows, 2);
+    return rn_matmul_pays(session->device) && rn_matmul_narrow_suits(session->device, rows);
+}
 
 /* Where a layer reads and writes. */
 typedef struct layer_regions {
     rn_region x, projected, retained, middle, hidden, out;
 } layer_regions;
 
+static rn_region rows_from(rn_region region, uint32_t first)
+{
+    region.offset += 4ull * first * region.stride;
+    region.rows -= first;
+    return region;
+}
+
 static layer_regions regions_of(const forward *f, uint32_t layer)
 {
     const rn_session_layout *l = &f->session->layout;
     const rn_chain_layout *c = &l->chain;
-    if (!f->chained) return (layer_regions){l->x, l->projected, l->retained, l->x, l->hidden, l->x};
+    if (!f->chained) {
+        rn_region x = rows_from(l->x, f->window.first);
+        return (layer_regions){x, l->projected, rows_from(l->retained, f->window.first), x, l->hidden, x};
+    }
     layer_regions r = {c->x, c->projected, c->retained, c->middle, c->hidden, c->out};
     rn_region *own[] = {&r.projected, &r.retained, &r.middle, &r.hidden, &r.out};
     for (size_t i = 0; i < RN_COUNT(own); i++) own[i]->offset += layer * c->layer_bytes;
@@ -109,7 +134,7 @@ static bool take_norm(const forward *f, rn_region from, const rn_model_norm *nor
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     uint32_t inputs = linear->matrix->inputs;
-    linear->columns = f->rows;
+    linear->columns = f->window.rows;
     linear->params = rn_model_params(session->model);
     bool rms = config->norm == RN_NORM_RMS && norm->has_weight && !norm->has_bias;
     bool halves = f->matrix && !linear->has_bias, defer = rms && !halves && !session->device->caps.is_cpu;
@@ -131,7 +156,7 @@ static bool take_norm(const forward *f, rn_region from, const rn_model_norm *nor
         .input = rn_region_binding(session, from),
         .output = rn_region_binding(session, l->normed),
         .params = linear->params,
-        .rows = f->rows,
+        .rows = f->window.rows,
         .segments = 1,
         .size = inputs,
         .x_stride = from.stride,
@@ -303,13 +328,13 @@ static rn_retention_chunks chunks_of(const forward *f)
     };
 }
 
+/* Chunks. All states are brought up to date; the window's rows are left for the output projection. */
 static void retain_chunks(const forward *f, const rn_model_layer *layer, const rn_retention *retention,
                           rn_retention_chunks chunks)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
-    const rn_pass *pass = f->pass;
     rn_retention_norm norm = {
         .output = rn_region_binding(session, l->normed),
         .room = l->normed.rows,
@@ -322,8 +347,10 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
     bool fused = config->norm == RN_NORM_RMS && retains_halves(f, layer) && projects_halves(f, layer) &&
                  rn_retention_matrix_norms(session->device, retention);
     if (fused) chunks.norm = &norm;
+    chunks.first_output = f->window.first_chunk;
     rn_retention_chunks_record(f->recorder, retention, &chunks);
-    if (!fused) group_norm(f, layer, pass->steps, pass->rows - pass->steps, chunks.chunks, pass->chunks);
+    if (fused || f->window.rows == 0) return;
+    group_norm(f, layer, f->window.first, f->window.rows, chunks.chunks, chunks.chunk_count);
 }
 
 /* Queries, keys, values and gates. Gives whether the first three are already what chunks on matrix units take. */
@@ -342,30 +369,37 @@ static bool project_retention(const forward *f, const rn_linear *qkvg, const rn_
     return projected;
 }
 
-static void retention_layer(const forward *f, uint32_t index)
+/* What remains to be done when the layer's states have been brought up to date. */
+static forward behind_states(const forward *f, uint32_t layer)
+{
+    forward behind = *f;
+    if (layer + 1 < f->session->model->config.layers) return behind;
+    behind.window = rn_pass_window(f->pass);
+    behind.narrow = suits_narrow(f->session, f->pass, behind.window.rows);
+    return behind;
+}
+
+/* f16 of a region from the window's first row on. */
+static rn_binding halves_binding(const forward *f, rn_region region)
+{
+    rn_binding binding = rn_region_binding(f->session, region);
+    uint64_t before = 2ull * RN_BLOCK_INPUTS * f->window.first;
+    return (rn_binding){binding.buffer, binding.offset + before, binding.size - before};
+}
+
+static rn_linear output_projection(const forward *f, uint32_t index, bool halves)
 {
     const retnet_session *session = f->session;
     const rn_config *config = &session->model->config;
     const rn_session_layout *l = &session->layout;
     const rn_model_layer *layer = &session->model->layers[index];
     layer_regions r = regions_of(f, index);
-    rn_retention retention = layer_retention(f, index, &r);
-    rn_retention_chunks chunks = chunks_of(f);
-    rn_linear qkvg = {
-        .matrix = &layer->qkvg.matrix,
-        .output = rn_region_binding(session, r.projected),
-        .y_stride = retention.x_stride,
-        .has_bias = layer->qkvg.has_bias,
-        .bias = layer->qkvg.bias,
-    };
-    chunks.projected = project_retention(f, &qkvg, &layer->retention_norm, r.x, &retention, &chunks);
-    bool halves = retains_halves(f, layer);
-    rn_linear o = {
+    return (rn_linear){
         .matrix = &layer->o.matrix,
-        .input = halves ? rn_region_binding(session, l->normed) : input_binding(f, r.retained),
+        .input = halves ? halves_binding(f, l->normed) : input_binding(f, r.retained),
         .output = rn_region_binding(session, r.middle),
         .params = rn_model_params(session->model),
-        .columns = f->rows,
+        .columns = f->window.rows,
         .chained = f->chained,
         .x_at = chain_word(f, r.retained),
         .before_at = chain_word(f, r.x),
@@ -380,11 +414,32 @@ static void retention_layer(const forward *f, uint32_t index)
         .has_bias = layer->o.has_bias,
         .bias = layer->o.bias,
     };
+}
+
+static void retention_layer(const forward *f, uint32_t index)
+{
+    const retnet_session *session = f->session;
+    const rn_config *config = &session->model->config;
+    const rn_model_layer *layer = &session->model->layers[index];
+    layer_regions r = regions_of(f, index);
+    rn_retention retention = layer_retention(f, index, &r);
+    rn_retention_chunks chunks = chunks_of(f);
+    rn_linear qkvg = {
+        .matrix = &layer->qkvg.matrix,
+        .output = rn_region_binding(session, r.projected),
+        .y_stride = retention.x_stride,
+        .has_bias = layer->qkvg.has_bias,
+        .bias = layer->qkvg.bias,
+    };
+    chunks.projected = project_retention(f, &qkvg, &layer->retention_norm, r.x, &retention, &chunks);
+    forward behind = behind_states(f, index);
+    bool halves = retains_halves(f, layer);
+    rn_linear o = output_projection(&behind, index, halves);
     bool defer = !f->pass->chunks && !halves && config->norm == RN_NORM_RMS && rn_linear_can_fuse(session->device, &o);
     if (!defer) o.prologue = RN_PROLOGUE_NONE;
     if (f->pass->steps) retain_steps(f, index, &retention, defer);
-    if (f->pass->chunks) retain_chunks(f, layer, &retention, chunks);
-    project(f, &o, halves, false);
+    if (f->pass->chunks) retain_chunks(&behind, layer, &retention, chunks);
+    if (behind.window.rows) project(&behind, &o, halves, false);
 }
 
 static void feed_forward_layer(const forward *f, uint32_t index)
@@ -410,7 +465,7 @@ static void feed_forward_layer(const forward *f, uint32_t index)
         .input = input_binding(f, r.hidden),
         .output = rn_region_binding(session, r.out),
         .params = rn_model_params(session->model),
-        .columns = f->rows,
+        .columns = f->window.rows,
         .chained = f->chained,
         .x_at = chain_word(f, r.hidden),
         .before_at = chain_word(f, r.middle),
@@ -432,7 +487,7 @@ static void embed(const forward *f)
     const retnet_model *model = session->model;
     const rn_session_layout *l = &session->layout;
     rn_binding x = rn_region_binding(session, regions_of(f, 0).x);
-    rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->rows, x, l->x.stride,
+    rn_embedding_record(f->recorder, &model->embedding, f->pass->tokens, f->pass->rows, x, l->x.stride,
                         model->config.embedding_scale);
     if (!model->config.embedding_norm) return;
     rn_norm n = {
@@ -440,7 +495,7 @@ static void embed(const forward *f)
         .input = x,
         .output = x,
         .params = rn_model_params(model),
-        .rows = f->rows,
+        .rows = f->pass->rows,
         .segments = 1,
         .size = model->config.hidden,
         .x_stride = l->x.stride,
@@ -459,23 +514,11 @@ uint32_t rn_forward_layer_stages(const retnet_session *session)
     return 2 * session->model->config.layers;
 }
 
-static bool is_of_steps(const rn_pass *pass)
-{
-    return pass->class == RN_PASS_STEPS || pass->class == RN_PASS_TOKEN;
-}
-
-/* Where it suits, few tokens are multiplied by a kernel of their own: of many slots, or of prompts, down to what one
- * has left. */
-static bool suits_narrow(const retnet_session *session, const rn_pass *pass)
-{
-    uint32_t rows = is_of_steps(pass) ? pass->rows : rn_max_u32(pass->rows, 2);
-    return rn_matmul_pays(session->device) && rn_matmul_narrow_suits(session->device, rows);
-}
-
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
     if (!rn_matmul_pays(session->device)) return false;
-    return !is_of_steps(pass) || suits_narrow(session, pass) || rn_matmul_suits(session->device, pass->rows);
+    return !is_of_steps(pass) || suits_narrow(session, pass, pass->rows) ||
+           rn_matmul_suits(session->device, pass->rows);
 }
 
 bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows)
@@ -494,7 +537,8 @@ static void record_stage(const forward *f, uint32_t stage)
     }
     if (stage % 2) {
         rn_recorder_label(f->recorder, "layer %u feed-forward", layer);
-        feed_forward_layer(f, layer);
+        forward behind = behind_states(f, layer);
+        feed_forward_layer(&behind, layer);
         return;
     }
     rn_recorder_label(f->recorder, "layer %u retention", layer);
@@ -509,9 +553,9 @@ void rn_forward_stage(retnet_session *session, rn_recorder *recorder, const rn_p
         .session = session,
         .recorder = recorder,
         .pass = pass,
-        .rows = pass->rows,
+        .window = {.rows = pass->rows},
         .matrix = rn_forward_suits_matrices(session, pass),
-        .narrow = suits_narrow(session, pass),
+        .narrow = suits_narrow(session, pass, pass->rows),
     };
     record_stage(&f, stage);
 }
@@ -534,7 +578,7 @@ void rn_forward_head(retnet_session *session, rn_recorder *recorder, rn_region f
     forward f = {
         .session = session,
         .recorder = recorder,
-        .rows = rows,
+        .window = {.rows = rows},
         .matrix = matrix,
         .narrow = matrix && rn_matmul_narrow_suits(session->device, rows),
     };
@@ -614,7 +658,8 @@ bool rn_forward_chain(retnet_session *session, rn_recorder *recorder, const rn_p
                       rn_binding logits)
 {
     bool again = attempt == RN_ATTEMPT_AGAIN;
-    forward f = {.session = session, .recorder = recorder, .pass = pass, .rows = 1, .chained = true, .again = again};
+    forward f = {
+        .session = session, .recorder = recorder, .pass = pass, .window = {.rows = 1}, .chained = true, .again = again};
     if (!rn_forward_can_chain(session, pass)) return false;
     prepare_chain(session, recorder, attempt);
     rn_recorder_chain_begin(recorder, again);

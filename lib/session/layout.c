@@ -55,7 +55,9 @@ static void place_activations(const retnet_model *model, rn_session_layout *l)
     uint32_t projected = l->gate_offset + (c->output_gate ? values : 0);
     uint32_t sums = c->heads * rn_retention_step_tiles(model->device, c->heads, c->value_size, 1);
     uint32_t widest = c->ffn_norm ? rn_max_u32(c->hidden, c->ffn) : c->hidden;
-    widest = rn_max_u32(widest, rn_padded_inputs(values) / 2); /* it also takes normalised retention as halves */
+    /* It also takes normalised retention as halves; behind them, where no deferred factor is then, lies what
+     * rn_matmul_record reads beyond the last token. */
+    widest = rn_max_u32(widest, rn_padded_inputs(values) / 2);
     l->normed_scale = rn_padded_inputs(widest);
     l->retained_sums = rn_padded_inputs(values);
     uint64_t end = 0;

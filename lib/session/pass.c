@@ -113,6 +113,31 @@ static rn_pass *empty_pass(retnet_session *session, rn_pass_class class)
     return pass;
 }
 
+/* A binding of activations may begin every so many rows: f16 of these is a multiple of what Vulkan lets a device ask of
+ * its offset (shaders/halves.glsl), and so are rows of floats. */
+enum { WINDOW_STEP = 4 };
+
+rn_window rn_pass_window(const rn_pass *pass)
+{
+    if (pass->chunks == 0) return (rn_window){0, pass->rows, 0}; /* of steps all are wanted */
+    if (pass->wanted_count == 0) return (rn_window){pass->rows, 0, pass->chunks};
+    rn_window window = {.first = pass->wanted[0] / WINDOW_STEP * WINDOW_STEP};
+    window.rows = pass->wanted[pass->wanted_count - 1] + 1 - window.first;
+    for (uint32_t i = 0; i < pass->part_count && pass->parts[i].row < window.first; i++) {
+        uint32_t count = pass->parts[i].count, before = window.first - pass->parts[i].row;
+        window.first_chunk += before < count ? before / RN_CHUNK : rn_divide_up(count, RN_CHUNK);
+    }
+    return window;
+}
+
+/* Stages of a pass with so many outputs. Where there are none, nobody reads what the last layer's feed-forward network
+ * would leave. */
+static uint32_t stages_of(const retnet_session *session, uint32_t outputs)
+{
+    uint32_t layers = rn_forward_layer_stages(session);
+    return outputs ? layers + rn_divide_up(outputs, session->layout.logit_rows) : layers - 1;
+}
+
 rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading *const *readings, size_t count,
                        uint32_t rows)
 {
@@ -131,7 +156,7 @@ rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading 
             add_chunks(session, pass, reading, fitting);
     }
     if (pass->part_count == 0) return NULL;
-    pass->stages = rn_forward_layer_stages(session) + rn_divide_up(pass->wanted_count, session->layout.logit_rows);
+    pass->stages = stages_of(session, pass->wanted_count);
     session->pass_count++;
     return pass;
 }
@@ -208,7 +233,7 @@ void rn_pass_take_output(retnet_session *session, rn_pass *pass, uint32_t count)
 /* The outputs that only spans were waiting for are left out, and the rest of the pass may be nothing at all. */
 static void forget_spans_of(retnet_session *session, rn_pass *pass)
 {
-    uint32_t kept = pass->outputs_taken, layers = rn_forward_layer_stages(session);
+    uint32_t kept = pass->outputs_taken;
     for (uint32_t i = 0; i < pass->part_count; i++) pass->parts[i].span = NULL;
     for (uint32_t i = pass->outputs_taken; i < pass->wanted_count; i++) {
         if (pass->targets[i] >= 0) continue;
@@ -217,8 +242,8 @@ static void forget_spans_of(retnet_session *session, rn_pass *pass)
     }
     pass->wanted_count = kept;
     pass->scores = pass->all_logits = false;
-    uint32_t left = rn_divide_up(kept - pass->outputs_taken, session->layout.logit_rows);
-    pass->stages = rn_max_u32(pass->stage, layers) + left;
+    uint32_t left = kept - pass->outputs_taken;
+    pass->stages = rn_max_u32(stages_of(session, left), pass->stage + rn_divide_up(left, session->layout.logit_rows));
 }
 
 void rn_pass_forget_spans(retnet_session *session)

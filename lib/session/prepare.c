@@ -43,7 +43,17 @@ static rn_binding outputs(const retnet_session *session)
 static void plan_pass(planner *p, rn_pass_class class, uint32_t rows, bool aligned)
 {
     bool steps = class == RN_PASS_STEPS;
-    rn_pass pass = {.class = class, .rows = rows, .aligned = aligned};
+    rn_part part = {.count = rows};
+    uint32_t wanted[] = {0, rows - 1}; /* of fewer the last layer takes the kernels of a smaller pass */
+    rn_pass pass = {
+        .class = class,
+        .rows = rows,
+        .aligned = aligned,
+        .parts = &part,
+        .part_count = 1,
+        .wanted = wanted,
+        .wanted_count = RN_COUNT(wanted),
+    };
     if (steps) {
         pass.steps = rows;
     } else {

@@ -120,16 +120,23 @@ struct rn_pass {
     uint64_t last_slice;                  /* that its last stage is in; 0: not recorded yet */
 };
 
-enum { RN_MAX_PASSES = 16, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 64 };
+/* Rows of a pass from `first` on, and the first chunk that has any of them; no rows: behind all of the pass. */
+typedef struct rn_window {
+    uint32_t first, rows, first_chunk;
+} rn_window;
 
-/* What the time of a pass's layers goes by: projections by rows, retention by chunks, each of them full or not. */
+enum { RN_MAX_PASSES = 16, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COSTS = 128 };
+
+/* What the time of a pass's layers goes by: projections by rows, retention by chunks, each of them full or not. Where
+ * the last layer leaves rows out, each of its stages is measured by itself. */
 typedef struct rn_extent {
     uint32_t rows, chunks; /* chunks: 0 where rows are single steps */
+    uint32_t last;         /* 1, 2: the last layer's first or second stage, where it leaves rows out; 0: any other */
 } rn_extent;
 
 static inline bool rn_extent_equal(rn_extent a, rn_extent b)
 {
-    return a.rows == b.rows && a.chunks == b.chunks;
+    return a.rows == b.rows && a.chunks == b.chunks && a.last == b.last;
 }
 
 /* Stages of one kind in a row, between two timestamps. */
@@ -241,6 +248,9 @@ rn_pass_class rn_reading_class(const retnet_session *session, const rn_reading *
  * count the tokens as read from here on. NULL if no reading has such tokens, or if there is no room for a pass. */
 rn_pass *rn_pass_build(retnet_session *session, rn_pass_class class, rn_reading *const *readings, size_t count,
                        uint32_t rows);
+/* What the last layer has to do behind its states: the wanted rows and those between them, or none. It may become less
+ * while the pass is under way, never more. */
+rn_window rn_pass_window(const rn_pass *pass);
 /* The pass of which stages are left to record; NULL: none. */
 rn_pass *rn_pass_current(retnet_session *session);
 /* Starts a pass of the decoder's rows, or of some, which `slots` lists. NULL if there is no room. */
@@ -285,8 +295,8 @@ void rn_commands_destroy(retnet_session *session, rn_commands *commands); /* wai
 
 /* ---- cost.c ---- */
 
-/* Of a pass's layers, or of its next output. */
-rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, bool output);
+/* What the stage's time goes by; of an output, that of the next one. */
+rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What the stage can be expected to take on the device; 0: not known. */
 uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, uint32_t stage);
 /* What a stage of such a pass can be expected to take, the longest of the layers' two; 0: not known. */

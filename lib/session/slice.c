@@ -83,9 +83,11 @@ static bool is_pure(const rn_pass *pass)
 }
 
 /* The segment that the pass's next stage belongs to; NULL if there is no room for another. */
-static rn_segment *open_segment(const retnet_session *session, rn_commands *commands, const rn_pass *pass, bool output)
+static rn_segment *open_segment(const retnet_session *session, rn_commands *commands, const rn_pass *pass,
+                                uint32_t stage)
 {
-    rn_extent extent = rn_cost_extent(session, pass, output);
+    bool output = rn_pass_is_output(session, pass, stage);
+    rn_extent extent = rn_cost_extent(session, pass, stage);
     rn_segment *last = commands->segment_count ? &commands->segments[commands->segment_count - 1] : NULL;
     if (last && !output && !last->output && last->class == pass->class && rn_extent_equal(last->extent, extent))
         return last;
@@ -166,7 +168,7 @@ static void record_other(retnet_session *session, rn_recorder *recorder, const r
 static bool record_stage(retnet_session *session, rn_commands *commands, const rn_pass *pass, uint32_t stage)
 {
     bool output = rn_pass_is_output(session, pass, stage);
-    rn_segment *segment = open_segment(session, commands, pass, output);
+    rn_segment *segment = open_segment(session, commands, pass, stage);
     if (!segment) return false;
     segment->weight += rn_cost_stage_weight(session, pass, stage);
     segment->pure &= (output && pass->class != RN_PASS_START) || is_pure(pass);

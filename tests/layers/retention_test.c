@@ -28,8 +28,9 @@ typedef struct batch {
     uint32_t count, rows;
     rn_retention retention;
     layers_buffer x, y, state, params;
-    uint32_t weight; /* of the group norm, in params */
-    bool moves;      /* memories are read in one place and written in another */
+    uint32_t weight;       /* of the group norm, in params */
+    uint32_t first_output; /* of the chunks */
+    bool moves;            /* memories are read in one place and written in another */
     rn_config config;
 } batch;
 
@@ -251,11 +252,21 @@ static void check_input(const char *what, const batch *b, const uint32_t *before
     }
 }
 
+/* The first row of the first chunk whose output is asked for. */
+static uint32_t first_row_asked(const batch *b)
+{
+    uint32_t row = 0, chunk = 0;
+    for (uint32_t i = 0; i < b->count; row += b->sequences[i++].length)
+        for (uint32_t at = 0; at < b->sequences[i].length; at += RN_CHUNK)
+            if (chunk++ == b->first_output) return row + at;
+    return row;
+}
+
 static double *expect_rows(const batch *b, const expectation *e)
 {
     double *y = layers_test_expectation(&b->y, false);
     uint32_t values = b->shape.heads * b->shape.value_size;
-    for (uint32_t row = 0; row < b->rows; row++)
+    for (uint32_t row = first_row_asked(b); row < b->rows; row++)
         memcpy(y + (size_t)(FIRST_ROW + row) * b->retention.y_stride, e->o + (size_t)row * values, values * sizeof *y);
     return y;
 }
@@ -273,6 +284,7 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
     layers_buffer scratch = layers_test_buffer(test, bytes / 4);
     chunks.chunks = record_binding(&chunk_records);
     chunks.sequences = record_binding(&sequence_records);
+    chunks.first_output = b->first_output;
     chunks.matrix = matrix;
     chunks.norm = norm;
     chunks.scratch = &scratch.buffer;
@@ -294,10 +306,12 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
 }
 
 /* `matrix`: on matrix units, whose products are of f16. */
-static void check_chunks(layers_test *test, const shape *s, const sequence *sequences, uint32_t count, bool matrix)
+static void check_chunks(layers_test *test, const shape *s, const sequence *sequences, uint32_t count,
+                         uint32_t first_output, bool matrix)
 {
     double limit = matrix ? f16_bound : bound;
     batch b = make_batch(test, s, sequences, count);
+    b.first_output = first_output;
     bind(&b);
     expectation e = expect(&b);
     uint32_t *before = layers_test_alloc(b.x.count, sizeof *before);
@@ -360,7 +374,7 @@ static double *expect_normed(const batch *b, const rn_retention_norm *norm, cons
     ref_group_norm(o, b->rows, H, V, norm->eps, norm->eps_scaled ? c2 : NULL,
                    norm->has_weight ? b->params.floats + norm->weight : NULL, false);
     if (norm->has_gate) ref_gate(RN_ACTIVATION_SILU, gate, o, (size_t)b->rows * H * V);
-    for (uint32_t row = 0; row < b->rows; row++)
+    for (uint32_t row = first_row_asked(b); row < b->rows; row++)
         for (uint32_t i = 0; i < H * V; i++)
             out[layers_test_half_at(norm->room, FIRST_ROW + row, i)] = o[(size_t)row * H * V + i];
     free(gate);
@@ -368,9 +382,10 @@ static double *expect_normed(const batch *b, const rn_retention_norm *norm, cons
     return out;
 }
 
-static void check_normed_chunks(layers_test *test, const shape *s, rn_retention_norm norm)
+static void check_normed_chunks(layers_test *test, const shape *s, rn_retention_norm norm, uint32_t first_output)
 {
     batch b = make_batch(test, s, prompts, RN_COUNT(prompts));
+    b.first_output = first_output;
     norm.room = FIRST_ROW + b.rows + LAST_ROWS;
     norm.weight = b.weight;
     norm.eps = eps;
@@ -404,7 +419,9 @@ static void check_norms(layers_test *test)
     static const shape shapes[] = {{64, 128, 3, 1}, {16, 428, 8, 4}, {256, 512, 2, 1}, {24, 32, 3, 3}};
     for (uint32_t i = 0; i < RN_COUNT(shapes); i++) {
         rn_retention_norm norm = {.has_weight = i % 2 == 0, .has_gate = i != 1, .eps_scaled = i < 2};
-        if (rn_retention_matrix_suits(test->device, shapes[i].key_size)) check_normed_chunks(test, &shapes[i], norm);
+        if (!rn_retention_matrix_suits(test->device, shapes[i].key_size)) continue;
+        check_normed_chunks(test, &shapes[i], norm, 0);
+        check_normed_chunks(test, &shapes[i], norm, 5);
     }
 }
 
@@ -619,14 +636,17 @@ static void check_shape(layers_test *test, const shape *s, uint32_t index)
     const sequence *read = large ? few : prompts;
     uint32_t count = large ? RN_COUNT(few) : RN_COUNT(prompts);
     step_kind kind = kinds[index % RN_COUNT(kinds)];
+    uint32_t first_output = 1 + index % 4; /* of four chunks of the few: the last, or none */
     check_steps(test, s, &kind, steps, RN_COUNT(steps));
     kind.moves = true;
     check_steps(test, s, &kind, steps, RN_COUNT(steps));
-    check_chunks(test, s, read, count, false);
-    check_chunks(test, s, one_token, RN_COUNT(one_token), false);
+    check_chunks(test, s, read, count, 0, false);
+    check_chunks(test, s, one_token, RN_COUNT(one_token), 0, false);
+    check_chunks(test, s, few, RN_COUNT(few), first_output, false);
     if (!rn_retention_matrix_suits(test->device, s->key_size)) return;
-    check_chunks(test, s, read, count, true);
-    check_chunks(test, s, one_token, RN_COUNT(one_token), true);
+    check_chunks(test, s, read, count, 0, true);
+    check_chunks(test, s, one_token, RN_COUNT(one_token), 0, true);
+    check_chunks(test, s, few, RN_COUNT(few), first_output, true);
 }
 
 static void check_all_shapes(layers_test *test)

@@ -7,7 +7,7 @@ enum { LAYERS = 4 };
 
 static rn_segment segment_of(rn_pass_class class, uint32_t rows, uint32_t chunks)
 {
-    return (rn_segment){.class = class, .pure = true, .extent = {rows, chunks}, .weight = 100 * LAYERS};
+    return (rn_segment){.class = class, .pure = true, .extent = {rows, chunks, 0}, .weight = 100 * LAYERS};
 }
 
 /* All layers of such a pass took so long, several times. */
@@ -58,6 +58,37 @@ static void test_pace(retnet_session *session)
     check_near("and itself", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
 }
 
+/* As if the stage took so long, several times. */
+static void measure_stage(retnet_session *session, const rn_pass *pass, uint32_t stage, uint64_t ns)
+{
+    rn_segment segment = {.class = pass->class, .pure = true, .extent = rn_cost_extent(session, pass, stage)};
+    segment.weight = rn_cost_stage_weight(session, pass, stage);
+    for (int i = 0; i < 4; i++) rn_cost_learn(session, &segment, &ns, 1);
+}
+
+/* The last layer, where it leaves rows out, says nothing about others. */
+static void test_last_layer(retnet_session *session)
+{
+    enum { BEFORE = 2 * LAYERS - 4, RETENTION = 2 * LAYERS - 2, FEED_FORWARD = 2 * LAYERS - 1 };
+    uint32_t last_row = 127;
+    rn_part part = {.count = 128};
+    rn_pass pass = {.class = RN_PASS_CHUNKS, .rows = 128, .chunks = 2, .parts = &part, .part_count = 1};
+    pass.wanted = &last_row;
+    pass.wanted_count = 1;
+    check_near("a layer's retention", rn_cost_stage_ns(session, &pass, BEFORE), 625000);
+    check_near("the last one's at most", rn_cost_stage_ns(session, &pass, RETENTION), 625000);
+    check_near("of few rows at most", rn_cost_stage_ns(session, &pass, FEED_FORWARD), 500000); /* of 64 */
+    measure_stage(session, &pass, RETENTION, 400000);
+    measure_stage(session, &pass, FEED_FORWARD, 10000);
+    check_near("the last one's", rn_cost_stage_ns(session, &pass, RETENTION), 400000);
+    check_near("of few rows", rn_cost_stage_ns(session, &pass, FEED_FORWARD), 10000);
+    check_near("a layer's retention still", rn_cost_stage_ns(session, &pass, BEFORE), 625000);
+    check_near("layers of as few rows", layers_ns(session, RN_PASS_CHUNKS, 4), 4000000);
+    pass.class = RN_PASS_STEPS;
+    pass.chunks = 0;
+    CHECK(rn_extent_equal(rn_cost_extent(session, &pass, FEED_FORWARD), rn_cost_extent(session, &pass, BEFORE)));
+}
+
 int main(void)
 {
     static retnet_model model;
@@ -69,5 +100,6 @@ int main(void)
     session.layout.rows = 2048;
     test_bounds(&session);
     test_pace(&session);
+    test_last_layer(&session);
     return test_failures != 0;
 }

@@ -12,12 +12,6 @@ enum { SLOTS = 9 };
 
 static const size_t prompts[SLOTS] = {5, 12, 70, 2, 31, 32, 63, 64, 130};
 
-static void on_log(void *user, retnet_log_level level, const char *message)
-{
-    (void)user;
-    if (level == RETNET_LOG_ERROR) TEST_FAIL("the library logged: %s", message);
-}
-
 typedef struct machine {
     retnet_context *context;
     retnet_model *model;
@@ -28,9 +22,7 @@ typedef struct machine {
 static machine open_as(const char *directory, uint32_t pretend, uint32_t slots, uint32_t chunk,
                        retnet_weight_format format)
 {
-    machine m;
-    retnet_context_desc desc = {.log = on_log, .enable_validation = true, .pretend = pretend};
-    REQUIRE(retnet_context_create(&desc, &m.context) == RETNET_OK);
+    machine m = {.context = session_test_context_as(pretend)};
     m.context->device.slow_matrices = true;
     m.model = session_test_model(m.context, directory, format);
     m.session = session_test_session(m.model, slots, chunk);

@@ -114,14 +114,18 @@ static void require_ok(retnet_result result, const char *what)
     exit(1);
 }
 
-retnet_context *session_test_context(void)
+retnet_context *session_test_context_as(uint32_t pretend)
 {
     retnet_context *context = NULL;
-    retnet_context_desc desc = {.log = on_log, .enable_validation = true};
-    desc.pretend =
-        test_pretend() | RETNET_PRETEND_NO_COOPERATIVE_MATRIX; /* the bounds are for fp32; matrix_test.c has others */
+    retnet_context_desc desc = {.log = on_log, .enable_validation = true, .pretend = pretend};
     require_ok(retnet_context_create(&desc, &context), "creating a context");
     return context;
+}
+
+retnet_context *session_test_context(void)
+{
+    /* The bounds are for fp32; matrix_test.c has others. */
+    return session_test_context_as(test_pretend() | RETNET_PRETEND_NO_COOPERATIVE_MATRIX);
 }
 
 retnet_model *session_test_model(retnet_context *context, const char *directory, retnet_weight_format format)

@@ -11,7 +11,8 @@
 
 /* ---- Objects: a failure to make one ends the program ------------------------------------------------------------- */
 
-retnet_context *session_test_context(void);
+retnet_context *session_test_context(void); /* without matrix units */
+retnet_context *session_test_context_as(uint32_t pretend);
 retnet_model *session_test_model(retnet_context *context, const char *directory, retnet_weight_format format);
 retnet_session *session_test_session(retnet_model *model, uint32_t slots, uint32_t prompt_chunk);
 retnet_session *session_test_session_of(retnet_model *model, const retnet_session_desc *desc);
