@@ -1,5 +1,5 @@
 /* shaders_test.c: what kernels ask of a device, read from their SPIR-V. All but those that are only made where a device
- * has matrix units, shuffles or products of bytes do with what every Vulkan 1.1 device has; none wants 16-bit or 8-bit
+ * has matrix units, shuffles, products of bytes or addresses of buffers do with what every Vulkan 1.1 device has; none wants 16-bit or 8-bit
  * storage, 8-bit arithmetic, more than 4 storage buffers or 128 bytes of push constants. */
 #include "shaders.h"
 #include "test.h"
@@ -15,6 +15,7 @@ enum {
     GROUP_NON_UNIFORM = 61,
     GROUP_NON_UNIFORM_SHUFFLE = 65,
     VULKAN_MEMORY_MODEL = 5345,
+    PHYSICAL_STORAGE_BUFFER_ADDRESSES = 5347,
     DOT_PRODUCT_INPUT_4X8_PACKED = 6018,
     DOT_PRODUCT = 6019,
     COOPERATIVE_MATRIX = 6022
@@ -30,6 +31,7 @@ static bool may_ask(const rn_shader *shader, uint32_t capability)
     /* The last is taken only where there are shuffles as well (retention_matrix.c). */
     bool dots = is_named(shader, "dots"),
          shuffles = dots || is_named(shader, "shuffles") || is_named(shader, "retention_output_direct");
+    bool addressed = is_named(shader, "addressed") || is_named(shader, "retention_project");
     switch (capability) {
     case SHADER:
     case SAMPLED_BUFFER: return true;
@@ -37,6 +39,7 @@ static bool may_ask(const rn_shader *shader, uint32_t capability)
     case GROUP_NON_UNIFORM_SHUFFLE: return shuffles;
     case DOT_PRODUCT_INPUT_4X8_PACKED:
     case DOT_PRODUCT: return dots;
+    case PHYSICAL_STORAGE_BUFFER_ADDRESSES: return addressed;
     case FLOAT16:
     case VULKAN_MEMORY_MODEL:
     case COOPERATIVE_MATRIX: return shader->matrix;
