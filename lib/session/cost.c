@@ -13,7 +13,16 @@ static uint32_t rounded(uint32_t number)
 
 static rn_extent extent_of(uint32_t rows, uint32_t chunks)
 {
-    return (rn_extent){rounded(rows), rounded(chunks), 0};
+    return (rn_extent){.rows = rounded(rows), .chunks = rounded(chunks)};
+}
+
+/* Of rows that are worked on behind the states. In fewer kinds, since there are these for every number of rows: they
+ * are a part of the stage's work. */
+static uint32_t rounded_behind(uint32_t rows)
+{
+    uint32_t most = rows ? RN_CHUNK : 0;
+    while (most < rows) most *= 2;
+    return most;
 }
 
 /* Some differ in their output only. */
@@ -45,7 +54,7 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
         const rn_cost *cost = &session->costs[i];
         if (cost->extent.rows == 0 || cost->class != class || cost->output != output) continue;
         if (rn_extent_equal(cost->extent, extent)) return cost->ns;
-        if (cost->extent.last && cost->extent.last != extent.last) continue;
+        if (cost->extent.last && (cost->extent.last != extent.last || cost->extent.behind < extent.behind)) continue;
         uint64_t ns = bound(cost, extent);
         if (least == 0 || ns < least) least = ns;
     }
@@ -72,7 +81,10 @@ rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, uin
     if (stage / 2 + 1 < session->model->config.layers) return extent;
     uint32_t rows = rn_pass_window(pass).rows;
     if (rows == pass->rows) return extent;
-    if (stage % 2) extent = extent_of(rows, 0);
+    if (stage % 2)
+        extent = extent_of(rows, 0);
+    else
+        extent.behind = rounded_behind(rows);
     extent.last = 1 + stage % 2;
     return extent;
 }
