@@ -31,10 +31,13 @@ static rn_pass_class layer_class(rn_pass_class class)
     return class == RN_PASS_SCORED ? RN_PASS_CHUNKS : class == RN_PASS_TOKEN ? RN_PASS_STEPS : class;
 }
 
-/* Of so many tokens of one sequence. */
-static rn_extent dense(rn_pass_class class, uint32_t rows)
+/* Of so many tokens of one sequence. Where there is no other layer, the last one's first stage says what is known. */
+static rn_extent dense(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    return extent_of(rows, layer_class(class) == RN_PASS_STEPS ? 0 : rn_divide_up(rows, RN_CHUNK));
+    if (layer_class(class) == RN_PASS_STEPS) return extent_of(rows, 0);
+    rn_extent extent = extent_of(rows, rn_divide_up(rows, RN_CHUNK));
+    extent.last = session->model->config.layers == 1;
+    return extent;
 }
 
 static uint64_t bound(const rn_cost *cost, rn_extent extent)
@@ -117,14 +120,14 @@ uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, ui
 
 uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    uint64_t layer = expected_ns(session, class, false, dense(class, rows));
+    uint64_t layer = expected_ns(session, class, false, dense(session, class, rows));
     uint64_t first = retention_weight(session, class, rows), second = feed_forward_weight(session);
     return layer ? share(layer, first > second ? first : second, first + second) : 0;
 }
 
 uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs)
 {
-    uint64_t layer = expected_ns(session, class, false, dense(class, rows));
+    uint64_t layer = expected_ns(session, class, false, dense(session, class, rows));
     uint64_t output = outputs ? expected_ns(session, class, true, extent_of(outputs, 0)) : 0;
     if (layer == 0 || (outputs && output == 0)) return 0;
     return layer * session->model->config.layers + output;

@@ -109,6 +109,20 @@ static void test_wanted_rows(retnet_session *session)
     check_near("other layers still", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
 }
 
+/* The only layer is the last one, and how many rows fit goes by that. */
+static void test_single_layer(retnet_session *session)
+{
+    uint32_t last_row = 63;
+    rn_part part = {.count = 64};
+    rn_pass pass = {.class = RN_PASS_CHUNKS, .rows = 64, .chunks = 1, .parts = &part, .part_count = 1};
+    pass.wanted = &last_row;
+    pass.wanted_count = 1;
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_CHUNKS, 1000000), 64);
+    measure_stage(session, &pass, 0, 250000);
+    measure_stage(session, &pass, 1, 10000);
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_CHUNKS, 1001000), 256);
+}
+
 int main(void)
 {
     static retnet_model model;
@@ -122,5 +136,8 @@ int main(void)
     test_pace(&session);
     test_last_layer(&session);
     test_wanted_rows(&session);
+    memset(session.costs, 0, sizeof session.costs);
+    model.config.layers = 1;
+    test_single_layer(&session);
     return test_failures != 0;
 }
