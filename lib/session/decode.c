@@ -329,15 +329,22 @@ static void record_rest(retnet_session *session, rn_decode_program *program, uin
     (void)record_units(session, &program->rest, session->decoder.rows, left);
 }
 
-/* From the least time that one token took in a submit of its own: the first warm caches and raise clocks. */
-static void choose_units(const retnet_session *session, rn_decode_program *program, uint64_t ns)
+/* First from the least time that one token took in a submit of its own. That may have been while clocks were low, so
+ * what submits take is looked at ever after, and a number that is wide of the mark is chosen anew. */
+static void choose_units(const retnet_session *session, rn_decode_program *program, uint64_t ns, uint32_t made)
 {
-    uint64_t most_ns = 1000ull * rn_min_u32(session->device->submit_budget_us, SUBMIT_US);
-    if (program->units || session->device->profiling) return;
-    if (program->runs == 0 || ns < program->quickest_ns) program->quickest_ns = ns;
-    if (++program->runs < TIMED_RUNS) return;
-    uint64_t units = rn_min_u64(most_ns / (program->quickest_ns + 1), MOST_UNITS);
-    program->units = rn_max_u32((uint32_t)units, 1);
+    uint64_t most_ns = 1000ull * rn_min_u32(session->device->submit_budget_us, SUBMIT_US), token_ns = ns / made;
+    if (session->layout.tokens_per_submit || session->device->profiling) return;
+    if (made == 1 && program->units > 1) return; /* what is left of a text */
+    bool first = program->units == 0;
+    if (first) {
+        if (program->runs == 0 || token_ns < program->quickest_ns) program->quickest_ns = token_ns;
+        if (++program->runs < TIMED_RUNS) return;
+        token_ns = program->quickest_ns;
+    }
+    uint32_t units = (uint32_t)rn_min_u64(most_ns / (token_ns + 1), MOST_UNITS);
+    if (first || units > program->units + program->units / 4 || units < program->units / 2)
+        program->units = rn_max_u32(units, 1);
 }
 
 uint32_t rn_decode_units(retnet_session *session, uint32_t most, bool ends)
@@ -437,7 +444,7 @@ static retnet_result run_program(retnet_session *session, uint32_t units, uint32
     if (result != RETNET_OK) return result;
     record_rest(session, program, left);
     result = finish_program(session, &recording->recorder, units);
-    if (result == RETNET_OK && units == 1) choose_units(session, program, rn_clock_ns() - begin);
+    if (result == RETNET_OK) choose_units(session, program, rn_clock_ns() - begin, units);
     return result;
 }
 

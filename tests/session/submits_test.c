@@ -1,18 +1,23 @@
 /* submits_test.c: several tokens of one submit come to what tokens made one by one do, to the bit on software drivers:
  * wherever a callback stops in the middle, whoever comes to rest first, however many tokens are left for the last
  * submit. And the device is given no more submits than that takes. */
+#include "base/clock.h"
 #include "session/session.h"
 #include "session/session_test.h"
+
+#include <time.h>
 
 enum { SLOTS = 5, SNAPSHOTS = 2, PER_SUBMIT = 4, PROMPT = 6, MOST = 40, AFTER = 2 };
 
 static PFN_vkQueueSubmit queue_submit;
 static uint32_t submits;
+static bool slow;
 
 static VKAPI_ATTR VkResult VKAPI_CALL count_submit(VkQueue queue, uint32_t count, const VkSubmitInfo *infos,
                                                    VkFence fence)
 {
     submits++;
+    if (slow) nanosleep(&(struct timespec){.tv_nsec = 25000000}, NULL);
     return queue_submit(queue, count, infos, fence);
 }
 
@@ -246,6 +251,33 @@ static void test_failure(const submits_test *t)
     free_outcome(&expected);
 }
 
+/* How many tokens of the first slot a submit makes if nobody has said so. */
+static uint32_t chosen_units(const retnet_session *session)
+{
+    const rn_decode_program *program = session->decoder.programs[1];
+    return program ? program->units : 0;
+}
+
+/* Where submits were slow when the number of their tokens was chosen, it is chosen again. */
+static void test_choice(const submits_test *t, retnet_session *session)
+{
+    const speech s = {.rows = 1, .most = MOST, .end = -1};
+    if (session->layout.tokens_per_submit) return; /* a software driver's */
+    slow = true;
+    outcome first = speak(session, &s);
+    slow = false;
+    CHECK(chosen_units(session) >= 1 && chosen_units(session) <= 2);
+    uint64_t begin = rn_clock_ns();
+    outcome second = speak(session, &s);
+    if (rn_clock_ns() - begin < MOST * 8000000ull) CHECK(chosen_units(session) > 2);
+    outcome expected = speak(t->one_by_one, &s);
+    check_same(t, "slow submits", &first, &expected);
+    check_same(t, "submits no longer slow", &second, &expected);
+    free_outcome(&first);
+    free_outcome(&second);
+    free_outcome(&expected);
+}
+
 static retnet_session *make_session(session_test *test, uint32_t tokens_per_submit)
 {
     const retnet_session_desc desc = {.slots = SLOTS, .snapshots = SNAPSHOTS, .tokens_per_submit = tokens_per_submit};
@@ -272,6 +304,9 @@ int main(void)
     test_stops(&t);
     test_ends(&t);
     test_failure(&t);
+    retnet_session *by_time = make_session(&t.test, 0);
+    test_choice(&t, by_time);
+    retnet_session_destroy(by_time);
     retnet_session_destroy(t.one_by_one);
     session_test_destroy(&t.test);
     return session_test_finish(test_failures);
