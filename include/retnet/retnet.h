@@ -377,7 +377,7 @@ typedef struct retnet_generation {
     const int32_t *end_tokens; /* [end_token_count]: stops a slot; is reported by the callback, and is not read in */
     size_t end_token_count;    /* at most 256 */
     uint32_t max_tokens;       /* per slot; 0: until an end token */
-    retnet_token_fn token;     /* NULL: none */
+    retnet_token_fn token;     /* NULL: none. Of the session's functions it may call _busy, _position and _cancel */
     void *token_user;
     int32_t *tokens;  /* [slot_count, max_tokens], filled with the tokens made; NULL: not wanted */
     float *log_probs; /* [slot_count, max_tokens], ln p(token | what came before) by the model alone, that is without

@@ -13,7 +13,16 @@ static uint32_t rounded(uint32_t number)
 
 static rn_extent extent_of(uint32_t rows, uint32_t chunks)
 {
-    return (rn_extent){rounded(rows), rounded(chunks), 0};
+    return (rn_extent){.rows = rounded(rows), .chunks = rounded(chunks)};
+}
+
+/* Of rows that are worked on behind the states. In fewer kinds, since there are these for every number of rows: they
+ * are a part of the stage's work. */
+static uint32_t rounded_behind(uint32_t rows)
+{
+    uint32_t most = rows ? RN_CHUNK : 0;
+    while (most < rows) most *= 2;
+    return most;
 }
 
 /* Some differ in their output only. */
@@ -22,10 +31,13 @@ static rn_pass_class layer_class(rn_pass_class class)
     return class == RN_PASS_SCORED ? RN_PASS_CHUNKS : class == RN_PASS_TOKEN ? RN_PASS_STEPS : class;
 }
 
-/* Of so many tokens of one sequence. */
-static rn_extent dense(rn_pass_class class, uint32_t rows)
+/* Of so many tokens of one sequence. Where there is no other layer, the last one's first stage says what is known. */
+static rn_extent dense(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    return extent_of(rows, layer_class(class) == RN_PASS_STEPS ? 0 : rn_divide_up(rows, RN_CHUNK));
+    if (layer_class(class) == RN_PASS_STEPS) return extent_of(rows, 0);
+    rn_extent extent = extent_of(rows, rn_divide_up(rows, RN_CHUNK));
+    extent.last = session->model->config.layers == 1;
+    return extent;
 }
 
 static uint64_t bound(const rn_cost *cost, rn_extent extent)
@@ -45,7 +57,7 @@ static uint64_t expected_ns(const retnet_session *session, rn_pass_class class, 
         const rn_cost *cost = &session->costs[i];
         if (cost->extent.rows == 0 || cost->class != class || cost->output != output) continue;
         if (rn_extent_equal(cost->extent, extent)) return cost->ns;
-        if (cost->extent.last && cost->extent.last != extent.last) continue;
+        if (cost->extent.last && (cost->extent.last != extent.last || cost->extent.behind < extent.behind)) continue;
         uint64_t ns = bound(cost, extent);
         if (least == 0 || ns < least) least = ns;
     }
@@ -72,7 +84,10 @@ rn_extent rn_cost_extent(const retnet_session *session, const rn_pass *pass, uin
     if (stage / 2 + 1 < session->model->config.layers) return extent;
     uint32_t rows = rn_pass_window(pass).rows;
     if (rows == pass->rows) return extent;
-    if (stage % 2) extent = extent_of(rows, 0);
+    if (stage % 2)
+        extent = extent_of(rows, 0);
+    else
+        extent.behind = rounded_behind(rows);
     extent.last = 1 + stage % 2;
     return extent;
 }
@@ -105,14 +120,14 @@ uint64_t rn_cost_stage_ns(const retnet_session *session, const rn_pass *pass, ui
 
 uint64_t rn_cost_layer_stage_ns(const retnet_session *session, rn_pass_class class, uint32_t rows)
 {
-    uint64_t layer = expected_ns(session, class, false, dense(class, rows));
+    uint64_t layer = expected_ns(session, class, false, dense(session, class, rows));
     uint64_t first = retention_weight(session, class, rows), second = feed_forward_weight(session);
     return layer ? share(layer, first > second ? first : second, first + second) : 0;
 }
 
 uint64_t rn_cost_pass_ns(const retnet_session *session, rn_pass_class class, uint32_t rows, uint32_t outputs)
 {
-    uint64_t layer = expected_ns(session, class, false, dense(class, rows));
+    uint64_t layer = expected_ns(session, class, false, dense(session, class, rows));
     uint64_t output = outputs ? expected_ns(session, class, true, extent_of(outputs, 0)) : 0;
     if (layer == 0 || (outputs && output == 0)) return 0;
     return layer * session->model->config.layers + output;

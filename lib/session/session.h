@@ -132,11 +132,12 @@ enum { RN_MAX_PASSES = 16, RN_MAX_SLICES = 16, RN_MAX_SEGMENTS = 16, RN_MAX_COST
 typedef struct rn_extent {
     uint32_t rows, chunks; /* chunks: 0 where rows are single steps */
     uint32_t last;         /* 1, 2: the last layer's first or second stage, where it leaves rows out; 0: any other */
+    uint32_t behind;       /* of that first stage: rows that it works on behind its states */
 } rn_extent;
 
 static inline bool rn_extent_equal(rn_extent a, rn_extent b)
 {
-    return a.rows == b.rows && a.chunks == b.chunks && a.last == b.last;
+    return a.rows == b.rows && a.chunks == b.chunks && a.last == b.last && a.behind == b.behind;
 }
 
 /* Stages of one kind in a row, between two timestamps. */

@@ -240,7 +240,9 @@ retnet_result rn_features_recommend(rn_host *host, const rn_instance_table *fn, 
     set.matrix = set.matrix && matrices && version >= RETNET_VULKAN_RECOMMENDED_VERSION;
     set.timeline = version >= VK_API_VERSION_1_2;
     set.dots = version >= VK_API_VERSION_1_3;
-    set.addresses = set.matrix;
+    /* Vulkan forbids the feature beside the extension that it was before. */
+    set.addresses = set.matrix && !contains(info->ppEnabledExtensionNames, info->enabledExtensionCount,
+                                            VK_EXT_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME);
     check_features(fn, physical, &set);
     add_structs(info, (own_structs *)(void *)additions->structs, &set);
     add_names(info, additions, &set);

@@ -7,7 +7,8 @@ enum { LAYERS = 4 };
 
 static rn_segment segment_of(rn_pass_class class, uint32_t rows, uint32_t chunks)
 {
-    return (rn_segment){.class = class, .pure = true, .extent = {rows, chunks, 0}, .weight = 100 * LAYERS};
+    return (rn_segment){
+        .class = class, .pure = true, .extent = {.rows = rows, .chunks = chunks}, .weight = 100 * LAYERS};
 }
 
 /* All layers of such a pass took so long, several times. */
@@ -89,6 +90,39 @@ static void test_last_layer(retnet_session *session)
     CHECK(rn_extent_equal(rn_cost_extent(session, &pass, FEED_FORWARD), rn_cost_extent(session, &pass, BEFORE)));
 }
 
+/* Its first stage takes longer the more rows are wanted, and says nothing about one that has more of them. */
+static void test_wanted_rows(retnet_session *session)
+{
+    enum { RETENTION = 2 * LAYERS - 2 };
+    uint32_t ends[] = {7, 127};
+    rn_part parts[] = {{.count = 8}, {.row = 8, .count = 120}};
+    rn_pass middle = {.class = RN_PASS_CHUNKS, .rows = 128, .chunks = 2, .parts = parts, .part_count = 1};
+    rn_pass two = {.class = RN_PASS_CHUNKS, .rows = 128, .chunks = 2, .parts = parts, .part_count = 2};
+    two.wanted = ends;
+    two.wanted_count = 2;
+    measure_stage(session, &middle, RETENTION, 300000);
+    check_near("of no rows", rn_cost_stage_ns(session, &middle, RETENTION), 300000);
+    check_near("of nearly all of them at most", rn_cost_stage_ns(session, &two, RETENTION), 625000);
+    measure_stage(session, &two, RETENTION, 600000);
+    check_near("of nearly all of them", rn_cost_stage_ns(session, &two, RETENTION), 600000);
+    check_near("of no rows still", rn_cost_stage_ns(session, &middle, RETENTION), 300000);
+    check_near("other layers still", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
+}
+
+/* The only layer is the last one, and how many rows fit goes by that. */
+static void test_single_layer(retnet_session *session)
+{
+    uint32_t last_row = 63;
+    rn_part part = {.count = 64};
+    rn_pass pass = {.class = RN_PASS_CHUNKS, .rows = 64, .chunks = 1, .parts = &part, .part_count = 1};
+    pass.wanted = &last_row;
+    pass.wanted_count = 1;
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_CHUNKS, 1000000), 64);
+    measure_stage(session, &pass, 0, 250000);
+    measure_stage(session, &pass, 1, 10000);
+    CHECK_INT(rn_cost_fitting_rows(session, RN_PASS_CHUNKS, 1001000), 256);
+}
+
 int main(void)
 {
     static retnet_model model;
@@ -101,5 +135,9 @@ int main(void)
     test_bounds(&session);
     test_pace(&session);
     test_last_layer(&session);
+    test_wanted_rows(&session);
+    memset(session.costs, 0, sizeof session.costs);
+    model.config.layers = 1;
+    test_single_layer(&session);
     return test_failures != 0;
 }

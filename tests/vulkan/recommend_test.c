@@ -222,6 +222,20 @@ static void test_single_structs(void)
     CHECK(memory_model.vulkanMemoryModel && features.features.samplerAnisotropy);
 }
 
+/* A host with addresses of another kind keeps these. */
+static void test_older_addresses(void)
+{
+    retnet_vulkan_device device = reset();
+    retnet_vulkan_additions additions;
+    VkPhysicalDeviceVulkan12Features v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    const char *const names[] = {"VK_EXT_buffer_device_address"};
+    VkDeviceCreateInfo info = {.pNext = &v12, .enabledExtensionCount = 1, .ppEnabledExtensionNames = names};
+    CHECK_INT(retnet_vulkan_recommend(&device, &info, &additions), RETNET_OK);
+    check_extensions(&info, 1, 1, 1);
+    CHECK(v12.vulkanMemoryModel && !v12.bufferDeviceAddress);
+    CHECK(!find(&info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES));
+}
+
 static void test_lesser_devices(void)
 {
     retnet_vulkan_additions additions;
@@ -319,6 +333,7 @@ int main(void)
     test_bare_host();
     test_whole_versions();
     test_single_structs();
+    test_older_addresses();
     test_lesser_devices();
     test_errors();
     test_callbacks();
