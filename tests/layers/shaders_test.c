@@ -1,6 +1,6 @@
 /* shaders_test.c: what kernels ask of a device, read from their SPIR-V. All but those that are only made where a device
- * has matrix units, shuffles, products of bytes or addresses of buffers do with what every Vulkan 1.1 device has; none wants 16-bit or 8-bit
- * storage, 8-bit arithmetic, more than 4 storage buffers or 128 bytes of push constants. */
+ * has matrix units, shuffles, products of bytes or addresses of buffers do with what every Vulkan 1.1 device has; none
+ * wants 16-bit or 8-bit storage, 8-bit arithmetic, more than 4 storage buffers or 128 bytes of push constants. */
 #include "shaders.h"
 #include "test.h"
 #include "vulkan/kernel.h"
