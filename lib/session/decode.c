@@ -322,11 +322,13 @@ static retnet_result record_units(retnet_session *session, rn_decode_recording *
     return result;
 }
 
-/* What is left is recorded beside the submit before it. If it cannot be, its tokens are made one by one. */
-static void record_rest(retnet_session *session, rn_decode_program *program, uint32_t left)
+/* What is left is recorded beside the submit before it. If it cannot be, its tokens are made one by one. Gives whether
+ * it has to be recorded. */
+static bool record_rest(retnet_session *session, rn_decode_program *program, uint32_t left)
 {
-    if (left < 2 || left >= program->units || session->device->profiling) return;
+    if (left < 2 || left >= program->units || left == program->rest.units || session->device->profiling) return false;
     (void)record_units(session, &program->rest, session->decoder.rows, left);
+    return true;
 }
 
 /* First from the least time that one token took in a submit of its own. That may have been while clocks were low, so
@@ -442,9 +444,9 @@ static retnet_result run_program(retnet_session *session, uint32_t units, uint32
     uint64_t begin = rn_clock_ns();
     if (result == RETNET_OK) result = rn_recorder_submit(&recording->recorder);
     if (result != RETNET_OK) return result;
-    record_rest(session, program, left);
+    bool timed = !record_rest(session, program, left); /* which may take longer than the submit */
     result = finish_program(session, &recording->recorder, units);
-    if (result == RETNET_OK) choose_units(session, program, rn_clock_ns() - begin, units);
+    if (result == RETNET_OK && timed) choose_units(session, program, rn_clock_ns() - begin, units);
     return result;
 }
 
