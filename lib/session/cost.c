@@ -180,6 +180,7 @@ static void learn(retnet_session *session, const rn_segment *segment, uint64_t n
     if (cost->pure && !segment->pure) return;
     if (cost->pure != segment->pure) cost->times = 0;
     cost->pure = segment->pure;
+    cost->least_ns = cost->times ? rn_min_u64(cost->least_ns, ns) : ns;
     /* The first time counts for little: memory is touched for the first time, and clocks are low. */
     bool fresh = cost->times < 2;
     cost->times = rn_min_u32(cost->times + 1, 2);
@@ -187,7 +188,8 @@ static void learn(retnet_session *session, const rn_segment *segment, uint64_t n
 }
 
 /* A device with little to do slows down, to a quarter and less, and what was measured before is then worth nothing. So
- * what the slice took against what its like took last goes for all other stages too. */
+ * what the slice took against what its like took last goes for all other stages too. But no stage is thought faster
+ * than it ever was: what was slow for once, alone, and is as it was again, says nothing about others. */
 static void follow_pace(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count)
 {
     const uint64_t enough_ns = 200000; /* less is mostly chance */
@@ -201,8 +203,11 @@ static void follow_pace(retnet_session *session, const rn_segment *segments, con
         took += ns[i];
     }
     if (expected < enough_ns || took < enough_ns) return;
-    for (uint32_t i = 0; i < RN_MAX_COSTS; i++)
-        session->costs[i].ns = (uint64_t)((double)session->costs[i].ns * (double)took / (double)expected) + 1;
+    for (uint32_t i = 0; i < RN_MAX_COSTS; i++) {
+        rn_cost *cost = &session->costs[i];
+        uint64_t ns = (uint64_t)((double)cost->ns * (double)took / (double)expected) + 1;
+        cost->ns = ns > cost->least_ns ? ns : cost->least_ns;
+    }
 }
 
 void rn_cost_learn(retnet_session *session, const rn_segment *segments, const uint64_t *ns, uint32_t count)

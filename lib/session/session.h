@@ -171,10 +171,11 @@ typedef struct rn_slice {
 typedef struct rn_cost {
     rn_pass_class class;
     bool output;
-    rn_extent extent; /* no rows: an unused entry */
-    uint32_t times;   /* it was measured, at most 2 */
-    bool pure;        /* of segments that were */
-    uint64_t ns;      /* of one layer, or of the output */
+    rn_extent extent;  /* no rows: an unused entry */
+    uint32_t times;    /* it was measured, at most 2 */
+    bool pure;         /* of segments that were */
+    uint64_t ns;       /* of one layer, or of the output */
+    uint64_t least_ns; /* the least that was measured */
 } rn_cost;
 
 typedef struct rn_task rn_task;

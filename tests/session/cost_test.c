@@ -59,6 +59,19 @@ static void test_pace(retnet_session *session)
     check_near("and itself", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
 }
 
+/* What is short, was slow for once and is as it was again leaves all else what it was. */
+static void test_hiccups(retnet_session *session)
+{
+    rn_segment segment = segment_of(RN_PASS_STEPS, 1, 0);
+    measure(session, RN_PASS_STEPS, 1, 0, 150000);
+    for (int i = 0; i < 20; i++) {
+        rn_cost_learn(session, &segment, &(uint64_t){30000000}, 1);
+        for (int k = 0; k < 4; k++) rn_cost_learn(session, &segment, &(uint64_t){250000}, 1);
+    }
+    check_near("after slow single steps", layers_ns(session, RN_PASS_CHUNKS, 512), 20000000);
+    check_near("and others", layers_ns(session, RN_PASS_CHUNKS, 128), 5000000);
+}
+
 /* As if the stage took so long, several times. */
 static void measure_stage(retnet_session *session, const rn_pass *pass, uint32_t stage, uint64_t ns)
 {
@@ -134,6 +147,7 @@ int main(void)
     session.layout.rows = 2048;
     test_bounds(&session);
     test_pace(&session);
+    test_hiccups(&session);
     test_last_layer(&session);
     test_wanted_rows(&session);
     memset(session.costs, 0, sizeof session.costs);
