@@ -38,34 +38,34 @@ uint row_step(uint n, uint i) { return n * MATRIX_N + strip_step(i); }
 #endif
 
 uvec4 x_next[X_LOADS];
-PLACE x_at;                       // this invocation's first unit of X
-PLACE w_at[RUNS], scale_at[RUNS]; // and of W in the current block, of each run
-uint panel_row;                   // this invocation's row of that, or one as even
+uint x_at;                       // place of this invocation's first unit of X
+uint w_at[RUNS], scale_at[RUNS]; // and of W in the current block, of each run
+uint panel_row;                  // this invocation's row of that, or one as even
 
 void find_sources()
 {
     uint whole = (push.columns + SUB_TOKENS - 1) / SUB_TOKENS * SUB_TOKENS - SUB_TOKENS;
     uint token = min(gl_WorkGroupID.x * TILE_TOKENS + sub_token(), whole);
-    x_at = behind(inputs_begin(), ((token + strip_row(0)) * TOKEN_UNITS + strip_unit()) * 16);
+    x_at = ((token + strip_row(0)) * TOKEN_UNITS + strip_unit()) * 16;
     panel_row = own_row();
     [[unroll]] for (uint i = 0; i < RUNS; i++) {
         uvec2 place = run_place(i);
-        PLACE panel = behind(weights_begin(), place.x * push.blocks * BLOCK_BYTES);
-        w_at[i] = behind(panel, unit_bytes(place.y + panel_row, strip_unit()));
-        scale_at[i] = behind(panel, scale_bytes(place.y + panel_row));
+        uint panel = place.x * push.blocks * BLOCK_BYTES;
+        w_at[i] = panel + unit_bytes(place.y + panel_row, strip_unit());
+        scale_at[i] = panel + scale_bytes(place.y + panel_row);
     }
 }
 
 void next_inputs(uint blocks)
 {
-    x_at = behind(x_at, blocks * push.x_room * TOKEN_UNITS * 16);
+    x_at += blocks * push.x_room * TOKEN_UNITS * 16;
 }
 
 void next_weights(uint blocks)
 {
     [[unroll]] for (uint i = 0; i < RUNS; i++) {
-        w_at[i] = behind(w_at[i], blocks * BLOCK_BYTES);
-        if (SCALED) scale_at[i] = behind(scale_at[i], blocks * BLOCK_BYTES);
+        w_at[i] += blocks * BLOCK_BYTES;
+        scale_at[i] += blocks * BLOCK_BYTES;
     }
 }
 
@@ -88,7 +88,7 @@ void main()
     ACCUMULATOR sum[PIECES_M * PIECES_N];
     [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) sum[i] = ACCUMULATOR(0.0);
     find_sources();
-    // One at least. One driver runs a loop's body once in vain where it has no turns, with addresses that nobody has made.
+    // One at least. One driver runs a loop's body once in vain where it has no turns, from places that nobody has made.
     uint begin = push.blocks * split() / SPLITS, end = push.blocks * (split() + 1) / SPLITS;
     next_inputs(begin);
     next_weights(begin);

@@ -41,8 +41,8 @@ const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS, W
 shared vec4 sums[K_GROUPS * PASS_VECTORS]; // [K_GROUPS][PASS_TOKENS][TILE_ROWS]
 
 uvec4 x_next[AHEAD * X_LOADS];
-PLACE w_at[GLU ? 2 : 1], scale_at[GLU ? 2 : 1]; // this invocation's first unit in its panels
-uint first_row;                                 // which is of this row
+uint w_at[GLU ? 2 : 1], scale_at[GLU ? 2 : 1]; // places of this invocation's first unit in its panels
+uint first_row;                                // which is of this row
 
 uint row_group() { return gl_SubgroupID % ROW_GROUPS; }
 uint k_group() { return gl_SubgroupID / ROW_GROUPS; }
@@ -52,9 +52,9 @@ void find_rows()
     uint row = gl_WorkGroupID.x * OUT_ROWS + row_group() * SUB_OUT_ROWS, panel = row / PANEL_ROWS * (GLU ? 2 : 1);
     first_row = row % PANEL_ROWS + strip_row(0);
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) {
-        PLACE begin = behind(weights_begin(), min(panel + i, push.panels - 1) * push.blocks * BLOCK_BYTES);
-        w_at[i] = behind(begin, unit_bytes(first_row, strip_unit()));
-        scale_at[i] = behind(begin, scale_bytes(first_row));
+        uint begin = min(panel + i, push.panels - 1) * push.blocks * BLOCK_BYTES;
+        w_at[i] = begin + unit_bytes(first_row, strip_unit());
+        scale_at[i] = begin + scale_bytes(first_row);
     }
 }
 
@@ -62,10 +62,9 @@ void find_rows()
 void fetch_x(uint slot, uint b)
 {
     uint units = (min(b, push.blocks - 1) * push.x_room + strip_row(0)) * TOKEN_UNITS + strip_unit();
-    PLACE at = behind(inputs_begin(), units * 16);
     [[unroll]] for (uint i = 0; i < X_LOADS; i++)
         x_next[slot * X_LOADS + i] =
-            input_vector(at, (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS);
+            input_vector(units * 16, (i / STRIP_LOADS * MATRIX_M + strip_step(i % STRIP_LOADS)) * TOKEN_UNITS);
 }
 
 // Strip n of the subgroup's rows.
@@ -73,7 +72,7 @@ void fetch_w(uint slot, uint n, uint b)
 {
     uint panel = GLU ? n / OUT_N : 0, bytes = min(b, push.blocks - 1) * BLOCK_BYTES;
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
-        fetch_unit(slot * W_LOADS + n * STRIP_LOADS + i, behind(w_at[panel], bytes), behind(scale_at[panel], bytes), first_row,
+        fetch_unit(slot * W_LOADS + n * STRIP_LOADS + i, w_at[panel] + bytes, scale_at[panel] + bytes, first_row,
                    n % OUT_N * MATRIX_N + strip_step(i));
 }
 

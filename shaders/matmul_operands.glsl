@@ -8,42 +8,30 @@ const uint TOKEN_UNITS = HALVES_BLOCK / 8; // of a block
 uvec4 w_next[W_SLOTS * RAW];
 uint scale_next[W_SLOTS];
 
-// Where operands lie: an address or, without ADDRESSES, bytes from the beginning of their binding, at most 2 GiB of them. With
-// addresses a load is one instruction, whose constants are part of it; of bindings one driver asks before every load whether it is
-// inside. Then the masks are a promise to the compiler that adding a constant to an index does not wrap, so that constants become a
-// part of the load there too.
+// A place is a distance in bytes from where X or W begins, less than 2 GiB. With ADDRESSES a load from there is one instruction,
+// whose constants are part of it; of a binding one driver asks before every load whether it is inside. The masks are a promise to
+// the compiler that adding a constant to an index does not wrap, or else constants are added by instructions of their own.
 #ifdef ADDRESSES
-#define PLACE uvec2
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Vectors { uvec4 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer Pairs { uvec2 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Words { uint at[]; };
-
-PLACE weights_begin() { return push.matrix; }
-PLACE inputs_begin() { return push.inputs; }
-
-PLACE behind(PLACE place, uint bytes)
-{
-    uint carry, low = uaddCarry(place.x, bytes, carry);
-    return uvec2(low, place.y + carry);
-}
-
-uvec4 input_vector(PLACE place, uint i) { return Vectors(place).at[i]; }
-uvec4 weight_vector(PLACE place, uint i) { return Vectors(place).at[i]; }
-uvec2 weight_pair(PLACE place, uint i) { return Pairs(place).at[i]; }
-uint weight_word(PLACE place, uint i) { return Words(place).at[i]; }
+#define INPUT_VECTORS Vectors(push.inputs).at
+#define WEIGHT_VECTORS Vectors(push.matrix).at
+#define WEIGHT_PAIRS Pairs(push.matrix).at
+#define WEIGHT_WORDS Words(push.matrix).at
 #else
-#define PLACE uint
 layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
-
-PLACE weights_begin() { return 0; }
-PLACE inputs_begin() { return 0; }
-PLACE behind(PLACE place, uint bytes) { return place + bytes; }
-
-uvec4 input_vector(PLACE place, uint i) { return x[(place / 16 & 0x7ffffffu) + i]; }
-uvec4 weight_vector(PLACE place, uint i) { return weights[(place / 16 & 0x7ffffffu) + i]; }
-uvec2 weight_pair(PLACE place, uint i) { return weight_pairs[(place / 8 & 0xfffffffu) + i]; }
-uint weight_word(PLACE place, uint i) { return weight_words[(place / 4 & 0x1fffffffu) + i]; }
+#define INPUT_VECTORS x
+#define WEIGHT_VECTORS weights
+#define WEIGHT_PAIRS weight_pairs
+#define WEIGHT_WORDS weight_words
 #endif
+
+// Number i behind a place.
+uvec4 input_vector(uint place, uint i) { return INPUT_VECTORS[(place / 16 & 0x7ffffffu) + i]; }
+uvec4 weight_vector(uint place, uint i) { return WEIGHT_VECTORS[(place / 16 & 0x7ffffffu) + i]; }
+uvec2 weight_pair(uint place, uint i) { return WEIGHT_PAIRS[(place / 8 & 0xfffffffu) + i]; }
+uint weight_word(uint place, uint i) { return WEIGHT_WORDS[(place / 4 & 0x1fffffffu) + i]; }
 
 const uint BLOCK_BYTES = (FORMAT == FORMAT_F32 ? 512 : FORMAT == FORMAT_Q8 ? 136 : FORMAT == FORMAT_Q4 ? 72 : 256) * 16;
 const uint ROW_BYTES = ROW_UNITS * 16; // of a block
@@ -54,7 +42,7 @@ uint scale_bytes(uint row) { return SCALED ? scale_word(FORMAT, row) * 4 : 0; }
 
 // Eight weights, to a slot: those at `unit` and the scale at `scale` are of `row`, and the wanted ones of the row that is `step`
 // behind it, a constant. Of row and step one at least is even.
-void fetch_unit(uint slot, PLACE unit, PLACE scale, uint row, uint step)
+void fetch_unit(uint slot, uint unit, uint scale, uint row, uint step)
 {
     if (FORMAT == FORMAT_F32) {
         w_next[slot * RAW] = weight_vector(unit, step * 8);

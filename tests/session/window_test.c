@@ -144,7 +144,7 @@ typedef struct expected_window {
 
 static rn_pass *build(retnet_session *session, retnet_span *spans, rn_reading *readings, uint32_t count)
 {
-    rn_reading *list[SLOTS];
+    rn_reading *list[SLOTS] = {NULL};
     for (uint32_t i = 0; i < count; i++) {
         readings[i] = (rn_reading){spans[i].slot, spans[i].tokens, spans[i].count, 0, &spans[i]};
         list[i] = &readings[i];
