@@ -419,17 +419,19 @@ void rn_decode_exchange(retnet_session *session, uint32_t row)
     d->spares[row] = state;
 }
 
-/* Waits for a recording that was submitted. The host follows what it does with states. */
+/* Waits for a recording that was submitted. States that it moved are the slots' then; if it failed, those of before are
+ * still there, and what it made is forgotten. */
 static retnet_result finish_program(retnet_session *session, rn_recorder *recorder, uint32_t units)
 {
     const rn_decoder *d = &session->decoder;
-    bool moves = moves_states(session, d->rows, units);
-    for (uint32_t row = 0; moves && row < d->rows; row++) rn_decode_exchange(session, row);
     retnet_result result = rn_recorder_wait(recorder);
     if (result == RETNET_OK && take_failure(session)) result = run_again(session, units);
-    for (uint32_t row = 0; moves && row < d->rows && result != RETNET_OK; row++) {
-        rn_decode_drop(session, d->row_slots[row]);
-        rn_decode_exchange(session, row);
+    if (!moves_states(session, d->rows, units)) return result;
+    for (uint32_t row = 0; row < d->rows; row++) {
+        if (result == RETNET_OK)
+            rn_decode_exchange(session, row);
+        else
+            rn_decode_drop(session, d->row_slots[row]);
     }
     return result;
 }

@@ -112,10 +112,10 @@ static retnet_result rewind_voice(generation *g, voice *v)
     /* Tokens of this submit that were read are the newest of the recent ones. */
     for (uint32_t i = 0; i + 1 < v->fresh; i++)
         g->tokens[count++] = slot->recent[(slot->position - (v->fresh - 1) + i) % RN_RECENT_TOKENS];
-    retnet_result result = RETNET_OK;
     rn_decode_exchange(session, v->row);
     v->before.logits = slot->logits;
     *slot = v->before;
+    retnet_result result = RETNET_OK;
     for (uint32_t i = 0; i < count && result == RETNET_OK; i++) {
         retnet_span span = {.slot = v->slot, .tokens = &g->tokens[i], .count = 1};
         result = rn_session_read(session, &span, 1, false);
