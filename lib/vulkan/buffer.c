@@ -58,6 +58,13 @@ uint32_t rn_memory_heap(const rn_device *device, rn_memory_use use)
     return type == NO_MEMORY_TYPE ? UINT32_MAX : device->memory.memoryTypes[type].heapIndex;
 }
 
+/* 0 where the device has none. */
+static VkDeviceAddress find_address(const rn_device *device, VkBuffer buffer)
+{
+    VkBufferDeviceAddressInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = buffer};
+    return device->addresses ? device->vk.vkGetBufferDeviceAddress(device->handle, &info) : 0;
+}
+
 static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, const char *what, rn_buffer *buffer)
 {
     VkMemoryRequirements requirements;
@@ -90,13 +97,7 @@ static retnet_result allocate_and_bind(rn_device *device, rn_memory_use use, con
     }
     result = device->vk.vkBindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
     if (result != VK_SUCCESS) return rn_device_fail(device, result, what);
-    if (device->addresses) {
-        VkBufferDeviceAddressInfo asked = {
-            .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
-            .buffer = buffer->handle,
-        };
-        buffer->address = device->vk.vkGetBufferDeviceAddress(device->handle, &asked);
-    }
+    buffer->address = find_address(device, buffer->handle);
     const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     bool visible = (device->memory.memoryTypes[type].propertyFlags & host) == host;
     if (use == RN_MEMORY_DEVICE && !device->caps.unified_memory) visible = false;
