@@ -60,16 +60,22 @@ static bool count_down(void *user, uint32_t slot, int32_t token)
     return --*wanted > 0;
 }
 
+/* From the prompt on, of which dispatch number `drop` does not come; negative: all come. */
+static void begin(retnet_session *session, const int32_t *prompt, int drop)
+{
+    atomic_store(&session->device->soft_order, true);
+    watched = session;
+    seen = 0;
+    dropped = drop;
+    session_test_read_last(session, 0, prompt, PROMPT, NULL);
+}
+
 /* An end token, or a number of tokens to be stopped at by the callback; NULL and 0: neither. */
 static outcome speak(retnet_model *model, const int32_t *prompt, int drop, const int32_t *end, uint32_t stop)
 {
     retnet_session *session = make_session(model);
     outcome out = {.state = NULL};
-    atomic_store(&model->device->soft_order, true);
-    watched = session;
-    seen = 0;
-    dropped = drop;
-    session_test_read_last(session, 0, prompt, PROMPT, NULL);
+    begin(session, prompt, drop);
     retnet_generation wish = {
         .sampling = {.temperature = 0.8f, .seed = 11},
         .end_tokens = end,
@@ -153,11 +159,7 @@ static void check_refusal(retnet_model *model, const int32_t *prompt, int drop)
     retnet_session *session = make_session(model), *other = make_session(model);
     int32_t tokens[TOKENS], expected[TOKENS];
     uint32_t count = 0, patience = model->device->patience;
-    atomic_store(&model->device->soft_order, true);
-    watched = session;
-    seen = 0;
-    dropped = drop;
-    session_test_read_last(session, 0, prompt, PROMPT, NULL);
+    begin(session, prompt, drop);
     retnet_generation wish = {
         .sampling = {.temperature = 0.8f, .seed = 11}, .max_tokens = TOKENS, .tokens = tokens, .token_counts = &count};
     refuses = true;
