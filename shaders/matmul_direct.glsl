@@ -50,7 +50,7 @@ void find_sources()
     panel_row = own_row();
     [[unroll]] for (uint i = 0; i < RUNS; i++) {
         uvec2 place = run_place(i);
-        uint panel = place.x * push.blocks * BLOCK_BYTES;
+        uint panel = place.x * push.blocks * block_bytes();
         w_at[i] = panel + unit_bytes(place.y + panel_row, strip_unit());
         scale_at[i] = panel + scale_bytes(place.y + panel_row);
     }
@@ -64,8 +64,8 @@ void next_inputs(uint blocks)
 void next_weights(uint blocks)
 {
     [[unroll]] for (uint i = 0; i < RUNS; i++) {
-        w_at[i] += blocks * BLOCK_BYTES;
-        scale_at[i] += blocks * BLOCK_BYTES;
+        w_at[i] += blocks * block_bytes();
+        scale_at[i] += blocks * block_bytes();
     }
 }
 

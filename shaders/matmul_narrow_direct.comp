@@ -52,7 +52,7 @@ void find_rows()
     uint row = gl_WorkGroupID.x * OUT_ROWS + row_group() * SUB_OUT_ROWS, panel = row / PANEL_ROWS * (GLU ? 2 : 1);
     first_row = row % PANEL_ROWS + strip_row(0);
     [[unroll]] for (uint i = 0; i < (GLU ? 2 : 1); i++) {
-        uint begin = min(panel + i, push.panels - 1) * push.blocks * BLOCK_BYTES;
+        uint begin = min(panel + i, push.panels - 1) * push.blocks * block_bytes();
         w_at[i] = begin + unit_bytes(first_row, strip_unit());
         scale_at[i] = begin + scale_bytes(first_row);
     }
@@ -70,7 +70,7 @@ void fetch_x(uint slot, uint b)
 // Strip n of the subgroup's rows.
 void fetch_w(uint slot, uint n, uint b)
 {
-    uint panel = GLU ? n / OUT_N : 0, bytes = min(b, push.blocks - 1) * BLOCK_BYTES;
+    uint panel = GLU ? n / OUT_N : 0, bytes = min(b, push.blocks - 1) * block_bytes();
     [[unroll]] for (uint i = 0; i < STRIP_LOADS; i++)
         fetch_unit(slot * W_LOADS + n * STRIP_LOADS + i, w_at[panel] + bytes, scale_at[panel] + bytes, first_row,
                    n % OUT_N * MATRIX_N + strip_step(i));

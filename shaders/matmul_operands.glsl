@@ -33,8 +33,9 @@ uvec4 weight_vector(uint place, uint i) { return WEIGHT_VECTORS[(place / 16 & 0x
 uvec2 weight_pair(uint place, uint i) { return WEIGHT_PAIRS[(place / 8 & 0xfffffffu) + i]; }
 uint weight_word(uint place, uint i) { return WEIGHT_WORDS[(place / 4 & 0x1fffffffu) + i]; }
 
-const uint BLOCK_BYTES = (FORMAT == FORMAT_F32 ? 512 : FORMAT == FORMAT_Q8 ? 136 : FORMAT == FORMAT_Q4 ? 72 : 256) * 16;
 const uint ROW_BYTES = ROW_UNITS * 16; // of a block
+
+uint block_bytes() { return block_units(FORMAT) * 16; }
 
 // From the beginning of a block to eight weights of a row, and to the word that a row's scale is in.
 uint unit_bytes(uint row, uint unit) { return row * ROW_BYTES + unit * (ROW_BYTES / 4); }
