@@ -60,7 +60,12 @@ void store_piece(uint token, uint row)
     }
 }
 
-uint first_token() { return gl_WorkGroupID.x * TILE_TOKENS + sub_token(); }
+#ifdef RETENTION
+uint tile_of_tokens() { return push.first_tile + gl_WorkGroupID.x; }
+#else
+uint tile_of_tokens() { return gl_WorkGroupID.x; }
+#endif
+uint first_token() { return tile_of_tokens() * TILE_TOKENS + sub_token(); }
 uint first_row() { return gl_WorkGroupID.y * OUT_ROWS + first_piece() * MATRIX_N; }
 
 // Whether all of the workgroup's tile is stored: matrices must not be touched in divergent control flow. The units want

@@ -45,7 +45,7 @@ uint panel_row;                  // this invocation's row of that, or one as eve
 void find_sources()
 {
     uint whole = (push.columns + SUB_TOKENS - 1) / SUB_TOKENS * SUB_TOKENS - SUB_TOKENS;
-    uint token = min(gl_WorkGroupID.x * TILE_TOKENS + sub_token(), whole);
+    uint token = min(first_token(), whole);
     x_at = ((token + strip_row(0)) * TOKEN_UNITS + strip_unit()) * 16;
     panel_row = own_row();
     [[unroll]] for (uint i = 0; i < RUNS; i++) {

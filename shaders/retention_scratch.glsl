@@ -31,6 +31,7 @@ layout(push_constant) uniform Push {
     float eps; // these of the group norm, where it is taken here; weight in params, [value_size]
     uint weight, decay_sums, gate_offset;
     uint first_output; // the first chunk of which the output is asked for
+    uvec2 scratch; // its address, for kernels with ADDRESSES
 } push;
 #endif
 

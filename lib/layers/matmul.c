@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct matmul_push {
-    rn_matmul_addresses addresses;
+    rn_address weights, inputs;
     uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
 } matmul_push;
 
@@ -100,7 +100,8 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
             matmul->partials,
         };
         matmul_push push = {
-            .addresses = rn_matmul_addresses_of(&bindings[0], &bindings[1]),
+            .weights = rn_binding_address(&bindings[0]),
+            .inputs = rn_binding_address(&bindings[1]),
             .blocks = rn_matrix_blocks(matrix),
             .panels = count,
             .rows = rn_min_u32(matrix->rows - row_base, count / pair * RN_PANEL_ROWS),
@@ -115,12 +116,6 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
                              sizeof push, choice->others_first ? choice->others : along,
                              choice->others_first ? along : choice->others, 1, bytes);
     }
-}
-
-rn_matmul_addresses rn_matmul_addresses_of(const rn_binding *matrix, const rn_binding *input)
-{
-    VkDeviceAddress m = rn_binding_address(matrix), i = rn_binding_address(input);
-    return (rn_matmul_addresses){{(uint32_t)m, (uint32_t)(m >> 32)}, {(uint32_t)i, (uint32_t)(i >> 32)}};
 }
 
 /* ---- Many columns ------------------------------------------------------------------------------------------------ */

@@ -83,11 +83,6 @@ void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
 enum { RN_MATMUL_TILE_CONSTANTS = RN_MATMUL_CONSTANTS + 6 };
 rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
                                      uint32_t constants[RN_MATMUL_TILE_CONSTANTS]);
-/* Where the matrix and the input lie, as shaders have it: low words first; 0: not known. */
-typedef struct rn_matmul_addresses {
-    uint32_t matrix[2], inputs[2];
-} rn_matmul_addresses;
-rn_matmul_addresses rn_matmul_addresses_of(const rn_binding *matrix, const rn_binding *input);
 /* Whether its operands' addresses are known, for kernels that go by these, and not to be left aside. */
 bool rn_matmul_has_addresses(const rn_device *device, const rn_matmul *matmul);
 /* Whether tokens are so many that unpacking all weights takes less time than tiles of tokens lose by doing it, and the

@@ -2,6 +2,7 @@
 #include "layers/retention.h"
 
 #include "layers/lanes.h"
+#include "layers/matmul.h"
 #include "shaders.h"
 
 enum { KEY_STEP = 64, VALUE_STEP = 64, SUBGROUPS = 4, PREPARED_HEADS = 2 };
@@ -13,6 +14,7 @@ typedef struct matrix_push {
     uint32_t angles, decays, powers, powers_stride;
     float query_scale, eps;
     uint32_t weight, decay_sums, gate_offset, first_output;
+    rn_address scratch;
 } matrix_push;
 
 static uint32_t rounded_up(uint32_t value, uint32_t step)
@@ -81,22 +83,41 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
                          1, 0);
 }
 
+/* The one of two direct kernels that suits the scratch (shaders/retention_units.glsl). */
+static const rn_shader *direct_shader(const rn_binding *scratch, uint32_t bound, uint32_t addressed)
+{
+    return &rn_shaders[scratch->buffer->address && scratch->size <= RN_MATMUL_MOST_BYTES ? addressed : bound];
+}
+
 static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
                           rn_binding scratch, const matrix_push *push)
 {
-    const rn_matrix_unit *unit = &recorder->device->caps.matrix;
-    uint32_t columns = recorder->device->caps.is_cpu ? 16 : 32;
-    uint32_t constants[] = {SUBGROUPS * unit->subgroup, unit->subgroup, unit->m, unit->n, unit->k, columns, unit->lanes,
-                            chunks->projected};
-    const rn_kernel *kernel = rn_retention_matrix_is_direct(recorder->device)
-                                  ? rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_DIRECT],
-                                                       constants, RN_COUNT(constants))
-                                  : rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_MATRIX],
-                                                       constants, RN_COUNT(constants) - 2);
+    const rn_device *device = recorder->device;
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    bool direct = rn_retention_matrix_is_direct(device);
+    uint32_t columns = device->caps.is_cpu ? 16 : 32, across = 2, down = 2;
+    /* The more of a state a workgroup owns, the less is read from the second-level cache. */
+    if (direct && push->places.padded_value % (4 * columns) == 0 && 8 * unit->subgroup <= device->caps.max_invocations)
+        across = 4;
+    uint32_t constants[] = {across * down * unit->subgroup,
+                            unit->subgroup,
+                            unit->m,
+                            unit->n,
+                            unit->k,
+                            columns,
+                            unit->lanes,
+                            chunks->projected,
+                            across};
+    const rn_kernel *kernel = direct ? rn_recorder_kernel(recorder,
+                                                          direct_shader(&scratch, RN_SHADER_RETENTION_STATES_DIRECT,
+                                                                        RN_SHADER_RETENTION_STATES_ADDRESSED),
+                                                          constants, RN_COUNT(constants))
+                                     : rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_MATRIX],
+                                                          constants, RN_COUNT(constants) - 3);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->places.padded_value / (2 * columns), push->places.padded_key / (2 * columns),
+                         push->places.padded_value / (across * columns), push->places.padded_key / (down * columns),
                          chunks->sequence_count * r->heads, 0);
 }
 
@@ -175,7 +196,7 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     const rn_matrix_unit *unit = &device->caps.matrix;
     const rn_retention_norm *norm = chunks->norm;
     output_tile tile = direct_tile(device, r->value_size, norm != NULL);
-    uint32_t depth = device->caps.is_cpu ? 1 : push->places.padded_key / 32 % 4 == 0 ? 4 : 2;
+    uint32_t depth = device->caps.is_cpu ? 1 : 2;
     /* Eights, or fours of fp32. */
     uint32_t places =
         r->value_size | (norm ? r->gate_offset | norm->weight * 2 : (push->y_stride | push->y_offset) * 2);
@@ -196,8 +217,9 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
         places % 8 == 0,
         chunks->projected,
     };
-    const rn_kernel *kernel =
-        rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_OUTPUT_DIRECT], constants, RN_COUNT(constants));
+    const rn_kernel *kernel = rn_recorder_kernel(
+        recorder, direct_shader(&scratch, RN_SHADER_RETENTION_OUTPUT_DIRECT, RN_SHADER_RETENTION_OUTPUT_ADDRESSED),
+        constants, RN_COUNT(constants));
     if (!kernel) return;
     rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
@@ -233,6 +255,7 @@ void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, co
         .decay_sums = r->tables.decay_sums,
         .gate_offset = r->gate_offset,
         .first_output = chunks->first_output,
+        .scratch = rn_binding_address(&scratch),
     };
     if (!chunks->projected) record_prepare(recorder, r, chunks, scratch, &push);
     record_states(recorder, r, chunks, scratch, &push);

@@ -3,14 +3,17 @@
 #include "layers/lanes.h"
 #include "shaders.h"
 
+enum { MATRIX, INPUT, BINDINGS = 6 };
+
 /* As matmul_problem.glsl has it with RETENTION; `unused` is of other kernels. */
 typedef struct project_push {
-    rn_matmul_addresses addresses;
+    rn_address weights, inputs;
     uint32_t blocks, unused[3], columns, x_room, y_stride, unused_too;
     uint32_t heads, key_value_heads, key_size, value_size;
     rn_retention_places places;
     uint32_t angles;
     float query_scale;
+    uint32_t first_tile, skip_from, skipped;
 } project_push;
 
 /* What of memory that was lent lies behind the operands, if it is the scratch. */
@@ -64,6 +67,29 @@ bool rn_retention_projects(const rn_device *device, const rn_matmul *projection,
     return suits && rn_matmul_unpacks(device, projection) == rn_matmul_unpacks(device, &without);
 }
 
+/* For who asks for outputs from push->first_tile on, in tiles of tokens: keys and values of all tokens, but queries and
+ * gates of these only. */
+static void dispatch_tiles(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings,
+                           project_push *push, const rn_matmul_tile *tile, const rn_matrix *matrix)
+{
+    uint32_t end = rn_divide_up(rn_divide_up(push->columns, RN_CHUNK) * RN_CHUNK, tile->tokens);
+    uint32_t rows = matrix->rows / tile->rows, first = push->first_tile;
+    uint64_t row_bytes = bindings[MATRIX].size / rows;
+    if (first) {
+        uint32_t shared = push->key_value_heads * (push->key_size + push->value_size) / tile->rows;
+        push->first_tile = 0;
+        push->skipped = push->heads * push->key_size / tile->rows;
+        rn_recorder_dispatch(recorder, kernel, bindings, BINDINGS, push, sizeof *push, end, shared, 1,
+                             shared * row_bytes);
+        push->first_tile = first;
+        push->skip_from = push->skipped;
+        push->skipped = shared;
+        rows -= shared;
+    }
+    rn_recorder_dispatch(recorder, kernel, bindings, BINDINGS, push, sizeof *push, end - first, rows, 1,
+                         rows * row_bytes);
+}
+
 void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *projection, const rn_retention *r,
                                  const rn_retention_chunks *chunks)
 {
@@ -79,17 +105,17 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PROJECT], constants, RN_MATMUL_TILE_CONSTANTS);
     if (!kernel) return;
     const rn_matrix *matrix = matmul.matrix;
-    uint64_t bytes = rn_matrix_panels(matrix) * rn_matrix_panel_bytes(matrix);
-    rn_binding bindings[] = {
-        {matrix->buffer, matrix->offset, bytes},
-        matmul.input,
+    rn_binding bindings[BINDINGS] = {
+        [MATRIX] = {matrix->buffer, matrix->offset, rn_matrix_panels(matrix) * rn_matrix_panel_bytes(matrix)},
+        [INPUT] = matmul.input,
         matmul.output,
         {chunks->scratch, chunks->scratch_offset, 16ull * arrays.places.before},
         r->params,
         chunks->chunks,
     };
     project_push push = {
-        .addresses = rn_matmul_addresses_of(&bindings[0], &bindings[1]),
+        .weights = rn_binding_address(&bindings[MATRIX]),
+        .inputs = rn_binding_address(&bindings[INPUT]),
         .blocks = rn_matrix_blocks(matrix),
         .columns = matmul.columns,
         .x_room = matmul.x_room,
@@ -101,8 +127,7 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         .places = arrays.places,
         .angles = r->tables.angles,
         .query_scale = rn_retention_scale(r),
+        .first_tile = chunks->first_output * RN_CHUNK / tile.tokens,
     };
-    rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), &push, sizeof push,
-                         rn_divide_up(rn_divide_up(matmul.columns, RN_CHUNK) * RN_CHUNK, tile.tokens),
-                         matrix->rows / tile.rows, 1, bytes);
+    dispatch_tiles(recorder, kernel, bindings, &push, &tile, matrix);
 }

@@ -347,7 +347,6 @@ static void retain_chunks(const forward *f, const rn_model_layer *layer, const r
     bool fused = config->norm == RN_NORM_RMS && retains_halves(f, layer) && projects_halves(f, layer) &&
                  rn_retention_matrix_norms(session->device, retention);
     if (fused) chunks.norm = &norm;
-    chunks.first_output = f->window.first_chunk;
     rn_retention_chunks_record(f->recorder, retention, &chunks);
     if (fused || f->window.rows == 0) return;
     group_norm(f, layer, f->window.first, f->window.rows, chunks.chunks, chunks.chunk_count);
@@ -431,8 +430,9 @@ static void retention_layer(const forward *f, uint32_t index)
         .has_bias = layer->qkvg.has_bias,
         .bias = layer->qkvg.bias,
     };
-    chunks.projected = project_retention(f, &qkvg, &layer->retention_norm, r.x, &retention, &chunks);
     forward behind = behind_states(f, index);
+    chunks.first_output = behind.window.first_chunk;
+    chunks.projected = project_retention(f, &qkvg, &layer->retention_norm, r.x, &retention, &chunks);
     bool halves = retains_halves(f, layer);
     rn_linear o = output_projection(&behind, index, halves);
     bool defer = !f->pass->chunks && !halves && config->norm == RN_NORM_RMS && rn_linear_can_fuse(session->device, &o);

@@ -17,10 +17,15 @@ typedef struct rn_binding {
     VkDeviceSize offset, size; /* bytes; the offset is a multiple of caps.storage_alignment */
 } rn_binding;
 
-/* Where the device finds what is bound; 0: not known. */
-static inline VkDeviceAddress rn_binding_address(const rn_binding *binding)
+/* Where the device finds what is bound, as shaders have it; 0: not known. */
+typedef struct rn_address {
+    uint32_t low, high;
+} rn_address;
+
+static inline rn_address rn_binding_address(const rn_binding *binding)
 {
-    return binding->buffer->address ? binding->buffer->address + binding->offset : 0;
+    VkDeviceAddress at = binding->buffer->address ? binding->buffer->address + binding->offset : 0;
+    return (rn_address){(uint32_t)at, (uint32_t)(at >> 32)};
 }
 
 enum { RN_MAX_HAZARDS = 64, RN_MAX_TIMED = 1024 };

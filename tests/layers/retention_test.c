@@ -31,6 +31,7 @@ typedef struct batch {
     uint32_t weight;       /* of the group norm, in params */
     uint32_t first_output; /* of the chunks */
     bool moves;            /* memories are read in one place and written in another */
+    bool bound;            /* the scratch has no address that is known, as a host's */
     rn_config config;
 } batch;
 
@@ -287,6 +288,7 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
     chunks.first_output = b->first_output;
     chunks.matrix = matrix;
     chunks.norm = norm;
+    if (b->bound) scratch.buffer.address = 0;
     chunks.scratch = &scratch.buffer;
     chunks.scratch_offset = layers_test_binding(&scratch).offset;
     chunks.projected = projection != NULL;
@@ -312,6 +314,7 @@ static void check_chunks(layers_test *test, const shape *s, const sequence *sequ
     double limit = matrix ? f16_bound : bound;
     batch b = make_batch(test, s, sequences, count);
     b.first_output = first_output;
+    b.bound = first_output != 0;
     bind(&b);
     expectation e = expect(&b);
     uint32_t *before = layers_test_alloc(b.x.count, sizeof *before);
@@ -452,19 +455,21 @@ static void check_gates(const char *what, const batch *b, const layers_buffer *y
 {
     double *expected = layers_test_expectation(y, true);
     uint32_t width = b->retention.gate_offset + b->shape.heads * b->shape.value_size;
-    /* Of all tokens that the tiles have, others than the sequences' may be left too. */
+    /* Of all tokens that the tiles have, others than those asked for may be left too. */
     for (uint32_t t = 0; t < room; t++)
         for (uint32_t i = b->retention.gate_offset; i < width; i++) {
             size_t at = layers_test_half_at(room, t, i);
-            expected[at] = t < b->rows ? rows[(size_t)t * width + i] : (double)rn_f16_to_f32(y->halves[at]);
+            bool asked = t >= first_row_asked(b) && t < b->rows;
+            expected[at] = asked ? rows[(size_t)t * width + i] : (double)rn_f16_to_f32(y->halves[at]);
         }
     layers_test_check(what, y, true, expected, f16_bound);
 }
 
 static void check_projected(layers_test *test, const shape *s, retnet_weight_format format, rn_matmul_tile tile,
-                            const sequence *sequences, uint32_t count)
+                            const sequence *sequences, uint32_t count, uint32_t first_output)
 {
     batch b = make_batch(test, s, sequences, count);
+    b.first_output = first_output;
     uint32_t width = b.retention.gate_offset + s->heads * s->value_size, room = rn_divide_up(b.rows, 64) * 64;
     layers_buffer x = layers_test_buffer(test, (size_t)room * rn_divide_up(INPUTS, 32) * 16);
     layers_buffer y = layers_test_buffer(test, (size_t)room * width / 2);
@@ -511,17 +516,19 @@ static void check_projections(layers_test *test)
         const sequence *sequences;
         uint32_t count;
         rn_matmul_tile tile; /* of GPUs */
+        uint32_t first_output;
     } cases[] = {
-        {{128, 256, 3, 1}, RETNET_WEIGHTS_F16, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 1}},
-        {{256, 128, 2, 2}, RETNET_WEIGHTS_Q8, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 2}},
-        {{128, 128, 4, 1}, RETNET_WEIGHTS_BF16, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 1}},
+        {{128, 256, 3, 1}, RETNET_WEIGHTS_F16, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 1}, 0},
+        {{256, 128, 2, 2}, RETNET_WEIGHTS_Q8, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 2}, 3},
+        {{128, 128, 4, 1}, RETNET_WEIGHTS_BF16, aligned, RN_COUNT(aligned), {128, 128, 64, 64, 1}, 7},
         /* So many tokens that weights are unpacked beforehand. */
-        {{128, 256, 3, 1}, RETNET_WEIGHTS_Q4, longer, RN_COUNT(longer), {128, 128, 64, 64, 1}},
+        {{128, 256, 3, 1}, RETNET_WEIGHTS_Q4, longer, RN_COUNT(longer), {128, 128, 64, 64, 1}, 17},
     };
     if (test->device->caps.matrix.lanes == RN_LANES_UNKNOWN || !rn_retention_matrix_suits(test->device, 128)) return;
     for (size_t i = 0; i < RN_COUNT(cases); i++) {
         rn_matmul_tile tile = test->device->caps.is_cpu ? (rn_matmul_tile){0} : cases[i].tile;
-        check_projected(test, &cases[i].shape, cases[i].format, tile, cases[i].sequences, cases[i].count);
+        check_projected(test, &cases[i].shape, cases[i].format, tile, cases[i].sequences, cases[i].count,
+                        cases[i].first_output);
     }
 }
 
