@@ -84,14 +84,27 @@ bool rn_matmul_check(rn_recorder *recorder, const rn_matmul *matmul)
     return false;
 }
 
+/* Of an output of halves, where rows lie behind each other, those of a dispatch alone, if they may be bound: what
+ * others write need not wait then. */
+static bool bind_rows(const rn_device *device, const rn_matmul *matmul, uint32_t first, uint32_t rows,
+                      rn_binding *output)
+{
+    uint64_t before = 2ull * matmul->y_stride * first;
+    if (!matmul->halves || before % device->caps.storage_alignment) return false;
+    output->offset += before;
+    output->size = rn_min_u64(output->size - before,
+                              2ull * matmul->y_stride * rn_divide_up(rows, RN_BLOCK_INPUTS) * RN_BLOCK_INPUTS);
+    return true;
+}
+
 void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn_matmul_choice *choice, uint32_t step)
 {
     const rn_matrix *matrix = matmul->matrix;
-    uint32_t panels = rn_matrix_panels(matrix), pair = matrix->alternating ? 2 : 1;
+    uint32_t end = choice->end ? choice->end : rn_matrix_panels(matrix), pair = matrix->alternating ? 2 : 1;
     uint64_t most = RN_MATMUL_MOST_BYTES / rn_matrix_panel_bytes(matrix) / 16 * 16; /* a multiple of every alignment */
     if (most && step > most) step = (uint32_t)most;
-    for (uint32_t first = 0; first < panels; first += step) {
-        uint32_t count = rn_min_u32(step, panels - first), row_base = first / pair * RN_PANEL_ROWS;
+    for (uint32_t first = choice->begin; first < end; first += step) {
+        uint32_t count = rn_min_u32(step, end - first), row_base = first / pair * RN_PANEL_ROWS;
         uint64_t bytes = count * rn_matrix_panel_bytes(matrix);
         rn_binding bindings[] = {
             {matrix->buffer, matrix->offset + first * rn_matrix_panel_bytes(matrix), bytes},
@@ -111,6 +124,7 @@ void rn_matmul_dispatch(rn_recorder *recorder, const rn_matmul *matmul, const rn
             .y_stride = matmul->y_stride,
             .partials = 4 * RN_NARROW_COUNTERS / 16,
         };
+        if (bind_rows(recorder->device, matmul, row_base, push.rows, &bindings[2])) push.row_base = 0;
         uint32_t along = rn_divide_up(count * RN_PANEL_ROWS, choice->rows);
         rn_recorder_dispatch(recorder, choice->kernel, bindings, choice->kernel->shader->binding_count, &push,
                              sizeof push, choice->others_first ? choice->others : along,
@@ -190,18 +204,47 @@ static uint32_t tile_shader(const rn_device *device, const rn_matmul *matmul, bo
     return rn_matmul_has_addresses(device, matmul) ? RN_SHADER_MATMUL_ADDRESSED : RN_SHADER_MATMUL_DIRECT;
 }
 
-static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
+static void record_some(rn_recorder *recorder, const rn_matmul *matmul, bool direct, uint32_t begin, uint32_t end)
 {
     rn_device *device = recorder->device;
-    bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && matmul->way != RN_MATMUL_STAGED;
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
     rn_matmul_tile tile;
     uint32_t count = tile_constants(device, matmul, direct, constants, &tile);
-    rn_matmul_choice choice = {
-        .rows = tile.rows, .others = rn_divide_up(matmul->columns, tile.tokens), .others_first = true};
+    rn_matmul_choice choice = {.rows = tile.rows,
+                               .others = rn_divide_up(matmul->columns, tile.tokens),
+                               .others_first = true,
+                               .begin = begin,
+                               .end = end};
     choice.kernel = rn_recorder_kernel(recorder, &rn_shaders[tile_shader(device, matmul, direct)], constants, count);
     if (choice.kernel)
         rn_matmul_dispatch(recorder, matmul, &choice, rn_matrix_panels_per_binding(device, matmul->matrix));
+}
+
+/* Panels at the end whose tiles would take all processors a turn, though there are not enough for half of them: each is
+ * better made by twice as many subgroups in half the time. A processor has two of the largest tiles under way. Of an
+ * output of floats the last would wait for the others. */
+static uint32_t last_panels(const rn_device *device, const rn_matmul *matmul, const rn_matmul_tile *tile)
+{
+    uint32_t turn = 2 * device->caps.processors, panels = rn_matrix_panels(matmul->matrix);
+    uint32_t across = rn_divide_up(matmul->columns, tile->tokens), down = panels * RN_PANEL_ROWS / tile->rows;
+    if (!turn || across * down < turn || !matmul->halves || panels * RN_PANEL_ROWS % tile->rows ||
+        2 * invocations(&device->caps.matrix, tile) > device->caps.max_invocations)
+        return 0;
+    uint32_t last = rn_divide_up(across * down % turn, across);
+    return last * across <= turn / 2 ? last * (tile->rows / RN_PANEL_ROWS) : 0;
+}
+
+static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
+{
+    const rn_device *device = recorder->device;
+    bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && matmul->way != RN_MATMUL_STAGED;
+    uint32_t constants[RN_MATMUL_TILE_CONSTANTS], panels = rn_matrix_panels(matmul->matrix);
+    rn_matmul split = *matmul;
+    tile_constants(device, matmul, direct, constants, &split.tile);
+    uint32_t last = direct && split.tile.splits == 1 ? last_panels(device, matmul, &split.tile) : 0;
+    split.tile.splits = 2;
+    record_some(recorder, matmul, direct, 0, panels - last);
+    if (last) record_some(recorder, &split, direct, panels - last, panels);
 }
 
 void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves)

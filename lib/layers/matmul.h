@@ -54,9 +54,10 @@ void rn_matmul_constants(const rn_device *device, const rn_matmul *matmul, uint3
 /* A kernel, and how its workgroups lie over rows of W, columns and parts of the inputs. */
 typedef struct rn_matmul_choice {
     const rn_kernel *kernel;
-    uint32_t rows;     /* of a workgroup */
-    uint32_t others;   /* workgroups for the same rows */
-    bool others_first; /* they are x of a dispatch and rows are y, else the other way round */
+    uint32_t rows;       /* of a workgroup */
+    uint32_t others;     /* workgroups for the same rows */
+    bool others_first;   /* they are x of a dispatch and rows are y, else the other way round */
+    uint32_t begin, end; /* panels of W; end 0: all */
 } rn_matmul_choice;
 
 /* False, and the recording failed, if matrix and epilogue differ or the input has more than 2 GiB. */

@@ -169,6 +169,23 @@ static void check_splits(layers_test *test, rn_matmul_tile tile)
     check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, RN_MATMUL_FASTEST, tile, {0}});
 }
 
+/* Tiles that do not fill the device's processors at last, and are split. Of outputs that may be bound from there, or
+ * not. */
+static void check_last(layers_test *test, rn_matmul_tile tile)
+{
+    uint32_t processors = test->device->caps.processors;
+    test->device->caps.processors = 2;
+    shape s = {tile.tokens, 5 * 128, 70}, unaligned = {tile.tokens - 1, 5 * 128, 70};
+    check_kernel(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_STORE, 0, true, RN_MATMUL_FASTEST, tile, {0}},
+                 false);
+    s.rows = 5 * 64;
+    check_kernel(test, &(problem){s, RETNET_WEIGHTS_F16, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, tile, {0}},
+                 false);
+    check_kernel(test, &(problem){unaligned, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 0, true, RN_MATMUL_BOUND, tile, {0}},
+                 false);
+    test->device->caps.processors = processors;
+}
+
 /* Subgroups with rows, with inputs and with both in common; inputs split among workgroups too, sometimes into more
  * parts than there are blocks; several blocks under way at once. */
 static void check_narrow_shapes(layers_test *test)
@@ -216,7 +233,11 @@ int main(int argc, char **argv)
         }
         check_narrow_shapes(&test);
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
-        if (!test.device->caps.is_cpu) check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
+        check_last(&test, (rn_matmul_tile){16, 128, 16, 32, 1});
+        if (!test.device->caps.is_cpu) {
+            check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
+            check_last(&test, (rn_matmul_tile){128, 128, 64, 64, 1});
+        }
     }
     return layers_test_finish(&test, test_failures);
 }
