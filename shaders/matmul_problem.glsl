@@ -39,6 +39,6 @@ layout(push_constant) uniform Push {
     uint query, key, key_in, value, before;
     uint angles;
     float query_scale;
-    uint first_tile, skip_from, skipped; // retention_operands.glsl
+    uint first_tile, first_rows, row_tiles; // retention_operands.glsl
 #endif
 } push;

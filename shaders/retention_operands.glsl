@@ -1,7 +1,7 @@
 // retention_operands.glsl: how retention_project.comp shares out rows, and where it leaves them.
 //
-// A dispatch makes tiles of tokens from the first one on that it names, and leaves out some tiles of rows that lie together: who
-// asks for few outputs needs few queries and gates, but all keys and values.
+// A dispatch makes tiles from those of tokens and of rows on that it names, of rows around the end: who asks for few outputs needs
+// few queries and gates, but all keys and values; and what the states' kernel reads next, keys and values, had best come last.
 //
 // Queries and keys are rotated in pairs (i, i + K/2), so the two runs of a subgroup's rows are pairs of one head. Of values
 // and gates they lie together. Heads begin at multiples of a tile's rows.
@@ -21,7 +21,7 @@ layout(set = 0, binding = 5) uniform Chunks { uvec4 chunks[1024]; }; // {-, -, p
 const uint RUN_ROWS = SUB_ROWS / 2, RUN_N = PIECES_N / 2;
 
 uint across() { return tile_subgroup() % SUBGROUPS_ACROSS; }
-uint tile_row() { return (gl_WorkGroupID.y + (gl_WorkGroupID.y < push.skip_from ? 0 : push.skipped)) * TILE_ROWS; }
+uint tile_row() { return (push.first_rows + gl_WorkGroupID.y) % push.row_tiles * TILE_ROWS; }
 uint queries_end() { return push.heads * push.key_size; }
 uint keys_end() { return queries_end() + push.key_value_heads * push.key_size; }
 uint values_end() { return keys_end() + push.key_value_heads * push.value_size; }

@@ -224,7 +224,8 @@ void leave_eight(vec4 low, vec4 high, vec4 low_weight, vec4 high_weight, uvec4 g
 
 void main()
 {
-    uint c = push.first_output + gl_WorkGroupID.y, head = gl_WorkGroupID.z;
+    // The last first, whose states and values were written last.
+    uint c = push.first_output + gl_NumWorkGroups.z - 1 - gl_WorkGroupID.z, head = gl_WorkGroupID.y;
     uint key_head = head / (push.heads / push.key_value_heads);
     uint across = gl_SubgroupID % ACROSS, sub_row = gl_SubgroupID / ACROSS * SUB_ROWS;
     uint sub_v = gl_WorkGroupID.x * TILE_V + across * SUB_V;

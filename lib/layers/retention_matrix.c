@@ -223,8 +223,8 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
     if (!kernel) return;
     rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
-                         push->places.padded_value / (tile.across * tile.columns), rn_retention_outputs(chunks),
-                         r->heads, 0);
+                         push->places.padded_value / (tile.across * tile.columns), r->heads,
+                         rn_retention_outputs(chunks), 0);
 }
 
 void rn_retention_matrix_record(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks)

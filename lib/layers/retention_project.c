@@ -13,7 +13,7 @@ typedef struct project_push {
     rn_retention_places places;
     uint32_t angles;
     float query_scale;
-    uint32_t first_tile, skip_from, skipped;
+    uint32_t first_tile, first_rows, row_tiles;
 } project_push;
 
 /* What of memory that was lent lies behind the operands, if it is the scratch. */
@@ -70,22 +70,21 @@ bool rn_retention_projects(const rn_device *device, const rn_matmul *projection,
 /* For who asks for outputs from push->first_tile on, in tiles of tokens: keys and values of all tokens, but queries and
  * gates of these only. */
 static void dispatch_tiles(rn_recorder *recorder, const rn_kernel *kernel, const rn_binding *bindings,
-                           project_push *push, const rn_matmul_tile *tile, const rn_matrix *matrix)
+                           project_push *push, const rn_matmul_tile *tile)
 {
     uint32_t end = rn_divide_up(rn_divide_up(push->columns, RN_CHUNK) * RN_CHUNK, tile->tokens);
-    uint32_t rows = matrix->rows / tile->rows, first = push->first_tile;
+    uint32_t first = push->first_tile, rows = push->row_tiles, queries = push->heads * push->key_size / tile->rows;
+    uint32_t shared = push->key_value_heads * (push->key_size + push->value_size) / tile->rows; /* keys and values */
     uint64_t row_bytes = bindings[MATRIX].size / rows;
     if (first) {
-        uint32_t shared = push->key_value_heads * (push->key_size + push->value_size) / tile->rows;
         push->first_tile = 0;
-        push->skipped = push->heads * push->key_size / tile->rows;
+        push->first_rows = queries;
         rn_recorder_dispatch(recorder, kernel, bindings, BINDINGS, push, sizeof *push, end, shared, 1,
                              shared * row_bytes);
         push->first_tile = first;
-        push->skip_from = push->skipped;
-        push->skipped = shared;
         rows -= shared;
     }
+    push->first_rows = queries + shared;
     rn_recorder_dispatch(recorder, kernel, bindings, BINDINGS, push, sizeof *push, end - first, rows, 1,
                          rows * row_bytes);
 }
@@ -128,6 +127,7 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
         .angles = r->tables.angles,
         .query_scale = rn_retention_scale(r),
         .first_tile = chunks->first_output * RN_CHUNK / tile.tokens,
+        .row_tiles = matrix->rows / tile.rows,
     };
-    dispatch_tiles(recorder, kernel, bindings, &push, &tile, matrix);
+    dispatch_tiles(recorder, kernel, bindings, &push, &tile);
 }
