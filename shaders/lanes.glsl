@@ -71,6 +71,22 @@ uint right_column(uint n, uint i)
                                 : n * MATRIX_N + sum_column(i);
 }
 
+// Another order of the right operand's, within a strip: components 4 r to 4 r + 3 of its sums are of columns 4 t to 4 t + 3.
+uint four_row()
+{
+    return LANES == LANES_QUADS ? gl_SubgroupInvocationID / 8 * 4 + gl_SubgroupInvocationID / 4 % 2 : 0;
+}
+
+uint four_step(uint i)
+{
+    return LANES == LANES_QUADS ? i * 2 : i;
+}
+
+uint four_column(uint row) // of a matrix, with a row
+{
+    return LANES == LANES_QUADS ? row / 4 * 2 + row % 2 + row / 2 % 2 * 8 : row;
+}
+
 // What is made of sums of a chunk's 64 tokens, and then has tokens innermost, has them in places: eight places side by side are
 // of tokens that one invocation holds in a column. Token of a place, and also place of a token.
 uint place_of(uint token)

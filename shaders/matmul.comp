@@ -14,6 +14,8 @@ layout(constant_id = 13) const uint TURN = 2; // blocks a turn of the loop: with
 
 #include "matmul.glsl"
 
+uint column_of(uint row) { return row; }
+
 // A staged row is 32 halves and 8 of padding, which spreads neighbouring rows over the banks of shared memory.
 const uint STRIDE = 5, TOKEN_UNITS = 4;
 const uint STAGE = (TILE_TOKENS + TILE_ROWS) * STRIDE;
@@ -137,5 +139,10 @@ void main()
             barrier();
         }
     }
-    STORE_SUMS(sum)
+    FINISH(sum)
+    if (is_whole()) {
+        STORE_WHOLE(sum)
+    } else {
+        STORE_PARTS(sum)
+    }
 }

@@ -46,6 +46,8 @@ void store_halves(uint token, uint row, vec4 value)
     y_halves[half_at(push.y_stride, token, push.row_base + row) / 4] = four_halves(value);
 }
 
+uint column_of(uint row); // of a piece's rows of W, that of the sums with it
+
 // A piece of Y that this subgroup left in its scratch memory. A loop, since there is one of these for each piece.
 void store_piece(uint token, uint row)
 {
@@ -53,10 +55,13 @@ void store_piece(uint token, uint row)
     uint base = gl_SubgroupID * PIECE;
     [[dont_unroll]] for (uint i = gl_SubgroupInvocationID * values; i < PIECE; i += SUBGROUP * values) {
         uint t = token + i / MATRIX_N, r = row + i % MATRIX_N;
+        vec4 value;
+        [[unroll]] for (uint k = 0; k < values; k++)
+            value[k] = scratch[base + i / MATRIX_N * MATRIX_N + column_of(i % MATRIX_N + k)];
         if (HALVES != 0)
-            store_halves(t, r, vec4(scratch[base + i], scratch[base + i + 1], scratch[base + i + 2], scratch[base + i + 3]));
+            store_halves(t, r, value);
         else
-            store_value(t, r, scratch[base + i]);
+            store_value(t, r, value.x);
     }
 }
 
@@ -110,32 +115,33 @@ void store_part(uint token, uint row, ACCUMULATOR piece)
     if (split() == 0) store_piece(token, row);
 }
 
-// Stores a subgroup's sums; only split 0 does. What they are added to is loaded before anything is stored: no compiler moves
-// a load past a store to the same buffer, and each would be waited for. Copies: one driver computes nothing where a component
-// of an array of matrices is named.
-#define STORE_SUMS(sum)                                                                                                \
+// What becomes of a subgroup's sums. Copies: one driver computes nothing where a component of an array of matrices is named.
+#define FINISH(sum)                                                                                                    \
     [[unroll]] for (uint m = 0; m < PIECES_M; m++) {                                                                   \
         [[unroll]] for (uint n = 0; n < OUT_N; n++) {                                                                  \
             ACCUMULATOR piece = sum[m * PIECES_N + n], factor = sum[m * PIECES_N + (GLU ? n + OUT_N : n)];             \
             finish(piece, factor);                                                                                     \
             sum[m * PIECES_N + n] = piece;                                                                             \
         }                                                                                                              \
-    }                                                                                                                  \
-    uint token = first_token(), row = first_row();                                                                     \
-    if (!is_whole()) {                                                                                                 \
-        [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                         \
-            store_part(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N,                                       \
-                       sum[i / OUT_N * PIECES_N + i % OUT_N]);                                                         \
-    } else if (split() == 0) {                                                                                         \
-        [[unroll]] for (uint i = 0; i < (EPILOGUE == EPILOGUE_ADD ? PIECES_M * PIECES_N : 0); i++) {                   \
-            ACCUMULATOR before;                                                                                        \
-            coopMatLoad(before, y,                                                                                     \
-                        (token + i / PIECES_N * MATRIX_M) * push.y_stride + push.row_base + row +                      \
-                            i % PIECES_N * MATRIX_N,                                                                   \
-                        push.y_stride, gl_CooperativeMatrixLayoutRowMajor);                                            \
-            sum[i] += before;                                                                                          \
-        }                                                                                                              \
-        [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                         \
-            store_whole(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N,                                      \
-                        sum[i / OUT_N * PIECES_N + i % OUT_N]);                                                        \
     }
+
+// Of a tile that does not lie in Y altogether.
+#define STORE_PARTS(sum)                                                                                               \
+    [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                             \
+        store_part(first_token() + i / OUT_N * MATRIX_M, first_row() + i % OUT_N * MATRIX_N,                           \
+                   sum[i / OUT_N * PIECES_N + i % OUT_N]);
+
+// What they are added to is loaded before anything is stored: no compiler moves a load past a store to the same buffer, and each
+// would be waited for.
+#define STORE_WHOLE(sum)                                                                                               \
+    uint token = first_token(), row = first_row();                                                                     \
+    [[unroll]] for (uint i = 0; i < (EPILOGUE == EPILOGUE_ADD ? PIECES_M * PIECES_N : 0); i++) {                       \
+        ACCUMULATOR before;                                                                                            \
+        coopMatLoad(before, y,                                                                                         \
+                    (token + i / PIECES_N * MATRIX_M) * push.y_stride + push.row_base + row +                          \
+                        i % PIECES_N * MATRIX_N,                                                                       \
+                    push.y_stride, gl_CooperativeMatrixLayoutRowMajor);                                                \
+        sum[i] += before;                                                                                              \
+    }                                                                                                                  \
+    [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++)                                                             \
+        store_whole(token + i / OUT_N * MATRIX_M, row + i % OUT_N * MATRIX_N, sum[i / OUT_N * PIECES_N + i % OUT_N]);

@@ -33,9 +33,44 @@ uvec2 run_place(uint run)
 }
 
 // Of a run this invocation's first row, behind which load i of its strip n is so far.
-uint own_row() { return strip_row(0); }
-uint row_step(uint n, uint i) { return n * MATRIX_N + strip_step(i); }
+uint own_row() { return four_row(); }
+uint row_step(uint n, uint i) { return n * MATRIX_N + four_step(i); }
+
+// With LANES_QUADS rows are in an order by which an invocation holds four columns that lie together, and stores them as one: matrices
+// store two at a time, each in another line of the cache.
+
+layout(std430, set = 0, binding = 2) buffer OutputFours { vec4 y_fours[]; };
+
+// The subgroup's sums, [pieces along tokens][pieces along rows][components]: those of matrices are not to be touched in branches.
+float values[LANES == LANES_QUADS ? PIECES_M * OUT_N * 8 : 1];
+
+vec4 four_values(uint i) { return vec4(values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3]); }
+
+// Of an invocation's four columns.
+uint four_token(uint i) { return first_token() + i / 2 / OUT_N * MATRIX_M + sum_row(i % 2 * 4); }
+uint four_at(uint i)
+{
+    uint column = push.row_base + first_row() + i / 2 % OUT_N * MATRIX_N + gl_SubgroupInvocationID % 4 * 4;
+    return (HALVES != 0 ? half_at(push.y_stride, four_token(i), column) : four_token(i) * push.y_stride + column) / 4;
+}
+
+void store_fours()
+{
+    const uint fours = PIECES_M * OUT_N * 2;
+    vec4 four[fours];
+    // All loads before the first store, which no compiler moves a load past.
+    [[unroll]] for (uint i = 0; i < fours; i++)
+        four[i] = four_values(i) + (EPILOGUE == EPILOGUE_ADD ? y_fours[four_at(i)] : vec4(0.0));
+    [[unroll]] for (uint i = 0; i < fours; i++) {
+        if (HALVES != 0)
+            y_halves[four_at(i)] = four_halves(four[i]);
+        else
+            y_fours[four_at(i)] = four[i];
+    }
+}
 #endif
+
+uint column_of(uint row) { return four_column(row); }
 
 uvec4 x_next[X_LOADS];
 uint x_at;                       // place of this invocation's first unit of X
@@ -141,6 +176,20 @@ void main()
 #ifdef RETENTION
     STORE_OPERANDS(sum)
 #else
-    STORE_SUMS(sum)
+    FINISH(sum)
+    if (LANES == LANES_QUADS)
+        [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N; i++) {
+            ACCUMULATOR piece = sum[i / OUT_N * PIECES_N + i % OUT_N];
+            [[unroll]] for (uint k = 0; k < 8; k++) values[i * 8 + k] = piece[k];
+        }
+    if (!is_whole()) {
+        STORE_PARTS(sum)
+    } else if (split() == 0) {
+        if (LANES == LANES_QUADS) {
+            store_fours();
+        } else {
+            STORE_WHOLE(sum)
+        }
+    }
 #endif
 }
