@@ -83,10 +83,13 @@ static void record_prepare(rn_recorder *recorder, const rn_retention *r, const r
                          1, 0);
 }
 
-/* The one of two direct kernels that suits the scratch (shaders/retention_units.glsl). */
-static const rn_shader *direct_shader(const rn_binding *scratch, uint32_t bound, uint32_t addressed)
+/* The one of two direct kernels that suits the scratch (shaders/retention_units.glsl). By what is known before there is
+ * memory, so that preparation finds the same. */
+static const rn_shader *direct_shader(const rn_device *device, const rn_binding *scratch, uint32_t bound,
+                                      uint32_t addressed)
 {
-    return &rn_shaders[scratch->buffer->address && scratch->size <= RN_MATMUL_MOST_BYTES ? addressed : bound];
+    bool has_address = device->addresses && !scratch->buffer->foreign;
+    return &rn_shaders[has_address && scratch->size <= RN_MATMUL_MOST_BYTES ? addressed : bound];
 }
 
 static void record_states(rn_recorder *recorder, const rn_retention *r, const rn_retention_chunks *chunks,
@@ -108,12 +111,13 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
                             unit->lanes,
                             chunks->projected,
                             across};
-    const rn_kernel *kernel = direct ? rn_recorder_kernel(recorder,
-                                                          direct_shader(&scratch, RN_SHADER_RETENTION_STATES_DIRECT,
-                                                                        RN_SHADER_RETENTION_STATES_ADDRESSED),
-                                                          constants, RN_COUNT(constants))
-                                     : rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_MATRIX],
-                                                          constants, RN_COUNT(constants) - 3);
+    const rn_kernel *kernel =
+        direct ? rn_recorder_kernel(recorder,
+                                    direct_shader(device, &scratch, RN_SHADER_RETENTION_STATES_DIRECT,
+                                                  RN_SHADER_RETENTION_STATES_ADDRESSED),
+                                    constants, RN_COUNT(constants))
+               : rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_STATES_MATRIX], constants,
+                                    RN_COUNT(constants) - 3);
     if (!kernel) return;
     rn_binding bindings[] = {scratch, r->state, r->params, chunks->chunks, chunks->sequences};
     rn_recorder_dispatch(recorder, kernel, bindings, RN_COUNT(bindings), push, sizeof *push,
@@ -218,7 +222,8 @@ static void record_output_direct(rn_recorder *recorder, const rn_retention *r, c
         chunks->projected,
     };
     const rn_kernel *kernel = rn_recorder_kernel(
-        recorder, direct_shader(&scratch, RN_SHADER_RETENTION_OUTPUT_DIRECT, RN_SHADER_RETENTION_OUTPUT_ADDRESSED),
+        recorder,
+        direct_shader(device, &scratch, RN_SHADER_RETENTION_OUTPUT_DIRECT, RN_SHADER_RETENTION_OUTPUT_ADDRESSED),
         constants, RN_COUNT(constants));
     if (!kernel) return;
     rn_binding bindings[] = {scratch, norm ? norm->output : r->output, r->params, chunks->chunks, r->input};

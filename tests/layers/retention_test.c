@@ -31,7 +31,7 @@ typedef struct batch {
     uint32_t weight;       /* of the group norm, in params */
     uint32_t first_output; /* of the chunks */
     bool moves;            /* memories are read in one place and written in another */
-    bool bound;            /* the scratch has no address that is known, as a host's */
+    bool bound;            /* the scratch is taken for a host's, whose address is not known */
     rn_config config;
 } batch;
 
@@ -288,7 +288,7 @@ static void run_chunks(layers_test *test, const char *what, const batch *b, bool
     chunks.first_output = b->first_output;
     chunks.matrix = matrix;
     chunks.norm = norm;
-    if (b->bound) scratch.buffer.address = 0;
+    scratch.buffer.foreign = b->bound;
     chunks.scratch = &scratch.buffer;
     chunks.scratch_offset = layers_test_binding(&scratch).offset;
     chunks.projected = projection != NULL;

@@ -202,6 +202,25 @@ static void test_unpacked(const char *directory, retnet_weight_format format)
     close_machine(&plain);
 }
 
+/* ---- Preparation ------------------------------------------------------------------------------------------------- */
+
+/* The plan of preparation, which has no memory, chooses the kernels that a session then takes. */
+static void test_prepared(const char *directory)
+{
+    enum { COUNT = 133, CHUNK = 128 };
+    machine m = open_as(directory, test_pretend(), 1, CHUNK, RETNET_WEIGHTS_AS_STORED);
+    retnet_model_info info;
+    retnet_model_get_info(m.model, &info);
+    retnet_prepare_desc desc = {.session = {.slots = 1, .prompt_chunk = CHUNK}};
+    int32_t *tokens = session_test_tokens(COUNT, info.vocabulary_size, 7);
+    CHECK_OK(retnet_model_prepare(m.model, &desc));
+    const rn_kernel_entry *newest = m.context->device.kernels;
+    session_test_read_last(m.session, 0, tokens, COUNT, NULL);
+    CHECK(m.context->device.kernels == newest);
+    free(tokens);
+    close_machine(&m);
+}
+
 /* ---- Documents --------------------------------------------------------------------------------------------------- */
 
 static void test_documents(void)
@@ -235,6 +254,7 @@ int main(void)
     session_test_directory(directory, sizeof directory);
     fixture_write(&whole_tiles, directory);
     if (suits) test_whole_tiles(directory, is_cpu);
+    if (suits) test_prepared(directory);
     if (suits) test_unpacked(directory, RETNET_WEIGHTS_Q4);
     if (suits && !test_pretend()) test_documents();
     int code = session_test_finish(test_failures);
