@@ -170,6 +170,24 @@ static void check_set(machine *fast, machine *plain, const size_t lengths[READER
     free(e);
 }
 
+/* Of such prompts in one pass: whether chunks begin in rows 0, 64, 128 and so on; and the last layer leaves queries and
+ * gates of the first chunks out. */
+static void check_pass(const machine *m, const size_t lengths[READERS], bool aligned)
+{
+    retnet_model_info info;
+    retnet_model_get_info(m->model, &info);
+    int32_t *tokens = session_test_tokens(LONGEST, info.vocabulary_size, 1);
+    rn_reading readings[READERS], *list[READERS];
+    for (uint32_t slot = 0; slot < READERS; slot++) {
+        readings[slot] = (rn_reading){.slot = slot, .tokens = tokens, .count = lengths[slot]};
+        list[slot] = &readings[slot];
+    }
+    const rn_pass *pass = rn_pass_build(m->session, RN_PASS_CHUNKS, list, READERS, UINT32_MAX);
+    CHECK(pass && pass->part_count == READERS && pass->aligned == aligned && rn_pass_window(pass).first_chunk > 0);
+    rn_session_abandon(m->session);
+    free(tokens);
+}
+
 static void test_whole_tiles(const char *directory, bool is_cpu)
 {
     static const size_t few[][READERS] = {{128, 64, 133}, {70, 65, 40}},
@@ -177,8 +195,10 @@ static void test_whole_tiles(const char *directory, bool is_cpu)
     machine fast = open_as(directory, test_pretend(), READERS, 4224, RETNET_WEIGHTS_AS_STORED);
     machine plain = open_as(directory, RETNET_PRETEND_NO_COOPERATIVE_MATRIX, READERS, 4224, RETNET_WEIGHTS_AS_STORED);
     for (int set = 0; set < 2; set++) {
-        check_set(&fast, &plain, is_cpu ? few[set] : many[set], set == 0);
-        if (set == 0) CHECK(fast.session->passes[0].aligned);
+        const size_t *lengths = is_cpu ? few[set] : many[set];
+        if (set == 0) check_set(&fast, &plain, lengths, true);
+        check_set(&fast, &plain, lengths, false);
+        check_pass(&fast, lengths, set == 0);
     }
     close_machine(&fast);
     close_machine(&plain);
