@@ -52,8 +52,8 @@ uint32_t rn_matrix_panels_per_binding(const rn_device *device, const rn_matrix *
     uint64_t fitting = device->caps.max_storage_range / rn_matrix_panel_bytes(matrix);
     uint32_t panels = rn_matrix_panels(matrix);
     if (fitting >= panels) return panels;
-    /* 16 panels of any format are a multiple of every alignment that Vulkan allows. */
-    return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : 1;
+    /* 16 panels of any format are a multiple of every alignment that Vulkan allows, and whole pairs. */
+    return fitting >= 16 ? (uint32_t)(fitting / 16 * 16) : matrix->alternating ? 2 : 1;
 }
 
 /* As in linear_column.glsl. */

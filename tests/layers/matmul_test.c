@@ -161,6 +161,16 @@ static void check_unpacked(layers_test *test)
     check(test, &(problem){{1024, 70, 107}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, {0}, {0}});
 }
 
+/* So few panels in a binding that only pairs of them are left. */
+static void check_pairs(layers_test *test)
+{
+    uint64_t *most = &test->device->caps.max_storage_range, before = *most;
+    *most = 5 * 7 * 8192;
+    check_kernel(test, &(problem){{40, 226, 196}, RETNET_WEIGHTS_F32, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, {0}, {0}},
+                 false);
+    *most = before;
+}
+
 /* Inputs split among subgroups, with more and with fewer blocks than splits. */
 static void check_splits(layers_test *test, rn_matmul_tile tile)
 {
@@ -228,6 +238,7 @@ int main(int argc, char **argv)
             check_some_kinds(&test, shapes[s], RN_MATMUL_FASTEST);
     }
     check_unpacked(&test);
+    check_pairs(&test);
     if (test.device->caps.matrix.lanes != RN_LANES_UNKNOWN) {
         /* Else this is what was checked above. */
         static const rn_matmul_way others[] = {RN_MATMUL_BOUND, RN_MATMUL_STAGED};
