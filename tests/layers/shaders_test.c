@@ -29,9 +29,9 @@ static bool is_named(const rn_shader *shader, const char *part)
 static bool may_ask(const rn_shader *shader, uint32_t capability)
 {
     /* The last two are taken only where there are shuffles as well (retention_matrix.c). */
-    bool dots = is_named(shader, "dots"),
-         shuffles = dots || is_named(shader, "shuffles") || is_named(shader, "retention_output_direct") ||
-                    is_named(shader, "retention_output_addressed");
+    bool dots = is_named(shader, "dots"), shuffles = dots || is_named(shader, "shuffles") ||
+                                                     is_named(shader, "retention_output_direct") ||
+                                                     is_named(shader, "retention_output_addressed");
     bool addressed = is_named(shader, "addressed") || is_named(shader, "retention_project");
     switch (capability) {
     case SHADER:
