@@ -99,8 +99,10 @@ static void record_states(rn_recorder *recorder, const rn_retention *r, const rn
     const rn_matrix_unit *unit = &device->caps.matrix;
     bool direct = rn_retention_matrix_is_direct(device);
     uint32_t columns = device->caps.is_cpu ? 16 : 32, across = 2, down = 2;
-    /* The more of a state a workgroup owns, the less is read from the second-level cache. */
-    if (direct && push->places.padded_value % (4 * columns) == 0 && 8 * unit->subgroup <= device->caps.max_invocations)
+    /* The more of a state a workgroup owns, the less is read from the second-level cache; behind retention_prepare.comp
+     * smaller ones were quicker all the same. */
+    if (direct && chunks->projected && push->places.padded_value % (4 * columns) == 0 &&
+        8 * unit->subgroup <= device->caps.max_invocations)
         across = 4;
     uint32_t constants[] = {across * down * unit->subgroup,
                             unit->subgroup,
