@@ -16,9 +16,9 @@ layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Ve
 layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer Pairs { uvec2 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Words { uint at[]; };
 #define INPUT_VECTORS Vectors(push.inputs).at
-#define WEIGHT_VECTORS Vectors(push.matrix).at
-#define WEIGHT_PAIRS Pairs(push.matrix).at
-#define WEIGHT_WORDS Words(push.matrix).at
+#define WEIGHT_VECTORS Vectors(push.weights).at
+#define WEIGHT_PAIRS Pairs(push.weights).at
+#define WEIGHT_WORDS Words(push.weights).at
 #else
 layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
 #define INPUT_VECTORS x

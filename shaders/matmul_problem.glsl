@@ -25,7 +25,7 @@ layout(std430, set = 0, binding = 2) buffer Output { float y[]; };
 layout(std430, set = 0, binding = 2) buffer OutputHalves { uvec2 y_halves[]; };
 
 layout(push_constant) uniform Push {
-    uvec2 matrix, inputs; // addresses of W and X, for kernels with ADDRESSES
+    uvec2 weights, inputs; // addresses of W and X, for kernels with ADDRESSES
     uint blocks;   // of 32 inputs
     uint panels;   // of W in this dispatch
     uint rows;     // of Y in this dispatch

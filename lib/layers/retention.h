@@ -12,7 +12,7 @@ typedef struct rn_step_record {
 } rn_step_record; /* sampler: see sampling.h */
 typedef struct rn_chunk_record {
     uint32_t row, length, position, behind;
-} rn_chunk_record; /* behind: 1 for every second chunk of a sequence (retention_output_direct.comp), 0 for others */
+} rn_chunk_record; /* behind: 1 for every second chunk of a sequence (retention_output_direct.glsl), 0 for others */
 typedef struct rn_sequence_record {
     uint32_t first_chunk, chunks, state, unused;
 } rn_sequence_record;

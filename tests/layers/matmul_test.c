@@ -166,7 +166,8 @@ static void check_pairs(layers_test *test)
 {
     uint64_t *most = &test->device->caps.max_storage_range, before = *most;
     *most = 5 * 7 * 8192;
-    check_kernel(test, &(problem){{40, 226, 196}, RETNET_WEIGHTS_F32, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, {0}, {0}},
+    check_kernel(test,
+                 &(problem){{40, 226, 196}, RETNET_WEIGHTS_F32, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, {0}, {0}},
                  false);
     *most = before;
 }
