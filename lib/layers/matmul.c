@@ -221,8 +221,8 @@ static void record_some(rn_recorder *recorder, const rn_matmul *matmul, bool dir
 }
 
 /* Panels at the end whose tiles would take all processors a turn, though there are not enough for half of them: each is
- * better made by twice as many subgroups in half the time. A processor has two of the largest tiles under way. Of an
- * output of floats the last would wait for the others. */
+ * better made by twice as many subgroups in half the time. A processor has two of the largest tiles under way, and of
+ * smaller ones there is seldom a turn. Of an output of floats the last would wait for the others. */
 static uint32_t last_panels(const rn_device *device, const rn_matmul *matmul, const rn_matmul_tile *tile)
 {
     uint32_t turn = 2 * device->caps.processors, panels = rn_matrix_panels(matmul->matrix);
