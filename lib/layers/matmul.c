@@ -166,15 +166,20 @@ static void record_unpack(rn_recorder *recorder, const rn_matrix *from, const rn
                          rn_matrix_panels(from), 1, bytes + to->bytes);
 }
 
-/* Tile and constants of a kernel of tiles; gives how many constants it has. */
+static rn_matmul_tile tile_of(const rn_device *device, const rn_matmul *matmul, bool direct)
+{
+    rn_matmul_tile tile = matmul->tile;
+    if (!tile.tokens)
+        tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS);
+    if (tile.splits > rn_matrix_blocks(matmul->matrix)) tile.splits = 1;
+    return tile;
+}
+
+/* Of a kernel of tiles; gives how many it has. */
 static uint32_t tile_constants(const rn_device *device, const rn_matmul *matmul, bool direct,
-                               uint32_t constants[RN_MATMUL_TILE_CONSTANTS], rn_matmul_tile *tile)
+                               const rn_matmul_tile *tile, uint32_t constants[RN_MATMUL_TILE_CONSTANTS])
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
-    *tile = matmul->tile;
-    if (!tile->tokens)
-        *tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS);
-    if (tile->splits > rn_matrix_blocks(matmul->matrix)) tile->splits = 1;
     const uint32_t own[RN_MATMUL_TILE_CONSTANTS - RN_MATMUL_CONSTANTS] = {
         tile->tokens, tile->rows, tile->sub_tokens, tile->sub_rows, direct ? unit->lanes : device->caps.is_cpu ? 1 : 2,
         tile->splits,
@@ -187,8 +192,8 @@ static uint32_t tile_constants(const rn_device *device, const rn_matmul *matmul,
 rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
                                      uint32_t constants[RN_MATMUL_TILE_CONSTANTS])
 {
-    rn_matmul_tile tile;
-    tile_constants(device, matmul, true, constants, &tile);
+    rn_matmul_tile tile = tile_of(device, matmul, true);
+    tile_constants(device, matmul, true, &tile, constants);
     return tile;
 }
 
@@ -204,14 +209,14 @@ static uint32_t tile_shader(const rn_device *device, const rn_matmul *matmul, bo
     return rn_matmul_has_addresses(device, matmul) ? RN_SHADER_MATMUL_ADDRESSED : RN_SHADER_MATMUL_DIRECT;
 }
 
-static void record_some(rn_recorder *recorder, const rn_matmul *matmul, bool direct, uint32_t begin, uint32_t end)
+static void record_panels(rn_recorder *recorder, const rn_matmul *matmul, bool direct, const rn_matmul_tile *tile,
+                          uint32_t begin, uint32_t end)
 {
     rn_device *device = recorder->device;
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
-    rn_matmul_tile tile;
-    uint32_t count = tile_constants(device, matmul, direct, constants, &tile);
-    rn_matmul_choice choice = {.rows = tile.rows,
-                               .others = rn_divide_up(matmul->columns, tile.tokens),
+    uint32_t count = tile_constants(device, matmul, direct, tile, constants);
+    rn_matmul_choice choice = {.rows = tile->rows,
+                               .others = rn_divide_up(matmul->columns, tile->tokens),
                                .others_first = true,
                                .begin = begin,
                                .end = end};
@@ -227,7 +232,8 @@ static uint32_t last_panels(const rn_device *device, const rn_matmul *matmul, co
 {
     uint32_t turn = 2 * device->caps.processors, panels = rn_matrix_panels(matmul->matrix);
     uint32_t across = rn_divide_up(matmul->columns, tile->tokens), down = panels * RN_PANEL_ROWS / tile->rows;
-    if (!turn || across * down < turn || !matmul->halves || panels * RN_PANEL_ROWS % tile->rows ||
+    if (!turn || across * down < turn || !matmul->halves || panels * RN_PANEL_ROWS % tile->rows || tile->splits > 1 ||
+        rn_matrix_blocks(matmul->matrix) < 2 ||
         2 * invocations(&device->caps.matrix, tile) > device->caps.max_invocations)
         return 0;
     uint32_t last = rn_divide_up(across * down % turn, across);
@@ -238,13 +244,12 @@ static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
 {
     const rn_device *device = recorder->device;
     bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && matmul->way != RN_MATMUL_STAGED;
-    uint32_t constants[RN_MATMUL_TILE_CONSTANTS], panels = rn_matrix_panels(matmul->matrix);
-    rn_matmul split = *matmul;
-    tile_constants(device, matmul, direct, constants, &split.tile);
-    uint32_t last = direct && split.tile.splits == 1 ? last_panels(device, matmul, &split.tile) : 0;
-    split.tile.splits = 2;
-    record_some(recorder, matmul, direct, 0, panels - last);
-    if (last) record_some(recorder, &split, direct, panels - last, panels);
+    rn_matmul_tile tile = tile_of(device, matmul, direct);
+    uint32_t panels = rn_matrix_panels(matmul->matrix), last = direct ? last_panels(device, matmul, &tile) : 0;
+    record_panels(recorder, matmul, direct, &tile, 0, panels - last);
+    if (last == 0) return;
+    tile.splits = 2;
+    record_panels(recorder, matmul, direct, &tile, panels - last, panels);
 }
 
 void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves)
