@@ -82,11 +82,6 @@ uint four_step(uint i)
     return LANES == LANES_QUADS ? i * 2 : i;
 }
 
-uint four_column(uint row) // of a matrix, with a row
-{
-    return LANES == LANES_QUADS ? row / 4 * 2 + row % 2 + row / 2 % 2 * 8 : row;
-}
-
 // What is made of sums of a chunk's 64 tokens, and then has tokens innermost, has them in places: eight places side by side are
 // of tokens that one invocation holds in a column. Token of a place, and also place of a token.
 uint place_of(uint token)

@@ -14,8 +14,6 @@ layout(constant_id = 13) const uint TURN = 2; // blocks a turn of the loop: with
 
 #include "matmul.glsl"
 
-uint column_of(uint row) { return row; }
-
 // A staged row is 32 halves and 8 of padding, which spreads neighbouring rows over the banks of shared memory.
 const uint STRIDE = 5, TOKEN_UNITS = 4;
 const uint STAGE = (TILE_TOKENS + TILE_ROWS) * STRIDE;

@@ -46,8 +46,6 @@ void store_halves(uint token, uint row, vec4 value)
     y_halves[half_at(push.y_stride, token, push.row_base + row) / 4] = four_halves(value);
 }
 
-uint column_of(uint row); // of a piece's rows of W, that of the sums with it
-
 // A piece of Y that this subgroup left in its scratch memory. A loop, since there is one of these for each piece.
 void store_piece(uint token, uint row)
 {
@@ -57,7 +55,7 @@ void store_piece(uint token, uint row)
         uint t = token + i / MATRIX_N, r = row + i % MATRIX_N;
         vec4 value;
         [[unroll]] for (uint k = 0; k < values; k++)
-            value[k] = scratch[base + i / MATRIX_N * MATRIX_N + column_of(i % MATRIX_N + k)];
+            value[k] = scratch[base + i + k];
         if (HALVES != 0)
             store_halves(t, r, value);
         else

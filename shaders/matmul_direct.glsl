@@ -85,8 +85,6 @@ void store_fours_within()
 }
 #endif
 
-uint column_of(uint row) { return four_column(row); }
-
 uvec4 x_next[X_LOADS];
 uint x_at;                       // place of this invocation's first unit of X
 uint w_at[RUNS], scale_at[RUNS]; // and of W in the current block, of each run
