@@ -10,8 +10,10 @@ typedef struct matmul_push {
     uint32_t blocks, panels, rows, row_base, columns, x_room, y_stride, partials;
 } matmul_push;
 
-/* For which unpacking beforehand beats doing it in every tile. */
-enum { FEWEST_UNPACKED = 1024 };
+enum {
+    FEWEST_UNPACKED = 1024, /* columns for which unpacking beforehand beats doing it in every tile */
+    ROOM = 8, /* subgroups that own 64 x 64 straight from memory, of a processor: these take all of its registers */
+};
 
 static uint32_t invocations(const rn_matrix_unit *unit, const rn_matmul_tile *tile)
 {
@@ -27,29 +29,52 @@ static bool fits(const rn_device *device, const rn_matmul_tile *tile)
 }
 
 /* From the most work an invocation to the least; the last one fits every device with matrix units. */
-static const rn_matmul_tile tiles[] = {
-    {128, 128, 64, 64, 1}, {128, 128, 64, 64, 2}, /* only straight from memory */
-    {64, 128, 32, 64, 1},  {32, 128, 32, 32, 1},  {16, 128, 16, 32, 1},
+static const rn_matmul_tile staged_tiles[] = {
+    {128, 128, 64, 64, 1},
+    {64, 128, 32, 64, 1},
+    {32, 128, 32, 32, 1},
+    {16, 128, 16, 32, 1},
 };
+static const rn_matmul_tile *const least_tile = &staged_tiles[RN_COUNT(staged_tiles) - 1];
 
 /* The largest tile of which there are enough to keep a large GPU busy. */
-static rn_matmul_tile choose_tile(const rn_device *device, bool direct, uint32_t columns, uint32_t rows)
+static rn_matmul_tile choose_staged_tile(const rn_device *device, const rn_matmul *matmul)
 {
     const uint32_t enough = 256;
-    uint32_t i = device->caps.is_cpu ? RN_COUNT(tiles) - 1 : 0; /* small code: software drivers compile slowly */
-    for (; i + 1 < RN_COUNT(tiles); i++) {
-        uint32_t count = rn_divide_up(columns, tiles[i].tokens) * rn_divide_up(rows, tiles[i].rows) * tiles[i].splits;
-        bool possible = direct ? invocations(&device->caps.matrix, &tiles[i]) <= device->caps.max_invocations
-                               : tiles[i].splits == 1 && fits(device, &tiles[i]);
-        if (possible && count >= enough) break;
-    }
-    return tiles[i];
+    uint32_t rows = rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS;
+    for (const rn_matmul_tile *tile = staged_tiles; tile < least_tile; tile++)
+        if (fits(device, tile) &&
+            rn_divide_up(matmul->columns, tile->tokens) * rn_divide_up(rows, tile->rows) >= enough)
+            return *tile;
+    return *least_tile;
+}
+
+/* Where there is not work enough for all the room that processors have, the inputs are split among up to four, as long
+ * as each has some blocks; where even that leaves half of it, smaller tiles are quicker, of which more fit, but `large`
+ * leaves them aside. As a rule within a tenth of the best of a sweep on an H200 (layer_bench short), a quarter at
+ * worst. */
+static rn_matmul_tile choose_direct_tile(const rn_device *device, const rn_matmul *matmul, bool large)
+{
+    enum { MOST_SPLITS = 4, FEWEST_BLOCKS = 8 };
+    const rn_matmul_tile whole = {128, 128, 64, 64, 1}, half = {64, 128, 64, 64, 1}, small = {32, 128, 32, 32, 4};
+    const rn_matrix_unit *unit = &device->caps.matrix;
+    uint32_t room = ROOM * (device->caps.processors ? device->caps.processors : 128);
+    uint32_t across = rn_divide_up(matmul->columns, half.tokens), blocks = rn_matrix_blocks(matmul->matrix);
+    uint64_t work = (uint64_t)across * rn_matrix_panels(matmul->matrix);
+    if (!large && 2 * MOST_SPLITS * work <= room && invocations(unit, &small) <= device->caps.max_invocations)
+        return small;
+    rn_matmul_tile tile = half;
+    while (tile.splits < MOST_SPLITS && 2 * tile.splits * work <= room && blocks >= 2 * tile.splits * FEWEST_BLOCKS &&
+           2 * invocations(unit, &tile) <= device->caps.max_invocations)
+        tile.splits *= 2;
+    bool odd = across % 2 && across < 8; /* half of a larger tile would be for nothing */
+    return tile.splits > 1 || odd ? tile : whole;
 }
 
 bool rn_matmul_suits(const rn_device *device, uint32_t columns)
 {
     return device->caps.matrix.m && rn_shaders[RN_SHADER_MATMUL].words && columns >= RN_MATMUL_FEWEST_COLUMNS &&
-           fits(device, &tiles[RN_COUNT(tiles) - 1]);
+           fits(device, least_tile);
 }
 
 bool rn_matmul_pays(const rn_device *device)
@@ -166,11 +191,13 @@ static void record_unpack(rn_recorder *recorder, const rn_matrix *from, const rn
                          rn_matrix_panels(from), 1, bytes + to->bytes);
 }
 
-static rn_matmul_tile tile_of(const rn_device *device, const rn_matmul *matmul, bool direct)
+static rn_matmul_tile tile_of(const rn_device *device, const rn_matmul *matmul, bool direct, bool large)
 {
     rn_matmul_tile tile = matmul->tile;
-    if (!tile.tokens)
-        tile = choose_tile(device, direct, matmul->columns, rn_matrix_panels(matmul->matrix) * RN_PANEL_ROWS);
+    if (!tile.tokens && device->caps.is_cpu)
+        tile = *least_tile; /* small code: software drivers compile slowly */
+    else if (!tile.tokens)
+        tile = direct ? choose_direct_tile(device, matmul, large) : choose_staged_tile(device, matmul);
     if (tile.splits > rn_matrix_blocks(matmul->matrix)) tile.splits = 1;
     return tile;
 }
@@ -189,10 +216,10 @@ static uint32_t tile_constants(const rn_device *device, const rn_matmul *matmul,
     return RN_MATMUL_TILE_CONSTANTS - !direct;
 }
 
-rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
+rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul, bool large,
                                      uint32_t constants[RN_MATMUL_TILE_CONSTANTS])
 {
-    rn_matmul_tile tile = tile_of(device, matmul, true);
+    rn_matmul_tile tile = tile_of(device, matmul, true, large);
     tile_constants(device, matmul, true, &tile, constants);
     return tile;
 }
@@ -226,11 +253,11 @@ static void record_panels(rn_recorder *recorder, const rn_matmul *matmul, bool d
 }
 
 /* Panels at the end whose tiles would take all processors a turn, though there are not enough for half of them: each is
- * better made by twice as many subgroups in half the time. A processor has two of the largest tiles under way, and of
- * smaller ones there is seldom a turn. Of an output of floats the last would wait for the others. */
+ * better made by twice as many subgroups in half the time. Of an output of floats these would wait for the others. */
 static uint32_t last_panels(const rn_device *device, const rn_matmul *matmul, const rn_matmul_tile *tile)
 {
-    uint32_t turn = 2 * device->caps.processors, panels = rn_matrix_panels(matmul->matrix);
+    uint32_t subgroups = tile->tokens / tile->sub_tokens * (tile->rows / tile->sub_rows);
+    uint32_t turn = ROOM / subgroups * device->caps.processors, panels = rn_matrix_panels(matmul->matrix);
     uint32_t across = rn_divide_up(matmul->columns, tile->tokens), down = panels * RN_PANEL_ROWS / tile->rows;
     if (!turn || across * down < turn || !matmul->halves || panels * RN_PANEL_ROWS % tile->rows || tile->splits > 1 ||
         rn_matrix_blocks(matmul->matrix) < 2 ||
@@ -244,7 +271,7 @@ static void record_tiles(rn_recorder *recorder, const rn_matmul *matmul)
 {
     const rn_device *device = recorder->device;
     bool direct = device->caps.matrix.lanes != RN_LANES_UNKNOWN && matmul->way != RN_MATMUL_STAGED;
-    rn_matmul_tile tile = tile_of(device, matmul, direct);
+    rn_matmul_tile tile = tile_of(device, matmul, direct, false);
     uint32_t panels = rn_matrix_panels(matmul->matrix), last = direct ? last_panels(device, matmul, &tile) : 0;
     record_panels(recorder, matmul, direct, &tile, 0, panels - last);
     if (last == 0) return;

@@ -80,9 +80,10 @@ bool rn_matmul_pays(const rn_device *device);
 
 void rn_matmul_record(rn_recorder *recorder, const rn_matmul *matmul);
 
-/* For kernels that begin like matmul_direct.comp: the tile that suits, and the constants up to SPLITS. */
+/* For kernels that begin like matmul_direct.comp: the tile that suits, and the constants up to SPLITS. With `large` the
+ * subgroups of a GPU own 64 x 64. */
 enum { RN_MATMUL_TILE_CONSTANTS = RN_MATMUL_CONSTANTS + 6 };
-rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul,
+rn_matmul_tile rn_matmul_direct_tile(const rn_device *device, const rn_matmul *matmul, bool large,
                                      uint32_t constants[RN_MATMUL_TILE_CONSTANTS]);
 /* Whether its operands' addresses are known, for kernels that go by these, and not to be left aside. */
 bool rn_matmul_has_addresses(const rn_device *device, const rn_matmul *matmul);

@@ -54,7 +54,7 @@ bool rn_retention_projects(const rn_device *device, const rn_matmul *projection,
         !fits_binding(device, projection->matrix) || !is_in_order(r))
         return false;
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
-    rn_matmul_tile tile = rn_matmul_direct_tile(device, projection, constants);
+    rn_matmul_tile tile = rn_matmul_direct_tile(device, projection, true, constants);
     bool suits = RN_CHUNK % tile.sub_tokens == 0 && tile.rows == 2 * RN_PANEL_ROWS && r->key_size % tile.rows == 0 &&
                  r->value_size % tile.rows == 0 && projection->matrix->rows % tile.rows == 0;
     /* An invocation has eight tokens of a whole chunk, and eight columns (lanes.glsl). */
@@ -99,7 +99,7 @@ void rn_retention_project_record(rn_recorder *recorder, const rn_matmul *project
     matmul.unpacked = behind_operands(matmul.unpacked, chunks, &arrays);
     rn_matmul_unpack(recorder, &matmul, &halves);
     uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
-    rn_matmul_tile tile = rn_matmul_direct_tile(recorder->device, &matmul, constants);
+    rn_matmul_tile tile = rn_matmul_direct_tile(recorder->device, &matmul, true, constants);
     const rn_kernel *kernel =
         rn_recorder_kernel(recorder, &rn_shaders[RN_SHADER_RETENTION_PROJECT], constants, RN_MATMUL_TILE_CONSTANTS);
     if (!kernel) return;

@@ -1,7 +1,9 @@
 /* layer_bench.c: times single layers on matrix units: projections of many tokens, and chunkwise retention against the
  * recurrent form, on random numbers.
  *
- *     layer_bench [matmul] [bound] [staged] [tiles] [retention]     matmul and retention if none is named
+ *     layer_bench [matmul] [bound] [staged] [tiles] [short] [narrow] [few] [retention] [steps]
+ *
+ * matmul, retention, narrow, few and steps if none is named.
  */
 #include "context.h"
 #include "layers/matmul.h"
@@ -29,17 +31,23 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Seconds of what is recorded, the best of the submits of 0.2 s, so that clocks are up. Negative on failure. */
-static double time_recording(bench *b)
+/* Seconds of what is recorded, the best of the submits of so many seconds, so that clocks are up. Negative on failure.
+ */
+static double time_recording_for(bench *b, double least)
 {
     if (rn_recorder_end(&b->recorder) != RETNET_OK) return -1;
-    double best = 1e9, end = seconds() + 0.2;
+    double best = 1e9, end = seconds() + least;
     for (double begin = seconds(); begin < end; begin = seconds()) {
         if (rn_recorder_run(&b->recorder) != RETNET_OK) return -1;
         double took = seconds() - begin;
         best = took < best ? took : best;
     }
     return best;
+}
+
+static double time_recording(bench *b)
+{
+    return time_recording_for(b, 0.2);
 }
 
 /* ---- Projections ------------------------------------------------------------------------------------------------- */
@@ -117,6 +125,78 @@ static void sweep_tiles(bench *b)
             if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
                 time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], RN_MATMUL_FASTEST);
     }
+}
+
+/* A layer's projections of shorter prompts. */
+static const projection short_projections[] = {
+    {"30m q, k, v, gate", 0, 3072, 512, RN_EPILOGUE_STORE, true},
+    {"30m output", 0, 512, 1024, RN_EPILOGUE_ADD, false},
+    {"30m gate and up", 0, 768, 512, RN_EPILOGUE_GLU, true},
+    {"30m down", 0, 512, 768, RN_EPILOGUE_ADD, false},
+    {"1.3b q, k, v, gate", 0, 12288, 2048, RN_EPILOGUE_STORE, true},
+    {"1.3b output", 0, 2048, 4096, RN_EPILOGUE_ADD, false},
+    {"1.3b gate and up", 0, 2816, 2048, RN_EPILOGUE_GLU, true},
+    {"1.3b down", 0, 2048, 2816, RN_EPILOGUE_ADD, false},
+    {"6.7b q, k, v, gate", 0, 24576, 4096, RN_EPILOGUE_STORE, true},
+    {"6.7b output", 0, 4096, 8192, RN_EPILOGUE_ADD, false},
+    {"6.7b gate and up", 0, 5461, 4096, RN_EPILOGUE_GLU, true},
+    {"6.7b down", 0, 4096, 5461, RN_EPILOGUE_ADD, false},
+};
+
+/* With weights that are in no cache. */
+static void time_short(bench *b, const projection *p, uint32_t tokens, rn_matmul_tile tile)
+{
+    bool glu = p->epilogue == RN_EPILOGUE_GLU;
+    rn_matrix matrix = {
+        .buffer = &b->states, .format = RETNET_WEIGHTS_F16, .rows = p->rows, .inputs = p->inputs, .alternating = glu};
+    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    uint32_t repeats = 0;
+    rn_recorder_begin(&b->recorder);
+    for (; repeats < 64; repeats++) {
+        matrix.offset = repeats % (b->states.size / matrix.bytes) * matrix.bytes;
+        rn_matmul matmul = {
+            .matrix = &matrix,
+            .input = {&b->activations, 0, 1u << 27},
+            .output = {&b->activations, 1u << 27, 1u << 27},
+            .columns = tokens,
+            .x_room = tokens,
+            .y_stride = p->halves ? tokens : p->rows,
+            .epilogue = p->epilogue,
+            .activation = glu,
+            .halves = p->halves,
+            .tile = tile,
+        };
+        rn_matmul_record(&b->recorder, &matmul);
+    }
+    double took = time_recording_for(b, 0.06) / repeats;
+    printf("  %-18s %4u tokens, %3u x %3u, %2u x %2u, %u splits: %7.2f us %6.1f TFLOP/s %6.3f TB/s\n", p->name, tokens,
+           tile.tokens, tile.rows, tile.sub_tokens, tile.sub_rows, tile.splits, took * 1e6,
+           2e-12 * tokens * p->rows * p->inputs * (glu ? 2 : 1) / took, 1e-12 * (double)matrix.bytes / took);
+    fflush(stdout);
+}
+
+/* In the tile that the library chooses, which is printed as zeros, and in others. */
+static void sweep_short(bench *b)
+{
+    static const rn_matmul_tile tiles[] = {
+        {0},
+        {128, 128, 64, 64, 1},
+        {128, 128, 64, 64, 2},
+        {64, 128, 64, 64, 1},
+        {64, 128, 64, 64, 2},
+        {64, 128, 64, 64, 4},
+        {64, 64, 64, 64, 8},
+        {32, 128, 32, 64, 4},
+        {32, 64, 32, 64, 8},
+        {32, 128, 32, 32, 1},
+        {32, 128, 32, 32, 2},
+        {32, 128, 32, 32, 4},
+    };
+    for (uint32_t tokens = 64; tokens <= 1024; tokens *= 2) /* first kernels are made: the first figures are not good */
+        for (size_t k = 0; k < RN_COUNT(short_projections); k++)
+            for (size_t i = 0; i < RN_COUNT(tiles); i++)
+                if (!tiles[i].tokens || short_projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
+                    time_short(b, &short_projections[k], tokens, tiles[i]);
 }
 
 /* A step's projections, with weights that are in no cache. */
@@ -397,7 +477,8 @@ static bool wanted(int argc, char **argv, const char *part)
 {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], part) == 0) return true;
-    return argc == 1 && strcmp(part, "tiles") != 0 && strcmp(part, "bound") != 0 && strcmp(part, "staged") != 0;
+    return argc == 1 && strcmp(part, "tiles") != 0 && strcmp(part, "bound") != 0 && strcmp(part, "staged") != 0 &&
+           strcmp(part, "short") != 0;
 }
 
 int main(int argc, char **argv)
@@ -429,6 +510,7 @@ int main(int argc, char **argv)
         time_retention(&b, 8, 2048, 8, 256, 512);
     }
     if (result == RETNET_OK && wanted(argc, argv, "narrow")) sweep_narrow(&b, 64);
+    if (result == RETNET_OK && wanted(argc, argv, "short")) sweep_short(&b);
     if (result == RETNET_OK && wanted(argc, argv, "few")) sweep_narrow(&b, 32);
     if (result == RETNET_OK && wanted(argc, argv, "steps")) {
         time_steps(&b, 64, 8, 256, 512);

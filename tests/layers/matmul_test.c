@@ -187,6 +187,38 @@ static void check_two(layers_test *test, const problem *p)
     CHECK_INT(test->recorder.sets, 2);
 }
 
+/* What is chosen for a large GPU and for a small one, of tokens x rows x inputs. */
+static void check_choice(layers_test *test)
+{
+    static const struct {
+        shape s;
+        bool large;
+        uint32_t processors;
+        rn_matmul_tile tile;
+    } choices[] = {
+        {{128, 2048, 4096}, false, 132, {32, 128, 32, 32, 4}},   {{128, 2048, 4096}, true, 132, {64, 128, 64, 64, 4}},
+        {{512, 2048, 4096}, false, 132, {64, 128, 64, 64, 4}},   {{1024, 2048, 4096}, false, 132, {64, 128, 64, 64, 2}},
+        {{2048, 2048, 4096}, false, 132, {128, 128, 64, 64, 1}}, {{128, 12288, 2048}, false, 132, {64, 128, 64, 64, 2}},
+        {{128, 3072, 512}, true, 132, {64, 128, 64, 64, 2}},   /* four splits would have four blocks each */
+        {{192, 24576, 4096}, true, 132, {64, 128, 64, 64, 1}}, /* nothing of a larger tile's last half is wanted */
+        {{512, 2048, 4096}, false, 24, {128, 128, 64, 64, 1}},   {{128, 1024, 2048}, false, 24, {64, 128, 64, 64, 4}},
+    };
+    rn_capabilities *caps = &test->device->caps, before = *caps;
+    caps->is_cpu = false;
+    caps->matrix.subgroup = 32;
+    caps->max_invocations = 1024;
+    for (size_t i = 0; i < RN_COUNT(choices); i++) {
+        const shape *s = &choices[i].s;
+        rn_matrix matrix = {.format = RETNET_WEIGHTS_F16, .rows = s->rows, .inputs = s->inputs};
+        rn_matmul matmul = {.matrix = &matrix, .columns = s->columns};
+        uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
+        caps->processors = choices[i].processors;
+        rn_matmul_tile tile = rn_matmul_direct_tile(test->device, &matmul, choices[i].large, constants);
+        CHECK(memcmp(&tile, &choices[i].tile, sizeof tile) == 0);
+    }
+    *caps = before;
+}
+
 /* Tiles that do not fill the device's processors at last, and are split. Of outputs that may be bound from there, or
  * not: rows 192 and on of an odd room. */
 static void check_last(layers_test *test, rn_matmul_tile tile)
@@ -251,11 +283,13 @@ int main(int argc, char **argv)
                     check_some_kinds(&test, shapes[s], others[w]);
             }
         }
+        check_choice(&test);
         check_narrow_shapes(&test);
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
         check_last(&test, (rn_matmul_tile){16, 128, 16, 32, 1});
         if (!test.device->caps.is_cpu) {
-            check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
+            check_splits(&test, (rn_matmul_tile){32, 128, 32, 32, 4});
+            check_splits(&test, (rn_matmul_tile){64, 128, 64, 64, 4});
             check_last(&test, (rn_matmul_tile){128, 128, 64, 64, 1});
         }
     }
