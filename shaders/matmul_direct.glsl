@@ -41,14 +41,22 @@ uint row_step(uint n, uint i) { return n * MATRIX_N + four_step(i); }
 
 layout(std430, set = 0, binding = 2) buffer OutputFours { vec4 y_fours[]; };
 
-// The subgroup's sums, [pieces along tokens][pieces along rows][components]: those of matrices are not to be touched in branches.
-float values[LANES == LANES_QUADS ? PIECES_M * OUT_N * 8 : 1];
+// Splits of a tile share out what is stored, if that goes: each gets an equal number of pieces from all.
+const uint OUT_PIECES = PIECES_M * OUT_N; // of a subgroup
+const uint EQUAL_SHARES = OUT_PIECES % SPLITS == 0 ? SPLITS : 1;
+const uint SHARES = LANES == LANES_QUADS ? EQUAL_SHARES : 1;
+const uint OWN_PIECES = OUT_PIECES / SHARES;
+const bool SHARED_OUT = SHARES > 1;
+
+// What is stored of them, [pieces along tokens][pieces along rows][components]: those of matrices are not to be touched in branches.
+float values[LANES == LANES_QUADS ? OWN_PIECES * 8 : 1];
 
 vec4 four_values(uint i) { return vec4(values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3]); }
 
 // Of an invocation's four columns.
-uint four_token(uint i) { return first_token() + i / 2 / OUT_N * MATRIX_M + sum_row(i % 2 * 4); }
-uint four_row_of(uint i) { return first_row() + i / 2 % OUT_N * MATRIX_N + gl_SubgroupInvocationID % 4 * 4; }
+uint piece_of_four(uint i) { return SHARED_OUT ? split() * OWN_PIECES + i / 2 : i / 2; }
+uint four_token(uint i) { return first_token() + piece_of_four(i) / OUT_N * MATRIX_M + sum_row(i % 2 * 4); }
+uint four_row_of(uint i) { return first_row() + piece_of_four(i) % OUT_N * MATRIX_N + gl_SubgroupInvocationID % 4 * 4; }
 uint four_at(uint i)
 {
     uint column = push.row_base + four_row_of(i);
@@ -57,7 +65,7 @@ uint four_at(uint i)
 
 void store_fours()
 {
-    const uint fours = PIECES_M * OUT_N * 2;
+    const uint fours = OWN_PIECES * 2;
     vec4 four[fours];
     // All loads before the first store, which no compiler moves a load past.
     [[unroll]] for (uint i = 0; i < fours; i++)
@@ -74,13 +82,66 @@ void store_fours()
 // branch, the kernel is 1 or 2 % slower, also if the branch is never taken.
 void store_fours_within()
 {
-    [[unroll]] for (uint i = 0; i < PIECES_M * OUT_N * 2; i++) {
+    [[unroll]] for (uint i = 0; i < OWN_PIECES * 2; i++) {
         uint token = four_token(i), row = four_row_of(i);
         vec4 four = four_values(i);
         if (HALVES != 0)
             store_halves(token, row, four);
         else
             [[unroll]] for (uint k = 0; k < 4; k++) store_value(token, row + k, four[k]);
+    }
+}
+
+// ---- Sharing out ---------------------------------------------------------------------------------------------------
+
+const uint PART = GLU ? 16 : 8, OWN = OWN_PIECES * PART; // floats of a piece, with GLU of two, and of those that a split gets
+const uint AT_ONCE = OWN < 16 ? OWN : 16;                // that pass through shared memory
+const uint PASSED = LOCAL_SIZE * AT_ONCE / 4;
+
+float parts[PIECES_M * PIECES_N * 8]; // this split's of all pieces
+float own[OWN];                       // all splits' of this one's pieces
+
+shared vec4 passed[SHARED_OUT ? PASSED : 1];
+
+// Float i of those that split s gets.
+float part_of(uint s, uint i)
+{
+    uint out_piece = s * OWN_PIECES + i / PART;
+    return parts[(out_piece / OUT_N * PIECES_N + out_piece % OUT_N + i % PART / 8 * OUT_N) * 8 + i % 8];
+}
+
+// Of a split that only the invocation knows: others' are not to be touched by a computed index, or all live in memory.
+float part_of_any(uint s, uint i)
+{
+    float value = part_of(0, i);
+    [[unroll]] for (uint k = 1; k < SPLITS; k++) value = s == k ? part_of(k, i) : value;
+    return value;
+}
+
+// In turn r each split passes on what the one r behind it gets.
+void share_out()
+{
+    [[unroll]] for (uint i = 0; i < OWN; i++) own[i] = part_of_any(split(), i);
+    [[unroll]] for (uint r = 1; r < SPLITS; r++) {
+        uint from = tile_subgroup() + (split() + SPLITS - r) % SPLITS * TILE_SUBGROUPS;
+        [[unroll]] for (uint first = 0; first < OWN; first += AT_ONCE) {
+            barrier();
+            [[unroll]] for (uint i = 0; i < AT_ONCE; i += 4) {
+                vec4 four;
+                [[unroll]] for (uint k = 0; k < 4; k++) four[k] = part_of_any((split() + r) % SPLITS, first + i + k);
+                passed[i / 4 * LOCAL_SIZE + gl_SubgroupID * SUBGROUP + gl_SubgroupInvocationID] = four;
+            }
+            barrier();
+            [[unroll]] for (uint i = 0; i < AT_ONCE; i += 4) {
+                vec4 four = passed[i / 4 * LOCAL_SIZE + from * SUBGROUP + gl_SubgroupInvocationID];
+                [[unroll]] for (uint k = 0; k < 4; k++) own[first + i + k] += four[k];
+            }
+        }
+    }
+    [[unroll]] for (uint i = 0; i < OWN_PIECES * 8; i++) {
+        uint at = i / 8 * PART + i % 8;
+        values[i] = activate(ACTIVATION, own[at]);
+        if (GLU) values[i] *= own[GLU ? at + 8 : at];
     }
 }
 #endif
@@ -170,6 +231,20 @@ void main()
             if (n >= LATE) fetch_w(n - LATE);
         }
     }
+#ifndef RETENTION
+    if (SHARED_OUT) {
+        [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
+            ACCUMULATOR piece = sum[i];
+            [[unroll]] for (uint k = 0; k < 8; k++) parts[i * 8 + k] = piece[k];
+        }
+        share_out();
+        if (is_whole())
+            store_fours();
+        else
+            store_fours_within();
+        return;
+    }
+#endif
     if (SPLITS > 1) {
         [[unroll]] for (uint i = 0; i < PIECES_M * PIECES_N; i++) {
             ACCUMULATOR piece = sum[i];

@@ -1,9 +1,11 @@
-/* layer_bench.c: times single layers on matrix units: projections of many tokens, and chunkwise retention against the
- * recurrent form, on random numbers.
+/* layer_bench.c: times single layers on matrix units, on random numbers.
  *
- *     layer_bench [matmul] [bound] [staged] [tiles] [short] [narrow] [few] [retention] [steps]
+ *     layer_bench [PART]...     matmul and retention if none is named
  *
- * matmul, retention, narrow, few and steps if none is named.
+ * - matmul: projections of 2,048 tokens; bound: without addresses; staged: through shared memory; tiles: in other tiles
+ * - short: projections of 64 to 1,024 tokens, in other tiles as well; narrow, few: of 64 and of 32, in other shapes
+ * - retention: chunkwise against the recurrent form, of many tokens; turns: of 64 to 512
+ * - steps: the recurrent form of 64 and of 12 sequences, in other shapes
  */
 #include "context.h"
 #include "layers/matmul.h"
@@ -473,12 +475,12 @@ static void warm_up(bench *b)
         if (rn_recorder_run(&b->recorder) != RETNET_OK) return;
 }
 
+/* Whether a part is named, or none is and it is one of those that are meant then. */
 static bool wanted(int argc, char **argv, const char *part)
 {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], part) == 0) return true;
-    return argc == 1 && strcmp(part, "tiles") != 0 && strcmp(part, "bound") != 0 && strcmp(part, "staged") != 0 &&
-           strcmp(part, "short") != 0;
+    return argc == 1 && (strcmp(part, "matmul") == 0 || strcmp(part, "retention") == 0);
 }
 
 int main(int argc, char **argv)
@@ -509,6 +511,8 @@ int main(int argc, char **argv)
         time_retention(&b, 1, 8192, 8, 256, 512);
         time_retention(&b, 8, 2048, 8, 256, 512);
     }
+    for (uint32_t tokens = 64; tokens <= 512 && result == RETNET_OK && wanted(argc, argv, "turns"); tokens *= 2)
+        time_retention(&b, 1, tokens, 8, 256, 512);
     if (result == RETNET_OK && wanted(argc, argv, "narrow")) sweep_narrow(&b, 64);
     if (result == RETNET_OK && wanted(argc, argv, "short")) sweep_short(&b);
     if (result == RETNET_OK && wanted(argc, argv, "few")) sweep_narrow(&b, 32);

@@ -196,12 +196,13 @@ static void check_choice(layers_test *test)
         uint32_t processors;
         rn_matmul_tile tile;
     } choices[] = {
-        {{128, 2048, 4096}, false, 132, {32, 128, 32, 32, 4}},   {{128, 2048, 4096}, true, 132, {64, 128, 64, 64, 4}},
+        {{128, 2048, 4096}, false, 132, {32, 64, 32, 64, 8}},    {{128, 2048, 4096}, true, 132, {64, 128, 64, 64, 4}},
         {{512, 2048, 4096}, false, 132, {64, 128, 64, 64, 4}},   {{1024, 2048, 4096}, false, 132, {64, 128, 64, 64, 2}},
         {{2048, 2048, 4096}, false, 132, {128, 128, 64, 64, 1}}, {{128, 12288, 2048}, false, 132, {64, 128, 64, 64, 2}},
         {{128, 3072, 512}, true, 132, {64, 128, 64, 64, 2}},   /* four splits would have four blocks each */
         {{192, 24576, 4096}, true, 132, {64, 128, 64, 64, 1}}, /* nothing of a larger tile's last half is wanted */
-        {{512, 2048, 4096}, false, 24, {128, 128, 64, 64, 1}},   {{128, 1024, 2048}, false, 24, {64, 128, 64, 64, 4}},
+        {{512, 2048, 4096}, false, 24, {128, 128, 64, 64, 1}},   {{512, 5632, 2048}, false, 132, {64, 128, 64, 64, 4}},
+        {{128, 1024, 2048}, false, 24, {64, 128, 64, 64, 4}},
     };
     rn_capabilities *caps = &test->device->caps, before = *caps;
     caps->is_cpu = false;
@@ -288,7 +289,8 @@ int main(int argc, char **argv)
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
         check_last(&test, (rn_matmul_tile){16, 128, 16, 32, 1});
         if (!test.device->caps.is_cpu) {
-            check_splits(&test, (rn_matmul_tile){32, 128, 32, 32, 4});
+            check_splits(&test, (rn_matmul_tile){32, 64, 32, 64, 8});
+            check_splits(&test, (rn_matmul_tile){32, 128, 32, 64, 4});
             check_splits(&test, (rn_matmul_tile){64, 128, 64, 64, 4});
             check_last(&test, (rn_matmul_tile){128, 128, 64, 64, 1});
         }
