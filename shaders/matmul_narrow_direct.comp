@@ -14,7 +14,7 @@
 // X is read up to TOKENS columns, so it has room for them.
 
 // LOCAL_SIZE is SUBGROUP * ROW_GROUPS * K_GROUPS.
-layout(constant_id = 9) const uint TOKENS = 64; // the columns, rounded up
+layout(constant_id = 9) const uint TOKENS = 32; // the columns, rounded up; they go through shared memory at once
 layout(constant_id = 10) const uint ROW_GROUPS = 4;
 layout(constant_id = 11) const uint K_GROUPS = 2;
 layout(constant_id = 12) const uint AHEAD = 1; // blocks under way at once
@@ -28,17 +28,13 @@ const uint PIECES_M = TOKENS / MATRIX_M, PIECES_N = 2;
 const uint OUT_N = GLU ? PIECES_N / 2 : PIECES_N;            // pieces along rows that are stored
 const uint OUT_ROWS = GLU ? TILE_ROWS / 2 : TILE_ROWS;
 const uint SUB_OUT_ROWS = GLU ? SUB_ROWS / 2 : SUB_ROWS;
-// Sums go through shared memory, so many tokens at a time.
-const uint PASS_TOKENS = TOKENS < 32 ? TOKENS : 32, PASS_M = PASS_TOKENS / MATRIX_M;
-const uint PASS_VECTORS = PASS_TOKENS * TILE_ROWS / 4, OUT_VECTORS = OUT_ROWS / 4;
-const uint TILE_VECTORS = TOKENS * TILE_ROWS / 4;
-const uint LAST_PASS = TOKENS / PASS_TOKENS - 1; // of two at most
+const uint TILE_VECTORS = TOKENS * TILE_ROWS / 4, OUT_VECTORS = OUT_ROWS / 4;
 
 const uint X_LOADS = PIECES_M * STRIP_LOADS, W_LOADS = PIECES_N * STRIP_LOADS, W_SLOTS = AHEAD * W_LOADS;
 
 #include "matmul_operands.glsl"
 
-shared vec4 sums[K_GROUPS * PASS_VECTORS]; // [K_GROUPS][PASS_TOKENS][TILE_ROWS]
+shared vec4 sums[K_GROUPS * TILE_VECTORS]; // [K_GROUPS][TOKENS][TILE_ROWS]
 
 uvec4 x_next[AHEAD * X_LOADS];
 uint w_at[GLU ? 2 : 1], scale_at[GLU ? 2 : 1]; // places of this invocation's first unit in its panels
@@ -80,36 +76,24 @@ void fetch_w(uint slot, uint n, uint b)
 vec4 sum_of_groups(uint i)
 {
     vec4 total = sums[i];
-    [[unroll]] for (uint k = 1; k < K_GROUPS; k++) total += sums[k * PASS_VECTORS + i];
+    [[unroll]] for (uint k = 1; k < K_GROUPS; k++) total += sums[k * TILE_VECTORS + i];
     return total;
 }
 
 uint partials_at() { return push.partials + gl_WorkGroupID.x * gl_NumWorkGroups.y * TILE_VECTORS; }
 
-// The pass's tokens into shared memory. No loop over passes: one compiler then keeps the sums in memory all the time.
-#define STORE_PASS(pass)                                                                                               \
-    [[unroll]] for (uint m = 0; m < PASS_M; m++) {                                                                     \
-        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {                                                               \
-            uint row = n / OUT_N * OUT_ROWS + row_group() * SUB_OUT_ROWS + n % OUT_N * MATRIX_N;                       \
-            ACCUMULATOR piece = sum[((pass) * PASS_M + m) * PIECES_N + n];                                             \
-            coopMatStore(piece, sums, k_group() * PASS_VECTORS + (m * MATRIX_M * TILE_ROWS + row) / 4, TILE_ROWS / 4,  \
-                         gl_CooperativeMatrixLayoutRowMajor);                                                          \
-        }                                                                                                              \
-    }
-
-// And out of it again: to Y or, where the inputs are split, to the partial sums.
-void leave_pass(uint pass)
+// Sums that lie in shared memory, to Y or, where the inputs are split, to the partial sums.
+void leave_sums()
 {
     uint lane = gl_LocalInvocationID.x;
-    barrier();
     if (gl_NumWorkGroups.y > 1) {
-        for (uint i = lane; i < PASS_VECTORS; i += LOCAL_SIZE)
-            partial[partials_at() + gl_WorkGroupID.y * TILE_VECTORS + pass * PASS_VECTORS + i] = sum_of_groups(i);
+        for (uint i = lane; i < TILE_VECTORS; i += LOCAL_SIZE)
+            partial[partials_at() + gl_WorkGroupID.y * TILE_VECTORS + i] = sum_of_groups(i);
         return;
     }
-    for (uint i = lane; i < PASS_TOKENS * OUT_VECTORS; i += LOCAL_SIZE) {
+    for (uint i = lane; i < TOKENS * OUT_VECTORS; i += LOCAL_SIZE) {
         uint token = i / OUT_VECTORS, v = i % OUT_VECTORS, at = token * (TILE_ROWS / 4) + v;
-        store(pass * PASS_TOKENS + token, gl_WorkGroupID.x * OUT_ROWS + v * 4, sum_of_groups(at),
+        store(token, gl_WorkGroupID.x * OUT_ROWS + v * 4, sum_of_groups(at),
               GLU ? sum_of_groups(at + OUT_VECTORS) : vec4(0.0));
     }
 }
@@ -155,13 +139,16 @@ void main()
         }
     }
 
-    STORE_PASS(0u)
-    leave_pass(0);
-    if (TOKENS > PASS_TOKENS) {
-        barrier();
-        STORE_PASS(LAST_PASS)
-        leave_pass(LAST_PASS);
+    [[unroll]] for (uint m = 0; m < PIECES_M; m++) {
+        [[unroll]] for (uint n = 0; n < PIECES_N; n++) {
+            uint row = n / OUT_N * OUT_ROWS + row_group() * SUB_OUT_ROWS + n % OUT_N * MATRIX_N;
+            ACCUMULATOR piece = sum[m * PIECES_N + n];
+            coopMatStore(piece, sums, k_group() * TILE_VECTORS + (m * MATRIX_M * TILE_ROWS + row) / 4, TILE_ROWS / 4,
+                         gl_CooperativeMatrixLayoutRowMajor);
+        }
     }
+    barrier();
+    leave_sums();
     if (splits == 1 || !is_last_of_tile(splits)) return;
     if (lane == 0) finished[gl_WorkGroupID.x] = 0;
     for (uint i = lane; i < TOKENS * OUT_VECTORS; i += LOCAL_SIZE) {

@@ -56,27 +56,28 @@ static uint32_t quarters(uint64_t work, uint32_t splits, uint32_t room)
 }
 
 /* Where there is not work enough for all the room that processors have, the inputs are split, as long as each part has
- * some blocks. Where even four parts leave half of the room, tiles of fewer tokens and more parts are quicker, but
- * `large` leaves them aside. As a rule within a tenth of the best of a sweep on an H200 (layer_bench short), a quarter
- * at worst. */
+ * some blocks. Where even four parts leave half of the room, tiles of fewer tokens and more parts are quicker. `large`
+ * leaves them aside, and more than two parts. As a rule within a tenth of the best of a sweep on an H200 (layer_bench
+ * short). */
 static rn_matmul_tile choose_direct_tile(const rn_device *device, const rn_matmul *matmul, bool large)
 {
-    enum { MOST_SPLITS = 4, FEWEST_BLOCKS = 8 };
+    enum { FEWEST_BLOCKS = 8 };
     const rn_matmul_tile whole = {128, 128, 64, 64, 1}, half = {64, 128, 64, 64, 1};
     const rn_matrix_unit *unit = &device->caps.matrix;
-    uint32_t room = ROOM * (device->caps.processors ? device->caps.processors : 128);
+    uint32_t room = ROOM * (device->caps.processors ? device->caps.processors : 128), most = large ? 2 : 4;
     uint32_t across = rn_divide_up(matmul->columns, half.tokens), blocks = rn_matrix_blocks(matmul->matrix);
     uint64_t work = (uint64_t)across * rn_matrix_panels(matmul->matrix);
     bool odd = across % 2 && across < 8; /* half of a larger tile would be for nothing */
     bool splittable = 8 * unit->subgroup <= device->caps.max_invocations;
-    if (!large && splittable && 2 * MOST_SPLITS * work <= room) {
+    if (!large && splittable && 8 * work <= room) {
         bool pairs = matmul->epilogue == RN_EPILOGUE_GLU; /* of panels, in a tile */
         return pairs || blocks < 24 ? (rn_matmul_tile){32, 128, 32, 64, 4} : (rn_matmul_tile){32, 64, 32, 64, 8};
     }
     rn_matmul_tile tile = half;
-    for (uint32_t splits = 2; splits <= MOST_SPLITS && splittable && work < room; splits *= 2)
-        if (blocks >= splits * FEWEST_BLOCKS && quarters(work, splits, room) < quarters(work, tile.splits, room))
-            tile.splits = splits;
+    for (uint32_t splits = 2; splits <= most && splittable && work < room; splits *= 2) {
+        uint32_t before = quarters(work, tile.splits, room), then = quarters(work, splits, room);
+        if (blocks >= splits * FEWEST_BLOCKS && (large ? then <= before : then < before)) tile.splits = splits;
+    }
     return tile.splits > 1 || odd ? tile : whole;
 }
 

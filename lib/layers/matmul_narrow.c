@@ -5,7 +5,8 @@
 
 enum {
     FEWEST_COLUMNS = 2, /* one is left to linear_column.comp */
-    MOST_COLUMNS = 64,
+    MOST_COLUMNS = 64,  /* staged */
+    MOST_DIRECT = 32,   /* straight from memory; of more, smaller tiles with split inputs are quicker (matmul.c) */
     TILE_ROWS = 64,
     PARTIAL_BYTES = 16 << 20,
     ENOUGH_GROUPS = 320, /* to keep a large GPU busy */
@@ -31,12 +32,18 @@ static uint32_t chunk_blocks(const rn_device *device)
     return device->caps.is_cpu ? 1 : 4;
 }
 
+/* What is faster (samples/bench/layer_bench.c). Software drivers take minutes to compile the other for many columns. */
+static bool prefers_direct(const rn_device *device)
+{
+    return device->caps.matrix.lanes != RN_LANES_UNKNOWN && !device->caps.is_cpu;
+}
+
 bool rn_matmul_narrow_suits(const rn_device *device, uint32_t columns)
 {
     const rn_matrix_unit *unit = &device->caps.matrix;
-    uint32_t tokens = tile_tokens(columns);
-    return unit->m && rn_shaders[RN_SHADER_MATMUL_NARROW].words && columns >= FEWEST_COLUMNS &&
-           columns <= MOST_COLUMNS && sub_tokens(tokens) % unit->m == 0 && TILE_ROWS % unit->n == 0 &&
+    uint32_t tokens = tile_tokens(columns), most = prefers_direct(device) ? MOST_DIRECT : MOST_COLUMNS;
+    return unit->m && rn_shaders[RN_SHADER_MATMUL_NARROW].words && columns >= FEWEST_COLUMNS && columns <= most &&
+           sub_tokens(tokens) % unit->m == 0 && TILE_ROWS % unit->n == 0 &&
            invocations(unit, tokens) <= device->caps.max_invocations &&
            rn_max_u32((tokens + TILE_ROWS) * (chunk_blocks(device) * 4 + 1) * 16, tokens * TILE_ROWS * 4) + 4 <=
                device->caps.shared_memory;
@@ -76,27 +83,13 @@ static retnet_result choose_staged(rn_device *device, const rn_matmul *matmul, u
     return rn_kernel_get(device, &rn_shaders[RN_SHADER_MATMUL_NARROW], constants, RN_COUNT(constants), &out->kernel);
 }
 
-/* Workgroups' rows that a processor has to work through, one workgroup at a time. */
-static uint32_t rows_in_turn(const rn_device *device, uint32_t rows, uint32_t group)
-{
-    uint32_t processors = device->caps.processors ? device->caps.processors : 128;
-    return rn_divide_up(rn_divide_up(rows, group), processors) * group;
-}
-
 /* The fastest of a sweep of 1.3 billion parameters on an H200 (samples/bench/layer_bench.c), or nearly. */
 static rn_narrow_shape choose_shape(const rn_device *device, const rn_matmul *matmul, uint32_t panels)
 {
     uint32_t blocks = rn_matrix_blocks(matmul->matrix), tokens = tile_tokens(matmul->columns);
-    uint32_t rows = panels * RN_PANEL_ROWS, pair = 2 * sub_rows(device);
-    rn_narrow_shape shape = {2, 4, 1, 2};
-    uint32_t tiles = rn_divide_up(rows, pair), fitting = PARTIAL_BYTES / (tiles * tokens * pair * 4);
-    shape.splits = rn_max_u32(rn_min_u32(rn_min_u32(128 / tiles, blocks / 8), fitting), 1);
-    if (tokens < 64) return shape;
-    if (shape.splits > 1)
-        shape.ahead = 1;
-    else if (rows_in_turn(device, rows, 2 * pair) <= rows_in_turn(device, rows, pair))
-        shape = (rn_narrow_shape){4, 2, 1, 2}; /* no more work for anyone, and the columns are read half as often */
-    return shape;
+    uint32_t pair = 2 * sub_rows(device), tiles = rn_divide_up(panels * RN_PANEL_ROWS, pair);
+    uint32_t fitting = PARTIAL_BYTES / (tiles * tokens * pair * 4);
+    return (rn_narrow_shape){2, 4, rn_max_u32(rn_min_u32(rn_min_u32(128 / tiles, blocks / 8), fitting), 1), 2};
 }
 
 static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, uint32_t panels, rn_matmul_choice *out)
@@ -117,11 +110,10 @@ static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, u
                          &out->kernel);
 }
 
-/* What is faster (samples/bench/layer_bench.c). Software drivers take minutes to compile the other for many columns. */
 static bool is_direct(const rn_device *device, const rn_matmul *matmul)
 {
     if (device->caps.matrix.lanes == RN_LANES_UNKNOWN || matmul->way == RN_MATMUL_STAGED) return false;
-    return matmul->shape.row_groups || !device->caps.is_cpu;
+    return matmul->shape.row_groups || prefers_direct(device);
 }
 
 void rn_matmul_narrow_record(rn_recorder *recorder, const rn_matmul *matmul)

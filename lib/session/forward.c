@@ -524,7 +524,8 @@ bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pas
 bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows)
 {
     if (pass->class != RN_PASS_CHUNKS) return rn_forward_suits_matrices(session, pass);
-    return rn_matmul_pays(session->device) && rn_matmul_narrow_suits(session->device, rows);
+    return rn_matmul_pays(session->device) &&
+           (rn_matmul_narrow_suits(session->device, rows) || rn_matmul_suits(session->device, rows));
 }
 
 static void record_stage(const forward *f, uint32_t stage)

@@ -3,7 +3,7 @@
  *     layer_bench [PART]...     matmul and retention if none is named
  *
  * - matmul: projections of 2,048 tokens; bound: without addresses; staged: through shared memory; tiles: in other tiles
- * - short: projections of 64 to 1,024 tokens, in other tiles as well; narrow, few: of 64 and of 32, in other shapes
+ * - short: projections of 64 to 1,024 tokens, in other tiles as well; narrow, few: of 32 and of 16, in other shapes
  * - retention: chunkwise against the recurrent form, of many tokens; turns: of 64 to 512
  * - steps: the recurrent form of 64 and of 12 sequences, in other shapes
  */
@@ -513,9 +513,9 @@ int main(int argc, char **argv)
     }
     for (uint32_t tokens = 64; tokens <= 512 && result == RETNET_OK && wanted(argc, argv, "turns"); tokens *= 2)
         time_retention(&b, 1, tokens, 8, 256, 512);
-    if (result == RETNET_OK && wanted(argc, argv, "narrow")) sweep_narrow(&b, 64);
+    if (result == RETNET_OK && wanted(argc, argv, "narrow")) sweep_narrow(&b, 32);
     if (result == RETNET_OK && wanted(argc, argv, "short")) sweep_short(&b);
-    if (result == RETNET_OK && wanted(argc, argv, "few")) sweep_narrow(&b, 32);
+    if (result == RETNET_OK && wanted(argc, argv, "few")) sweep_narrow(&b, 16);
     if (result == RETNET_OK && wanted(argc, argv, "steps")) {
         time_steps(&b, 64, 8, 256, 512);
         time_steps(&b, 12, 8, 256, 512);
