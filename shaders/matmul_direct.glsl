@@ -41,7 +41,7 @@ uint row_step(uint n, uint i) { return n * MATRIX_N + four_step(i); }
 
 layout(std430, set = 0, binding = 2) buffer OutputFours { vec4 y_fours[]; };
 
-// Splits of a tile share out what is stored, if that goes: each gets an equal number of pieces from all.
+// Splits of a tile share out what is stored where it can be shared equally: each gets so many pieces from all.
 const uint OUT_PIECES = PIECES_M * OUT_N; // of a subgroup
 const uint EQUAL_SHARES = OUT_PIECES % SPLITS == 0 ? SPLITS : 1;
 const uint SHARES = LANES == LANES_QUADS ? EQUAL_SHARES : 1;

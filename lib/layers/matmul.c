@@ -49,7 +49,7 @@ static rn_matmul_tile choose_staged_tile(const rn_device *device, const rn_matmu
     return *least_tile;
 }
 
-/* Turns that all processors take over a tile's rows and columns of such work, in quarters of one of all inputs. */
+/* How long all processors take over so many subgroups' work, in quarters of what one of them takes over all inputs. */
 static uint32_t quarters(uint64_t work, uint32_t splits, uint32_t room)
 {
     return (uint32_t)((work * splits + room - 1) / room * (4 / splits));
@@ -68,6 +68,7 @@ static rn_matmul_tile choose_direct_tile(const rn_device *device, const rn_matmu
     uint32_t across = rn_divide_up(matmul->columns, half.tokens), blocks = rn_matrix_blocks(matmul->matrix);
     uint64_t work = (uint64_t)across * rn_matrix_panels(matmul->matrix);
     bool odd = across % 2 && across < 8; /* half of a larger tile would be for nothing */
+    /* Splits share less memory than `fits` has asked for. */
     bool splittable = 8 * unit->subgroup <= device->caps.max_invocations;
     if (!large && splittable && 8 * work <= room) {
         bool pairs = matmul->epilogue == RN_EPILOGUE_GLU; /* of panels, in a tile */
