@@ -8,6 +8,8 @@ enum {
     MOST_COLUMNS = 64,  /* staged */
     MOST_DIRECT = 32,   /* straight from memory; of more, smaller tiles with split inputs are quicker (matmul.c) */
     TILE_ROWS = 64,
+    ROW_GROUPS = 2, /* subgroups of a workgroup, where operands come straight from memory */
+    K_GROUPS = 4,
     PARTIAL_BYTES = 16 << 20,
     ENOUGH_GROUPS = 320, /* to keep a large GPU busy */
 };
@@ -32,10 +34,20 @@ static uint32_t chunk_blocks(const rn_device *device)
     return device->caps.is_cpu ? 1 : 4;
 }
 
-/* What is faster (samples/bench/layer_bench.c). Software drivers take minutes to compile the other for many columns. */
+/* Rows of a subgroup, where operands come straight from memory. */
+static uint32_t sub_rows(const rn_device *device)
+{
+    return 2 * device->caps.matrix.n;
+}
+
+/* Whether operands come straight from memory: it is faster (samples/bench/layer_bench.c), where a workgroup and its
+ * sums fit the device. Software drivers take minutes to compile it for many columns. */
 static bool prefers_direct(const rn_device *device)
 {
-    return device->caps.matrix.lanes != RN_LANES_UNKNOWN && !device->caps.is_cpu;
+    const rn_capabilities *caps = &device->caps;
+    uint32_t sums = K_GROUPS * MOST_DIRECT * ROW_GROUPS * sub_rows(device) * 4;
+    return caps->matrix.lanes != RN_LANES_UNKNOWN && !caps->is_cpu &&
+           ROW_GROUPS * K_GROUPS * caps->matrix.subgroup <= caps->max_invocations && sums + 4 <= caps->shared_memory;
 }
 
 bool rn_matmul_narrow_suits(const rn_device *device, uint32_t columns)
@@ -63,12 +75,6 @@ static uint32_t choose_splits(uint32_t tiles, uint32_t chunks, uint32_t tokens)
     return rn_max_u32(rn_min_u32(rn_min_u32(splits, chunks), fitting), 1);
 }
 
-/* Rows of a subgroup, where operands come straight from memory. */
-static uint32_t sub_rows(const rn_device *device)
-{
-    return 2 * device->caps.matrix.n;
-}
-
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
 
 static retnet_result choose_staged(rn_device *device, const rn_matmul *matmul, uint32_t panels, rn_matmul_choice *out)
@@ -87,9 +93,10 @@ static retnet_result choose_staged(rn_device *device, const rn_matmul *matmul, u
 static rn_narrow_shape choose_shape(const rn_device *device, const rn_matmul *matmul, uint32_t panels)
 {
     uint32_t blocks = rn_matrix_blocks(matmul->matrix), tokens = tile_tokens(matmul->columns);
-    uint32_t pair = 2 * sub_rows(device), tiles = rn_divide_up(panels * RN_PANEL_ROWS, pair);
+    uint32_t pair = ROW_GROUPS * sub_rows(device), tiles = rn_divide_up(panels * RN_PANEL_ROWS, pair);
     uint32_t fitting = PARTIAL_BYTES / (tiles * tokens * pair * 4);
-    return (rn_narrow_shape){2, 4, rn_max_u32(rn_min_u32(rn_min_u32(128 / tiles, blocks / 8), fitting), 1), 2};
+    uint32_t splits = rn_max_u32(rn_min_u32(rn_min_u32(128 / tiles, blocks / 8), fitting), 1);
+    return (rn_narrow_shape){ROW_GROUPS, K_GROUPS, splits, 2};
 }
 
 static retnet_result choose_direct(rn_device *device, const rn_matmul *matmul, uint32_t panels, rn_matmul_choice *out)

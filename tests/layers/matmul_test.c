@@ -7,6 +7,7 @@
 #include "layers/lanes.h"
 #include "layers/matmul.h"
 #include "layers/layers_test.h"
+#include "shaders.h"
 
 typedef struct shape {
     uint32_t columns, rows, inputs;
@@ -220,6 +221,43 @@ static void check_choice(layers_test *test)
     *caps = before;
 }
 
+/* The kernel for few columns that a GPU with so much would take, whose matrices lie as an NVIDIA GPU's do. */
+static const rn_shader *narrow_choice(layers_test *test, uint32_t columns, uint32_t invocations, uint32_t shared_memory)
+{
+    rn_device *device = layers_test_alloc(1, sizeof *device);
+    rn_kernel_plan plan = {0};
+    memcpy(device, test->device, sizeof *device);
+    device->plan = &plan;
+    rn_capabilities *caps = &device->caps;
+    caps->is_cpu = false;
+    caps->matrix = (rn_matrix_unit){.m = 16, .n = 16, .k = 16, .subgroup = 32, .lanes = RN_LANES_QUADS};
+    caps->max_invocations = invocations;
+    caps->shared_memory = shared_memory;
+    rn_recorder recorder = {.device = device};
+    rn_buffer none = {0};
+    rn_matrix matrix = {.buffer = &none, .format = RETNET_WEIGHTS_F16, .rows = 64, .inputs = 64};
+    rn_matmul matmul = {.matrix = &matrix, .input.buffer = &none, .columns = columns};
+    if (rn_matmul_narrow_suits(device, columns)) rn_matmul_narrow_record(&recorder, &matmul);
+    CHECK_INT(recorder.result, RETNET_OK);
+    const rn_kernel *kernel = (const rn_kernel *)(void *)plan.wishes; /* which a wish begins with */
+    const rn_shader *shader = kernel ? kernel->shader : NULL;
+    rn_kernel_plan_free(device->host, &plan);
+    free(device);
+    return shader;
+}
+
+/* Straight from memory up to 32 columns, where the device has what that takes. */
+static void check_narrow_choice(layers_test *test)
+{
+    const rn_shader *staged = &rn_shaders[RN_SHADER_MATMUL_NARROW],
+                    *direct = &rn_shaders[RN_SHADER_MATMUL_NARROW_DIRECT];
+    CHECK(narrow_choice(test, 32, 1024, 49152) == direct);
+    CHECK(!narrow_choice(test, 33, 1024, 49152));
+    CHECK(narrow_choice(test, 32, 1024, 32768) == staged); /* its sums take 32 KiB and a word */
+    CHECK(narrow_choice(test, 32, 255, 49152) == staged);
+    CHECK(!narrow_choice(test, 32, 1024, 16384));
+}
+
 /* Tiles that do not fill the device's processors at last, and are split. Of outputs that may be bound from there, or
  * not: rows 192 and on of an odd room. */
 static void check_last(layers_test *test, rn_matmul_tile tile)
@@ -285,6 +323,7 @@ int main(int argc, char **argv)
             }
         }
         check_choice(&test);
+        check_narrow_choice(&test);
         check_narrow_shapes(&test);
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
         check_last(&test, (rn_matmul_tile){16, 128, 16, 32, 1});
