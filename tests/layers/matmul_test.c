@@ -73,7 +73,7 @@ static void check_kernel(layers_test *test, const problem *p, bool narrow)
     rn_matmul m = {
         .columns = p->shape.columns,
         .x_room = rn_divide_up(p->shape.columns, 64) * 64,
-        .y_stride = p->halves ? p->shape.columns + 3 : rn_divide_up(p->shape.rows, 32) * 32 + 32,
+        .y_stride = p->halves ? p->shape.columns + 3 : rn_divide_up(p->shape.rows, 32) * 32 + 32 - p->shape.rows % 2,
         .epilogue = p->epilogue,
         .activation = p->activation,
         .halves = p->halves,
@@ -173,12 +173,16 @@ static void check_pairs(layers_test *test)
     *most = before;
 }
 
-/* Inputs split among subgroups, with more and with fewer blocks than splits. */
+/* Inputs split among subgroups, with more and with fewer blocks than splits, and columns and rows that fill no tile. */
 static void check_splits(layers_test *test, rn_matmul_tile tile)
 {
     check(test,
           &(problem){{40, 200, 300}, RETNET_WEIGHTS_F16, RN_EPILOGUE_ADD, 0, false, RN_MATMUL_FASTEST, tile, {0}});
     check(test, &(problem){{33, 64, 20}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_STORE, 1, true, RN_MATMUL_FASTEST, tile, {0}});
+    check(test, &(problem){{33, 70, 300}, RETNET_WEIGHTS_Q8, RN_EPILOGUE_STORE, 1, true, RN_MATMUL_FASTEST, tile, {0}});
+    if (tile.rows < 128) return; /* not of pairs of panels */
+    check(test, &(problem){{33, 70, 300}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 1, true, RN_MATMUL_FASTEST, tile, {0}});
+    check(test, &(problem){{33, 70, 300}, RETNET_WEIGHTS_Q4, RN_EPILOGUE_GLU, 2, false, RN_MATMUL_FASTEST, tile, {0}});
 }
 
 /* A product whose last tiles get a dispatch of their own. */
@@ -188,35 +192,59 @@ static void check_two(layers_test *test, const problem *p)
     CHECK_INT(test->recorder.sets, 2);
 }
 
-/* What is chosen for a large GPU and for a small one, of tokens x rows x inputs. */
+/* A GPU and a product, and the tile that is chosen. */
+typedef struct choice {
+    shape s;
+    rn_linear_epilogue epilogue;
+    bool large;
+    uint32_t processors, invocations;
+    rn_matmul_tile tile;
+} choice;
+
+/* What is chosen for a large GPU, for a small one and for one that does not tell, of tokens x rows x inputs. */
 static void check_choice(layers_test *test)
 {
-    static const struct {
-        shape s;
-        bool large;
-        uint32_t processors;
-        rn_matmul_tile tile;
-    } choices[] = {
-        {{128, 2048, 4096}, false, 132, {32, 64, 32, 64, 8}},    {{128, 2048, 4096}, true, 132, {64, 128, 64, 64, 2}},
-        {{512, 2048, 4096}, false, 132, {64, 128, 64, 64, 4}},   {{1024, 2048, 4096}, false, 132, {64, 128, 64, 64, 2}},
-        {{2048, 2048, 4096}, false, 132, {128, 128, 64, 64, 1}}, {{128, 12288, 2048}, false, 132, {64, 128, 64, 64, 2}},
-        {{128, 3072, 512}, true, 132, {64, 128, 64, 64, 2}},   /* four splits would have four blocks each */
-        {{192, 24576, 4096}, true, 132, {64, 128, 64, 64, 1}}, /* nothing of a larger tile's last half is wanted */
-        {{512, 2048, 4096}, false, 24, {128, 128, 64, 64, 1}},   {{512, 5632, 2048}, false, 132, {64, 128, 64, 64, 4}},
-        {{128, 1024, 2048}, false, 24, {64, 128, 64, 64, 4}},
+    static const choice choices[] = {
+        {{128, 2048, 4096}, RN_EPILOGUE_STORE, false, 132, 1024, {32, 64, 32, 64, 8}},
+        {{128, 2048, 4096}, RN_EPILOGUE_STORE, true, 132, 1024, {64, 128, 64, 64, 2}},
+        {{512, 2048, 4096}, RN_EPILOGUE_STORE, false, 132, 1024, {64, 128, 64, 64, 4}},
+        {{1024, 2048, 4096}, RN_EPILOGUE_STORE, false, 132, 1024, {64, 128, 64, 64, 2}},
+        {{2048, 2048, 4096}, RN_EPILOGUE_STORE, false, 132, 1024, {128, 128, 64, 64, 1}},
+        {{128, 12288, 2048}, RN_EPILOGUE_STORE, false, 132, 1024, {64, 128, 64, 64, 2}},
+        {{128, 3072, 512}, RN_EPILOGUE_STORE, true, 132, 1024, {64, 128, 64, 64, 2}},
+        /* Of too few blocks for two parts, for four and for eight. */
+        {{128, 3072, 480}, RN_EPILOGUE_STORE, true, 132, 1024, {128, 128, 64, 64, 1}},
+        {{192, 3072, 512}, RN_EPILOGUE_STORE, false, 132, 1024, {64, 128, 64, 64, 2}},
+        {{128, 512, 736}, RN_EPILOGUE_STORE, false, 132, 1024, {32, 128, 32, 64, 4}},
+        {{128, 512, 768}, RN_EPILOGUE_STORE, false, 132, 1024, {32, 64, 32, 64, 8}},
+        /* Half of a larger tile would be for nothing. */
+        {{192, 24576, 4096}, RN_EPILOGUE_STORE, true, 132, 1024, {64, 128, 64, 64, 1}},
+        {{512, 2048, 4096}, RN_EPILOGUE_STORE, false, 24, 1024, {128, 128, 64, 64, 1}},
+        {{512, 5632, 2048}, RN_EPILOGUE_STORE, false, 132, 1024, {64, 128, 64, 64, 4}},
+        {{128, 1024, 2048}, RN_EPILOGUE_STORE, false, 24, 1024, {64, 128, 64, 64, 4}},
+        {{128, 2048, 4096}, RN_EPILOGUE_STORE, false, 0, 1024, {32, 64, 32, 64, 8}},
+        {{64, 2816, 2048}, RN_EPILOGUE_GLU, false, 132, 1024, {32, 128, 32, 64, 4}},
+        {{128, 2816, 2048}, RN_EPILOGUE_GLU, false, 132, 1024, {64, 128, 64, 64, 4}},
+        /* Workgroups have no room for splits. */
+        {{128, 2048, 4096}, RN_EPILOGUE_STORE, false, 132, 255, {128, 128, 64, 64, 1}},
+        {{64, 2048, 4096}, RN_EPILOGUE_STORE, false, 132, 255, {64, 128, 64, 64, 1}},
     };
     rn_capabilities *caps = &test->device->caps, before = *caps;
     caps->is_cpu = false;
     caps->matrix.subgroup = 32;
-    caps->max_invocations = 1024;
     for (size_t i = 0; i < RN_COUNT(choices); i++) {
-        const shape *s = &choices[i].s;
-        rn_matrix matrix = {.format = RETNET_WEIGHTS_F16, .rows = s->rows, .inputs = s->inputs};
-        rn_matmul matmul = {.matrix = &matrix, .columns = s->columns};
+        const choice *c = &choices[i];
+        rn_matrix matrix = {.format = RETNET_WEIGHTS_F16,
+                            .rows = c->s.rows,
+                            .inputs = c->s.inputs,
+                            .alternating = c->epilogue == RN_EPILOGUE_GLU};
+        rn_matmul matmul = {.matrix = &matrix, .columns = c->s.columns, .epilogue = c->epilogue};
         uint32_t constants[RN_MATMUL_TILE_CONSTANTS];
-        caps->processors = choices[i].processors;
-        rn_matmul_tile tile = rn_matmul_direct_tile(test->device, &matmul, choices[i].large, constants);
-        CHECK(memcmp(&tile, &choices[i].tile, sizeof tile) == 0);
+        caps->processors = c->processors;
+        caps->max_invocations = c->invocations;
+        rn_matmul_tile tile = rn_matmul_direct_tile(test->device, &matmul, c->large, constants);
+        CHECK(memcmp(&tile, &c->tile, sizeof tile) == 0);
+        CHECK(constants[0] <= c->invocations);
     }
     *caps = before;
 }
