@@ -241,6 +241,17 @@ static void test_prepared(const char *directory)
     close_machine(&m);
 }
 
+/* Outputs of prompts that end in one pass: of one row in fp32, of any more on matrix units. */
+static void test_outputs(const char *directory)
+{
+    static const uint32_t rows[] = {2, 32, 33, 64, 65, 200};
+    machine m = open_as(directory, test_pretend(), 1, 128, RETNET_WEIGHTS_AS_STORED);
+    rn_pass pass = {.class = RN_PASS_CHUNKS};
+    CHECK(!rn_forward_output_suits_matrices(m.session, &pass, 1));
+    for (size_t i = 0; i < RN_COUNT(rows); i++) CHECK(rn_forward_output_suits_matrices(m.session, &pass, rows[i]));
+    close_machine(&m);
+}
+
 /* ---- Documents --------------------------------------------------------------------------------------------------- */
 
 static void test_documents(void)
@@ -275,6 +286,7 @@ int main(void)
     fixture_write(&whole_tiles, directory);
     if (suits) test_whole_tiles(directory, is_cpu);
     if (suits) test_prepared(directory);
+    if (suits) test_outputs(directory);
     if (suits) test_unpacked(directory, RETNET_WEIGHTS_Q4);
     if (suits && !test_pretend()) test_documents();
     int code = session_test_finish(test_failures);
