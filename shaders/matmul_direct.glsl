@@ -95,7 +95,7 @@ void store_fours_within()
 // ---- Sharing out ---------------------------------------------------------------------------------------------------
 
 const uint PART = GLU ? 16 : 8, OWN = OWN_PIECES * PART; // floats of a piece, with GLU of two, and of those that a split gets
-const uint AT_ONCE = OWN < 16 ? OWN : 16;                // that pass through shared memory
+const uint AT_ONCE = OWN % 16 == 0 ? 16 : 8;             // that pass through shared memory
 const uint PASSED = LOCAL_SIZE * AT_ONCE / 4;
 
 float parts[PIECES_M * PIECES_N * 8]; // this split's of all pieces

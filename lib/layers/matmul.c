@@ -61,7 +61,7 @@ static uint32_t quarters(uint64_t work, uint32_t splits, uint32_t room)
  * short). */
 static rn_matmul_tile choose_direct_tile(const rn_device *device, const rn_matmul *matmul, bool large)
 {
-    enum { FEWEST_BLOCKS = 8 };
+    enum { FEWEST_BLOCKS = 8, FEWEST_OF_SMALL = 3 };
     const rn_matmul_tile whole = {128, 128, 64, 64, 1}, half = {64, 128, 64, 64, 1};
     const rn_matrix_unit *unit = &device->caps.matrix;
     uint32_t room = ROOM * (device->caps.processors ? device->caps.processors : 128), most = large ? 2 : 4;
@@ -72,7 +72,8 @@ static rn_matmul_tile choose_direct_tile(const rn_device *device, const rn_matmu
     bool splittable = 8 * unit->subgroup <= device->caps.max_invocations;
     if (!large && splittable && 8 * work <= room) {
         bool pairs = matmul->epilogue == RN_EPILOGUE_GLU; /* of panels, in a tile */
-        return pairs || blocks < 24 ? (rn_matmul_tile){32, 128, 32, 64, 4} : (rn_matmul_tile){32, 64, 32, 64, 8};
+        return pairs || blocks < 8 * FEWEST_OF_SMALL ? (rn_matmul_tile){32, 128, 32, 64, 4}
+                                                     : (rn_matmul_tile){32, 64, 32, 64, 8};
     }
     rn_matmul_tile tile = half;
     for (uint32_t splits = 2; splits <= most && splittable && work < room; splits *= 2) {

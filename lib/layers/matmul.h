@@ -93,7 +93,7 @@ bool rn_matmul_unpacks(const rn_device *device, const rn_matmul *matmul);
 /* Does that, if so; the matrix is then `halves`. */
 void rn_matmul_unpack(rn_recorder *recorder, rn_matmul *matmul, rn_matrix *halves);
 
-/* ---- matmul_narrow.c: the same for up to 64 columns, bound by reading the weights ---- */
+/* ---- matmul_narrow.c: the same for few columns (32, staged 64), bound by reading the weights ---- */
 
 enum { RN_NARROW_COUNTERS = 4096 }; /* words of its scratch memory that count */
 

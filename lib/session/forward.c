@@ -514,18 +514,21 @@ uint32_t rn_forward_layer_stages(const retnet_session *session)
     return 2 * session->model->config.layers;
 }
 
+/* Whether there is a kernel on matrix units for exactly so many rows; prompts are read in that of more. */
+static bool suits_rows(const rn_device *device, uint32_t rows)
+{
+    return rn_matmul_narrow_suits(device, rows) || rn_matmul_suits(device, rows);
+}
+
 bool rn_forward_suits_matrices(const retnet_session *session, const rn_pass *pass)
 {
-    if (!rn_matmul_pays(session->device)) return false;
-    return !is_of_steps(pass) || suits_narrow(session, pass, pass->rows) ||
-           rn_matmul_suits(session->device, pass->rows);
+    return rn_matmul_pays(session->device) && (!is_of_steps(pass) || suits_rows(session->device, pass->rows));
 }
 
 bool rn_forward_output_suits_matrices(const retnet_session *session, const rn_pass *pass, uint32_t rows)
 {
     if (pass->class != RN_PASS_CHUNKS) return rn_forward_suits_matrices(session, pass);
-    return rn_matmul_pays(session->device) &&
-           (rn_matmul_narrow_suits(session->device, rows) || rn_matmul_suits(session->device, rows));
+    return rn_matmul_pays(session->device) && suits_rows(session->device, rows);
 }
 
 static void record_stage(const forward *f, uint32_t stage)

@@ -8,6 +8,7 @@
  * - steps: the recurrent form of 64 and of 12 sequences, in other shapes
  */
 #include "context.h"
+#include "layers/lanes.h"
 #include "layers/matmul.h"
 #include "layers/retention_project.h"
 
@@ -74,35 +75,62 @@ static const projection projections[] = {
     {"4096 cubed", 4096, 4096, 4096, RN_EPILOGUE_STORE, false},
 };
 
+static rn_matrix matrix_of(const projection *p, const rn_buffer *buffer, retnet_weight_format format)
+{
+    rn_matrix matrix = {
+        .buffer = buffer,
+        .format = format,
+        .rows = p->rows,
+        .inputs = p->inputs,
+        .alternating = p->epilogue == RN_EPILOGUE_GLU,
+    };
+    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    return matrix;
+}
+
+/* `room` is of tokens, in what is read and in f16 that is left. */
+static rn_matmul product_of(const bench *b, const projection *p, const rn_matrix *matrix, uint32_t tokens,
+                            uint32_t room)
+{
+    return (rn_matmul){
+        .matrix = matrix,
+        .input = {&b->activations, 0, 1u << 27},
+        .output = {&b->activations, 1u << 27, 1u << 27},
+        .columns = tokens,
+        .x_room = room,
+        .y_stride = p->halves ? room : p->rows,
+        .epilogue = p->epilogue,
+        .activation = p->epilogue == RN_EPILOGUE_GLU,
+        .halves = p->halves,
+    };
+}
+
+static double operations_of(const projection *p, uint32_t tokens)
+{
+    return 2.0 * tokens * p->rows * p->inputs * (p->epilogue == RN_EPILOGUE_GLU ? 2 : 1);
+}
+
+/* Moves on to weights that are in no cache. */
+static void turn_over(const bench *b, rn_matrix *matrix, uint32_t turn)
+{
+    matrix->offset = turn % (b->states.size / matrix->bytes) * matrix->bytes;
+}
+
 static void time_projection(bench *b, const projection *p, retnet_weight_format format, rn_matmul_tile tile,
                             rn_matmul_way way)
 {
     enum { REPEATS = 8 };
-    bool glu = p->epilogue == RN_EPILOGUE_GLU;
-    rn_matrix matrix = {
-        .buffer = &b->weights, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = glu};
-    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    rn_matrix matrix = matrix_of(p, &b->weights, format);
     rn_recorder_begin(&b->recorder);
     for (int i = 0; i < REPEATS; i++) {
-        rn_matmul matmul = {
-            .matrix = &matrix,
-            .input = {&b->activations, 0, 1u << 27},
-            .output = {&b->activations, 1u << 27, 1u << 27},
-            .columns = p->tokens,
-            .x_room = p->tokens,
-            .y_stride = p->halves ? p->tokens : p->rows,
-            .epilogue = p->epilogue,
-            .activation = glu,
-            .halves = p->halves,
-            .tile = tile,
-            .way = way,
-        };
+        rn_matmul matmul = product_of(b, p, &matrix, p->tokens, p->tokens);
+        matmul.tile = tile;
+        matmul.way = way;
         rn_matmul_record(&b->recorder, &matmul);
     }
     double took = time_recording(b) / REPEATS;
-    double operations = 2.0 * p->tokens * p->rows * p->inputs * (glu ? 2 : 1);
     printf("  %-22s %-5s %8.1f us %7.1f TFLOP/s\n", p->name, retnet_weight_format_name(format), took * 1e6,
-           operations / took * 1e-12);
+           operations_of(p, p->tokens) / took * 1e-12);
     fflush(stdout);
 }
 
@@ -112,6 +140,13 @@ static void time_projections(bench *b, rn_matmul_tile tile, rn_matmul_way way)
         time_projection(b, &projections[i], RETNET_WEIGHTS_F16, tile, way);
         if (!tile.tokens) time_projection(b, &projections[i], RETNET_WEIGHTS_Q4, tile, way);
     }
+}
+
+/* Whether the device's kernels can make a product in a tile, and its panels come in pairs where they must. */
+static bool can_tile(const bench *b, const projection *p, const rn_matmul_tile *tile)
+{
+    if (tile->splits > 1 && b->device->caps.matrix.lanes == RN_LANES_UNKNOWN) return false;
+    return !tile->tokens || p->epilogue != RN_EPILOGUE_GLU || tile->rows >= 128;
 }
 
 static void sweep_tiles(bench *b)
@@ -124,7 +159,7 @@ static void sweep_tiles(bench *b)
         printf("tile %u x %u, a subgroup %u x %u, %u splits\n", tiles[i].tokens, tiles[i].rows, tiles[i].sub_tokens,
                tiles[i].sub_rows, tiles[i].splits);
         for (size_t k = 0; k < RN_COUNT(projections); k++)
-            if (projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
+            if (can_tile(b, &projections[k], &tiles[i]))
                 time_projection(b, &projections[k], RETNET_WEIGHTS_F16, tiles[i], RN_MATMUL_FASTEST);
     }
 }
@@ -148,32 +183,19 @@ static const projection short_projections[] = {
 /* With weights that are in no cache. */
 static void time_short(bench *b, const projection *p, uint32_t tokens, rn_matmul_tile tile)
 {
-    bool glu = p->epilogue == RN_EPILOGUE_GLU;
-    rn_matrix matrix = {
-        .buffer = &b->states, .format = RETNET_WEIGHTS_F16, .rows = p->rows, .inputs = p->inputs, .alternating = glu};
-    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    rn_matrix matrix = matrix_of(p, &b->states, RETNET_WEIGHTS_F16);
     uint32_t repeats = 0;
     rn_recorder_begin(&b->recorder);
     for (; repeats < 64; repeats++) {
-        matrix.offset = repeats % (b->states.size / matrix.bytes) * matrix.bytes;
-        rn_matmul matmul = {
-            .matrix = &matrix,
-            .input = {&b->activations, 0, 1u << 27},
-            .output = {&b->activations, 1u << 27, 1u << 27},
-            .columns = tokens,
-            .x_room = tokens,
-            .y_stride = p->halves ? tokens : p->rows,
-            .epilogue = p->epilogue,
-            .activation = glu,
-            .halves = p->halves,
-            .tile = tile,
-        };
+        turn_over(b, &matrix, repeats);
+        rn_matmul matmul = product_of(b, p, &matrix, tokens, tokens);
+        matmul.tile = tile;
         rn_matmul_record(&b->recorder, &matmul);
     }
     double took = time_recording_for(b, 0.06) / repeats;
     printf("  %-18s %4u tokens, %3u x %3u, %2u x %2u, %u splits: %7.2f us %6.1f TFLOP/s %6.3f TB/s\n", p->name, tokens,
            tile.tokens, tile.rows, tile.sub_tokens, tile.sub_rows, tile.splits, took * 1e6,
-           2e-12 * tokens * p->rows * p->inputs * (glu ? 2 : 1) / took, 1e-12 * (double)matrix.bytes / took);
+           1e-12 * operations_of(p, tokens) / took, 1e-12 * (double)matrix.bytes / took);
     fflush(stdout);
 }
 
@@ -197,7 +219,7 @@ static void sweep_short(bench *b)
     for (uint32_t tokens = 64; tokens <= 1024; tokens *= 2) /* first kernels are made: the first figures are not good */
         for (size_t k = 0; k < RN_COUNT(short_projections); k++)
             for (size_t i = 0; i < RN_COUNT(tiles); i++)
-                if (!tiles[i].tokens || short_projections[k].epilogue != RN_EPILOGUE_GLU || tiles[i].rows >= 128)
+                if (can_tile(b, &short_projections[k], &tiles[i]))
                     time_short(b, &short_projections[k], tokens, tiles[i]);
 }
 
@@ -205,29 +227,16 @@ static void sweep_short(bench *b)
 static void time_narrow(bench *b, const projection *p, retnet_weight_format format, uint32_t columns,
                         rn_narrow_shape shape, rn_matmul_way way)
 {
-    bool glu = p->epilogue == RN_EPILOGUE_GLU;
-    rn_matrix matrix = {
-        .buffer = &b->states, .format = format, .rows = p->rows, .inputs = p->inputs, .alternating = glu};
-    matrix.bytes = rn_matrix_panels(&matrix) * rn_matrix_panel_bytes(&matrix);
+    rn_matrix matrix = matrix_of(p, &b->states, format);
     uint32_t repeats = 0;
     rn_recorder_begin(&b->recorder);
     rn_recorder_fill_zero(&b->recorder, &b->scratch, 0, rn_matmul_narrow_bytes(b->device));
     for (; repeats < 64; repeats++) {
-        matrix.offset = repeats % (b->states.size / matrix.bytes) * matrix.bytes;
-        rn_matmul matmul = {
-            .matrix = &matrix,
-            .input = {&b->activations, 0, 1u << 20},
-            .output = {&b->activations, 1u << 27, 1u << 27},
-            .columns = columns,
-            .x_room = 64,
-            .y_stride = p->halves ? 64 : p->rows,
-            .epilogue = p->epilogue,
-            .activation = glu,
-            .halves = p->halves,
-            .shape = shape,
-            .way = way,
-            .partials = {&b->scratch, 0, rn_matmul_narrow_bytes(b->device)},
-        };
+        turn_over(b, &matrix, repeats);
+        rn_matmul matmul = product_of(b, p, &matrix, columns, 64);
+        matmul.shape = shape;
+        matmul.way = way;
+        matmul.partials = (rn_binding){&b->scratch, 0, rn_matmul_narrow_bytes(b->device)};
         rn_matmul_narrow_record(&b->recorder, &matmul);
     }
     double took = time_recording(b) / repeats;

@@ -356,6 +356,7 @@ int main(int argc, char **argv)
         check_splits(&test, (rn_matmul_tile){16, 128, 16, 32, 2});
         check_last(&test, (rn_matmul_tile){16, 128, 16, 32, 1});
         if (!test.device->caps.is_cpu) {
+            check_splits(&test, (rn_matmul_tile){128, 128, 64, 64, 2});
             check_splits(&test, (rn_matmul_tile){32, 64, 32, 64, 8});
             check_splits(&test, (rn_matmul_tile){32, 128, 32, 64, 4});
             check_splits(&test, (rn_matmul_tile){64, 128, 64, 64, 4});
